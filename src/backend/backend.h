@@ -1,0 +1,183 @@
+/* The op table: what a device can compute, at the grain of a diffusion transformer.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Every op works on views of device memory, on the device's current stream; none allocates outside the arena and none
+ * waits, but those that say so. Activations are PARA_F32 or PARA_BF16 (one type per call), computed in float32 inside;
+ * vectors (biases, norm scales, modulation, RoPE tables) are PARA_F32. Matrices may have any float type; they are used
+ * in the type of the activations. "none" means a tensor whose data is NULL. Rows may be strided, the last
+ * dimension is contiguous unless said otherwise. Shapes are checked by the models when a config is read; ops only
+ * check what would make them read or write out of bounds.
+ */
+#ifndef PARA_BACKEND_H
+#define PARA_BACKEND_H
+
+#include <paraattn/tensor.h>
+
+#include "core/arena.h"
+#include "core/trace.h"
+
+typedef struct para_device para_device;
+
+typedef enum para_activation {
+    PARA_ACT_NONE,
+    PARA_ACT_SILU,
+    PARA_ACT_GELU_TANH,  /* torch gelu(approximate="tanh"), "gelu_new", "gelu_pytorch_tanh" */
+    PARA_ACT_GELU_ERF,   /* torch gelu() */
+    PARA_ACT_QUICK_GELU, /* x · sigmoid(1.702 x) */
+    PARA_ACT_RELU,
+} para_activation;
+
+typedef enum para_norm_kind { PARA_NORM_LAYER, PARA_NORM_RMS } para_norm_kind;
+
+/* A linear or convolution layer as its checkpoint holds it. */
+typedef struct para_linear {
+    para_tensor weight; /* linear [N, K], rows may be strided; conv2d [O, I, kh, kw] */
+    para_tensor bias;   /* [N] F32, or none */
+} para_linear;
+
+/* y = activation(x · weightᵀ + bias), or y += that. */
+typedef struct para_linear_args {
+    para_tensor x;              /* [M, K] */
+    const para_linear *w;       /* [N, K], [N] */
+    para_tensor y;              /* [M, N] */
+    para_activation activation; /* applied before accumulation */
+    bool accumulate;            /* add to y */
+} para_linear_args;
+
+/* y = norm(x) · weight + bias, then · (1 + scale) + shift. */
+typedef struct para_norm_args {
+    para_norm_kind kind;
+    float eps;
+    para_tensor x;            /* [M, D] */
+    para_tensor weight, bias; /* [D] F32, or none */
+    para_tensor scale, shift; /* [D] F32, or none */
+    para_tensor y;            /* [M, D] */
+} para_norm_args;
+
+/* x += gate · y, then norm->y = norm(x) in the same pass when norm is given (norm->x is ignored). */
+typedef struct para_residual_args {
+    para_tensor x;              /* [M, D], in and out */
+    para_tensor gate;           /* [D] F32, or none for 1 */
+    para_tensor y;              /* [M, D] */
+    const para_norm_args *norm; /* or NULL */
+} para_residual_args;
+
+/* y[h, s, :] = rope(norm(x[s, h, :])): RMS norm over the head dim, rotary embedding, head layout. */
+typedef struct para_head_args {
+    para_tensor x;         /* [S, H, D], any strides but the last */
+    para_tensor weight;    /* [D] F32, or none: no norm */
+    float eps;
+    para_tensor cos, sin;  /* [S, D] F32, or none: no rotation */
+    bool rope_interleaved; /* pairs (2i, 2i+1) as FLUX; else (i, i + D/2) as Llama */
+    para_tensor y;         /* [H, S, D], any strides but the last */
+} para_head_args;
+
+/* torch.nn.functional.scaled_dot_product_attention. */
+typedef struct para_attention_args {
+    para_tensor q;    /* [B, H, Sq, D] any strides but the last */
+    para_tensor k, v; /* [B, Hkv, Skv, D], H a multiple of Hkv; v may have another head dim */
+    para_tensor out;  /* [B, H, Sq, Dv] any strides but the last */
+    para_tensor mask; /* [B, H, Sq, Skv] any strides (0 broadcasts, negative allowed), BOOL (true: attend) or F32 (added), or none */
+    float scale;      /* of q·k, before the mask is added */
+    bool causal;      /* top-left aligned: query i sees keys 0..i */
+    para_tensor lse;  /* [B, H, Sq] F32 natural log of the softmax's sum, -inf where nothing is attended; or none */
+} para_attention_args;
+
+/* Zero-padded cross-correlation, channels last. */
+typedef struct para_conv2d_args {
+    para_tensor x;        /* [N, H, W, I] contiguous */
+    const para_linear *w; /* [O, I, kh, kw], [O] */
+    int stride;
+    int pad_top, pad_left, pad_bottom, pad_right;
+    para_tensor y;        /* [N, OH, OW, O] contiguous */
+} para_conv2d_args;
+
+/* y = activation(group norm of x), statistics over H, W and the group's channels. */
+typedef struct para_group_norm_args {
+    para_tensor x;            /* [N, H, W, C] contiguous */
+    int groups;
+    float eps;
+    para_tensor weight, bias; /* [C] F32 */
+    para_activation activation;
+    para_tensor y;            /* [N, H, W, C] contiguous */
+} para_group_norm_args;
+
+typedef struct para_ops {
+    const char *name; /* "cpu", "cuda", "dry" */
+    void (*close)(para_device *dev);
+
+    /* Memory. alloc is for what outlives a request (weights); all else comes from the arena. */
+    para_status (*alloc)(para_device *dev, size_t bytes, void **out);
+    void (*free)(para_device *dev, void *p);
+    para_status (*upload)(para_device *dev, para_tensor dst, const void *src);   /* host (contiguous) → contiguous dst; src may be reused at return */
+    para_status (*download)(para_device *dev, void *dst, const para_tensor *src); /* contiguous src → host; waits */
+    para_status (*copy)(para_device *dev, para_tensor dst, para_tensor src);     /* same sizes, any strides, converts float types; no overlap */
+
+    /* Dense layers. */
+    para_status (*linear)(para_device *dev, const para_linear_args *a);
+    para_status (*conv2d)(para_device *dev, const para_conv2d_args *a);
+    para_status (*embedding)(para_device *dev, para_tensor table, para_tensor ids, para_tensor y); /* [V, D] any float type, [M] I32, [M, D] */
+
+    /* Norms and what goes with them. */
+    para_status (*norm)(para_device *dev, const para_norm_args *a);
+    para_status (*residual)(para_device *dev, const para_residual_args *a);
+    para_status (*group_norm)(para_device *dev, const para_group_norm_args *a);
+
+    /* Attention. */
+    para_status (*head)(para_device *dev, const para_head_args *a);
+    para_status (*attention)(para_device *dev, const para_attention_args *a);
+
+    /* Elementwise; x and y may be the same view. */
+    para_status (*activate)(para_device *dev, para_activation f, para_tensor x, para_tensor y);            /* y = f(x), same shape */
+    para_status (*gated)(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y); /* y = f(a) · b, [M, N] */
+    para_status (*combine)(para_device *dev, para_tensor y, int n, const para_tensor *x, const float *c);   /* y = Σ c[i] x[i], n ≤ 4, contiguous, mixed float types */
+
+    /* Pictures, channels last. */
+    para_status (*upsample2x)(para_device *dev, para_tensor x, para_tensor y);                              /* nearest: [N, H, W, C] → [N, 2H, 2W, C] */
+    para_status (*blend)(para_device *dev, para_tensor edge, para_tensor dst, int axis);                     /* dst[i] = edge[i]·(1 - i/n) + dst[i]·(i/n) along axis, n = dim[axis]; any strides */
+
+    /* What the host reads. */
+    para_status (*all_finite)(para_device *dev, para_tensor x, bool *out); /* contiguous; waits */
+} para_ops;
+
+/* A rank's device. The owner is one host thread; ops are called from it only. */
+struct para_device {
+    const para_ops *ops;
+    para_arena arena;
+    int threads;             /* host threads of this rank (cpu) */
+    const para_trace *trace; /* or NULL */
+    void *impl;              /* the back end's own state */
+};
+
+/* Opens a CPU device that uses `threads` host threads (≥ 1). No arena: see para_device_reserve. */
+para_status para_cpu_open(para_device **out, int threads);
+/* Opens a device that computes nothing and counts. Its arena has no limit. */
+para_status para_dry_open(para_device **out);
+/* Closes; takes NULL. */
+void para_device_close(para_device **dev);
+
+/* Gives the device an empty arena of at least `bytes`, keeping the old one where it suffices. */
+para_status para_device_reserve(para_device *dev, size_t bytes);
+
+/* A contiguous tensor from the arena, not zeroed. Sizes: rank of them, outermost first. */
+para_status para_new(para_device *dev, para_tensor *out, para_dtype dtype, int rank, const int64_t *dim);
+#define PARA_NEW(dev, out, dtype, ...)                                                             \
+    para_new(dev, out, dtype, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
+/* Hands a stage's result to the device's trace, if there is one. printf format for the name. */
+para_status para_trace_stage(para_device *dev, const para_tensor *t, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Rows [first, first + count) of the first dimension. */
+para_tensor para_rows(para_tensor t, int64_t first, int64_t count);
+/* Indices [first, first + count) of dimension `axis`. */
+para_tensor para_slice(para_tensor t, int axis, int64_t first, int64_t count);
+/* The same elements of a contiguous tensor under another shape. */
+para_tensor para_reshape(para_tensor t, int rank, const int64_t *dim);
+#define PARA_RESHAPE(t, ...)                                                                       \
+    para_reshape(t, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+/* Dimension i of the result is dimension order[i] of t. */
+para_tensor para_permute(para_tensor t, const int *order);
+#define PARA_PERMUTE(t, ...) para_permute(t, (int[]){__VA_ARGS__})
+
+#endif

@@ -1,0 +1,35 @@
+/* The weights table of a model: which tensors it wants, where they go. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_BACKEND_WEIGHTS_H
+#define PARA_BACKEND_WEIGHTS_H
+
+#include "backend/backend.h"
+#include "io/checkpoint.h"
+
+/* A list of wanted tensors. Adding never fails; the first failure (memory) comes out of load or count. */
+typedef struct para_weights para_weights;
+
+para_status para_weights_open(para_weights **out);
+void para_weights_close(para_weights **w); /* frees what load put on the device, too */
+
+/* Wants "<name>.weight" [n, k] and, with `bias`, "<name>.bias" [n]. Name: printf format. */
+void para_weights_linear(para_weights *w, para_linear *out, int64_t n, int64_t k, bool bias, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+/* Wants "<name>.weight" [o, i, kh, kw] and "<name>.bias" [o]. */
+void para_weights_conv2d(para_weights *w, para_linear *out, int64_t o, int64_t i, int64_t kh, int64_t kw, const char *format, ...)
+    __attribute__((format(printf, 7, 8)));
+/* Wants the tensor "<name>" [n], as F32 on the device. */
+void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Wants the tensor "<name>" [n, k] in the file's type. */
+void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* Finds every wanted tensor in the checkpoint, checks its shape and type and fills the views. CPU: they point into the
+ * mapped files (vectors that are not F32 are converted). Dry: sizes only, no data is touched; with `checkpoint`
+ * NULL every tensor counts as `assumed`. Errors: PARA_ERR_NOT_FOUND, PARA_ERR_SHAPE, PARA_ERR_MEMORY, naming file and tensor. */
+para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint, para_dtype assumed);
+
+/* Wanted elements, and their bytes in the files' types (valid after load). */
+int64_t para_weights_parameters(const para_weights *w);
+int64_t para_weights_bytes(const para_weights *w);
+
+#endif
