@@ -1,0 +1,179 @@
+/* The dry back end: computes nothing, counts FLOPs and bytes, finds the arena's peak. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/backend.h"
+#include "backend/counts.h"
+#include "backend/cpu/cpu_scratch.h"
+#include "core/alloc.h"
+#include "core/error.h"
+
+typedef struct dry_impl {
+    para_counts counts;
+} dry_impl;
+
+static double bytes_of(const para_tensor *t) {
+    return t->data ? (double)para_tensor_count(t) * (double)para_dtype_size(t->dtype) : 0;
+}
+
+static para_status count(para_device *dev, double matmul, double attention, double bytes) {
+    para_counts *c = para_dry_counts(dev);
+    c->matmul_flops += matmul;
+    c->attention_flops += attention;
+    c->bytes += bytes;
+    c->ops++;
+    return PARA_OK;
+}
+
+/* Takes and gives back what the CPU's op would take, so that the peak is the CPU's. */
+static para_status touch_scratch(para_device *dev, size_t bytes) {
+    if (!bytes) return PARA_OK;
+    size_t mark = para_arena_mark(&dev->arena);
+    void *p;
+    PARA_TRY(para_arena_take(&dev->arena, bytes, &p));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+static void dry_close(para_device *dev) {
+    para_free(dev->impl);
+    para_free(dev);
+}
+
+static para_status dry_alloc(para_device *dev, size_t bytes, void **out) {
+    (void)bytes;
+    *out = dev->arena.base; /* never dereferenced */
+    return PARA_OK;
+}
+
+static void dry_free(para_device *dev, void *p) {
+    (void)dev;
+    (void)p;
+}
+
+static para_status dry_upload(para_device *dev, para_tensor dst, const void *src) {
+    (void)src;
+    return count(dev, 0, 0, bytes_of(&dst));
+}
+
+static para_status dry_download(para_device *dev, void *dst, const para_tensor *src) {
+    (void)dst;
+    return count(dev, 0, 0, bytes_of(src));
+}
+
+static para_status dry_copy(para_device *dev, para_tensor dst, para_tensor src) {
+    return count(dev, 0, 0, bytes_of(&dst) + bytes_of(&src));
+}
+
+static para_status dry_linear(para_device *dev, const para_linear_args *a) {
+    PARA_TRY(touch_scratch(dev, para_cpu_linear_scratch(a, dev->threads)));
+    double flops = 2.0 * (double)a->x.dim[0] * (double)a->x.dim[1] * (double)a->y.dim[1];
+    return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
+}
+
+static para_status dry_conv2d(para_device *dev, const para_conv2d_args *a) {
+    PARA_TRY(touch_scratch(dev, para_cpu_conv2d_scratch(a, dev->threads)));
+    const int64_t *k = a->w->weight.dim;
+    double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3]);
+    return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
+}
+
+static para_status dry_embedding(para_device *dev, para_tensor table, para_tensor ids, para_tensor y) {
+    (void)table;
+    return count(dev, 0, 0, bytes_of(&ids) + 2 * bytes_of(&y));
+}
+
+static para_status dry_norm(para_device *dev, const para_norm_args *a) {
+    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y));
+}
+
+static para_status dry_residual(para_device *dev, const para_residual_args *a) {
+    return count(dev, 0, 0, 2 * bytes_of(&a->x) + bytes_of(&a->y) + (a->norm ? bytes_of(&a->norm->y) : 0));
+}
+
+static para_status dry_group_norm(para_device *dev, const para_group_norm_args *a) {
+    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y));
+}
+
+static para_status dry_head(para_device *dev, const para_head_args *a) {
+    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y));
+}
+
+static para_status dry_attention(para_device *dev, const para_attention_args *a) {
+    PARA_TRY(touch_scratch(dev, para_cpu_attention_scratch(a, dev->threads)));
+    double pairs = (double)(a->q.dim[0] * a->q.dim[1]) * (double)(a->q.dim[2] * a->k.dim[2]);
+    double flops = 2.0 * pairs * (double)(a->q.dim[3] + a->v.dim[3]);
+    return count(dev, 0, flops, bytes_of(&a->q) + bytes_of(&a->k) + bytes_of(&a->v) + bytes_of(&a->out));
+}
+
+static para_status dry_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y) {
+    (void)f;
+    return count(dev, 0, 0, bytes_of(&x) + bytes_of(&y));
+}
+
+static para_status dry_gated(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y) {
+    (void)f;
+    return count(dev, 0, 0, bytes_of(&a) + bytes_of(&b) + bytes_of(&y));
+}
+
+static para_status dry_combine(para_device *dev, para_tensor y, int n, const para_tensor *x, const float *c) {
+    (void)c;
+    double bytes = bytes_of(&y);
+    for (int i = 0; i < n; i++) bytes += bytes_of(&x[i]);
+    return count(dev, 0, 0, bytes);
+}
+
+static para_status dry_upsample2x(para_device *dev, para_tensor x, para_tensor y) {
+    return count(dev, 0, 0, bytes_of(&x) + bytes_of(&y));
+}
+
+static para_status dry_blend(para_device *dev, para_tensor edge, para_tensor dst, int axis) {
+    (void)axis;
+    return count(dev, 0, 0, bytes_of(&edge) + 2 * bytes_of(&dst));
+}
+
+/* Stated policy: a dry run has only finite values. */
+static para_status dry_all_finite(para_device *dev, para_tensor x, bool *out) {
+    *out = true;
+    return count(dev, 0, 0, bytes_of(&x));
+}
+
+static const para_ops dry_ops = {
+    .name = "dry",
+    .close = dry_close,
+    .alloc = dry_alloc,
+    .free = dry_free,
+    .upload = dry_upload,
+    .download = dry_download,
+    .copy = dry_copy,
+    .linear = dry_linear,
+    .conv2d = dry_conv2d,
+    .embedding = dry_embedding,
+    .norm = dry_norm,
+    .residual = dry_residual,
+    .group_norm = dry_group_norm,
+    .head = dry_head,
+    .attention = dry_attention,
+    .activate = dry_activate,
+    .gated = dry_gated,
+    .combine = dry_combine,
+    .upsample2x = dry_upsample2x,
+    .blend = dry_blend,
+    .all_finite = dry_all_finite,
+};
+
+para_status para_dry_open(para_device **out) {
+    para_device *dev = para_alloc(1, sizeof *dev);
+    dry_impl *impl = para_alloc(1, sizeof *impl);
+    if (!dev || !impl) {
+        para_free(dev);
+        para_free(impl);
+        return PARA_ERR_MEMORY;
+    }
+    /* A base that is not NULL and leaves room for any offset; nothing ever reads through it. */
+    *dev = (para_device){.ops = &dry_ops, .threads = 1, .impl = impl};
+    dev->arena = (para_arena){.base = (char *)(uintptr_t)PARA_ARENA_ALIGN, .size = SIZE_MAX / 4};
+    *out = dev;
+    return PARA_OK;
+}
+
+para_counts *para_dry_counts(para_device *dev) {
+    return &((dry_impl *)dev->impl)->counts;
+}

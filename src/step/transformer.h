@@ -1,0 +1,80 @@
+/* The transformer table: what every diffusion transformer implements, and all that cache, compile and
+ * parallelism know of it. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_STEP_TRANSFORMER_H
+#define PARA_STEP_TRANSFORMER_H
+
+#include "backend/weights.h"
+#include "io/config.h"
+#include "parallel/layout.h"
+#include "parallel/rank.h"
+
+typedef struct para_transformer para_transformer;
+
+/* What a prompt and the settings of a request give a transformer; the same at every step. */
+typedef struct para_conditioning_inputs {
+    para_tensor encoder_hidden_states; /* [S_txt, joint_attention_dim] valid tokens only */
+    para_tensor pooled_projections;    /* [1, pooled_projection_dim], or none */
+    float guidance_scale;              /* embedded where the model has a guidance embedding */
+    int steps;                         /* denoising steps */
+    const float *timesteps;            /* host [steps], as the scheduler gives them (0..1000) */
+    int64_t frames, height, width;     /* token grid of the picture or video */
+    para_dtype dtype;                  /* of the activations */
+} para_conditioning_inputs;
+
+/* Prepared from the inputs, shared by all items of one prompt: modulation of every step, position tables, embedded text. */
+typedef struct para_conditioning {
+    para_layout layout;
+    para_dtype dtype;
+    para_tensor modulation;       /* F32 [steps, model's own length] */
+    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens */
+    para_tensor text_hidden_states; /* [S_txt, D] */
+} para_conditioning;
+
+/* One picture or video, or one CFG half of it, on its way through a step. */
+typedef struct para_item {
+    const para_conditioning *conditioning;
+    int step;             /* index of the step */
+    para_tensor residual_stream; /* [S, D]: hidden_states (image rows), then encoder_hidden_states (text rows) */
+} para_item;
+
+typedef struct para_transformer_table {
+    const char *class_name; /* as in the config's _class_name */
+    void (*close)(para_transformer *t);
+    /* Declares every weight. */
+    void (*weights)(para_transformer *t, para_weights *list);
+    /* Computes what does not depend on the latents, into the rank's arena. */
+    para_status (*prepare)(para_transformer *t, para_rank *rank, const para_conditioning_inputs *in, para_conditioning *out);
+    /* latents [S_img, in_channels] → residual stream. */
+    para_status (*embed)(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents);
+    int (*num_blocks)(const para_transformer *t);
+    para_status (*block)(para_transformer *t, para_rank *rank, para_item *item, int i);
+    /* residual stream → prediction [S_img, out_channels]. */
+    para_status (*head)(para_transformer *t, para_rank *rank, para_item *item, para_tensor out);
+} para_transformer_table;
+
+/* Every transformer starts with this. */
+struct para_transformer {
+    const para_transformer_table *table;
+    int64_t in_channels;           /* of a token of the latents */
+    int64_t out_channels;          /* of a token of the prediction */
+    int64_t inner_dim;             /* D of the residual stream */
+    int64_t joint_attention_dim;   /* of encoder_hidden_states as it comes in */
+    int64_t pooled_projection_dim; /* 0: none */
+    bool guidance_embeds;
+};
+
+/* Room for an item's residual stream, in the arena. */
+para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning, para_item *out);
+
+/* One evaluation: embed, all blocks, head. latents [S_img, in_channels], out [S_img, out_channels], both of the conditioning's type. */
+para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents, para_tensor out);
+
+static inline para_tensor para_item_hidden_states(const para_item *item) {
+    return para_rows(item->residual_stream, 0, item->conditioning->layout.tokens[PARA_IMAGE]);
+}
+static inline para_tensor para_item_encoder_hidden_states(const para_item *item) {
+    const para_layout *l = &item->conditioning->layout;
+    return para_rows(item->residual_stream, l->tokens[PARA_IMAGE], l->tokens[PARA_TEXT]);
+}
+
+#endif
