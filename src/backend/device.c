@@ -1,0 +1,67 @@
+/* What all back ends share: a device's arena, and views. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/backend.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/error.h"
+
+void para_device_close(para_device **dev) {
+    if (!dev || !*dev) return;
+    para_device *d = *dev;
+    *dev = NULL;
+    d->ops->free(d, d->arena.base);
+    d->ops->close(d);
+}
+
+para_status para_device_reserve(para_device *dev, size_t bytes) {
+    if (dev->arena.size < bytes || !dev->arena.base) {
+        void *base;
+        dev->ops->free(dev, dev->arena.base);
+        dev->arena = (para_arena){0};
+        PARA_TRY(dev->ops->alloc(dev, bytes, &base));
+        dev->arena.base = base;
+        dev->arena.size = bytes;
+    }
+    dev->arena.used = 0;
+    dev->arena.peak = 0;
+    return PARA_OK;
+}
+
+para_status para_new(para_device *dev, para_tensor *out, para_dtype dtype, int rank, const int64_t *dim) {
+    *out = para_tensor_make(NULL, dtype, rank, dim);
+    return para_arena_take(&dev->arena, (size_t)para_tensor_count(out) * para_dtype_size(dtype), &out->data);
+}
+
+para_status para_trace_stage(para_device *dev, const para_tensor *t, const char *format, ...) {
+    if (!dev->trace) return PARA_OK;
+    char name[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    return dev->trace->fn(dev->trace->user, name, t);
+}
+
+para_tensor para_rows(para_tensor t, int64_t first, int64_t count) {
+    return para_slice(t, 0, first, count);
+}
+
+para_tensor para_slice(para_tensor t, int axis, int64_t first, int64_t count) {
+    if (t.data) t.data = (char *)t.data + first * t.stride[axis] * (int64_t)para_dtype_size(t.dtype);
+    t.dim[axis] = count;
+    return t;
+}
+
+para_tensor para_reshape(para_tensor t, int rank, const int64_t *dim) {
+    return para_tensor_make(t.data, t.dtype, rank, dim);
+}
+
+para_tensor para_permute(para_tensor t, const int *order) {
+    para_tensor p = t;
+    for (int i = 0; i < t.rank; i++) {
+        p.dim[i] = t.dim[order[i]];
+        p.stride[i] = t.stride[order[i]];
+    }
+    return p;
+}
