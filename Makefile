@@ -1,0 +1,44 @@
+# A short front for CMake. `make help` lists what there is. SPDX-License-Identifier: Apache-2.0
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CMAKE   ?= cmake
+RELEASE  = build/release
+SANITIZE = build/sanitize
+C_FILES  = $(wildcard include/*/*.h src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] examples/*.c tests/*.h tests/*/*.[ch] bench/*.[ch])
+
+.PHONY: all check check-full bench install clean format tidy help
+
+all: $(RELEASE)/CMakeCache.txt ## build the library and para into build/release
+	@$(CMAKE) --build $(RELEASE) -j $(JOBS)
+
+# Without the tests, so that nothing but the program's own libraries is needed; `make check` turns them on.
+$(RELEASE)/CMakeCache.txt:
+	@$(CMAKE) -S . -B $(RELEASE) -DCMAKE_BUILD_TYPE=Release -DPARA_TESTS=OFF -DPARA_WERROR=OFF
+
+check: ## every test that needs no GPU, sanitizers and short fuzzing included
+	@JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh $(RELEASE) $(SANITIZE)
+
+check-full: ## the same with full grids and long fuzzing (hours)
+	@PARA_FULL=1 JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh $(RELEASE) $(SANITIZE)
+
+bench: all ## measure, and compare with peers that are installed; writes bench/RESULTS.md
+	@bench/run.sh $(RELEASE)
+
+install: all ## install under PREFIX (/usr/local), below DESTDIR if given
+	@$(CMAKE) -S . -B $(RELEASE) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@DESTDIR=$(DESTDIR) $(CMAKE) --install $(RELEASE)
+
+clean: ## remove build and out
+	rm -rf build out
+
+format: ## clang-format over every C file
+	clang-format -i $(C_FILES)
+
+tidy: ## clang-tidy over the library and the program
+	@$(CMAKE) -S . -B build/tidy -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DPARA_TESTS=OFF >/dev/null
+	@clang-tidy -p build/tidy --quiet $(filter %.c,$(filter src/% cli/%,$(C_FILES)))
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: PREFIX, DESTDIR (install), JOBS (parallel jobs, default: all cores)"

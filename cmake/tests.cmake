@@ -1,0 +1,32 @@
+# Every tests/<tier>/test_*.c is one CTest program; tests/<tier>/*.sh among those named below are tests, too.
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+add_library(para_static STATIC $<TARGET_OBJECTS:para_objects>)
+target_include_directories(para_static PUBLIC include src)
+target_link_libraries(para_static PUBLIC para_deps)
+set_target_properties(para_static PROPERTIES LINKER_LANGUAGE C)
+
+file(GLOB PARA_TEST_SOURCES CONFIGURE_DEPENDS
+     tests/unit/test_*.c tests/ops/test_*.c tests/golden/test_*.c tests/cli/test_*.c)
+foreach(source ${PARA_TEST_SOURCES})
+  get_filename_component(name ${source} NAME_WE)
+  get_filename_component(tier ${source} DIRECTORY)
+  get_filename_component(tier ${tier} NAME)
+  add_executable(${name} ${source})
+  target_compile_definitions(${name} PRIVATE PARA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" PARA_BINARY_DIR="${CMAKE_BINARY_DIR}")
+  target_include_directories(${name} PRIVATE tests)
+  target_link_libraries(${name} PRIVATE para_static PkgConfig::CMOCKA)
+  add_test(NAME ${tier}/${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
+  set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier})
+endforeach()
+
+# Checks of the tree and of what is installed: one build tells all, the sanitizers have nothing to add.
+if(NOT PARA_SANITIZE)
+  find_program(CXX_COMPILER NAMES c++ g++ clang++ REQUIRED)
+  foreach(check headers/public headers/internal headers/layering headers/layering_catches
+                install/consumer install/symbols install/man_page)
+    get_filename_component(tier ${check} DIRECTORY)
+    add_test(NAME ${check} COMMAND sh ${CMAKE_SOURCE_DIR}/tests/${check}.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(${check} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77 LABELS ${tier}
+      ENVIRONMENT "CC=${CMAKE_C_COMPILER};CXX=${CXX_COMPILER};CMAKE=${CMAKE_COMMAND};BUILD=${CMAKE_BINARY_DIR};DNNL_INCLUDE_DIR=${DNNL_INCLUDE_DIR}")
+  endforeach()
+endif()
