@@ -9,7 +9,7 @@
 typedef struct para_weights para_weights;
 
 para_status para_weights_open(para_weights **out);
-void para_weights_close(para_weights **w); /* frees what load put on the device, too */
+void para_weights_close(para_weights **w); /* frees what load put on the device, too: close before the device */
 
 /* Wants "<name>.weight" [n, k] and, with `bias`, "<name>.bias" [n]. Name: printf format. */
 void para_weights_linear(para_weights *w, para_linear *out, int64_t n, int64_t k, bool bias, const char *format, ...)
@@ -25,7 +25,9 @@ void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k
 
 /* Finds every wanted tensor in the checkpoint, checks its shape and type and fills the views. CPU: they point into the
  * mapped files (vectors that are not F32 are converted). Dry: sizes only, no data is touched; with `checkpoint`
- * NULL every tensor counts as `assumed`. Errors: PARA_ERR_NOT_FOUND, PARA_ERR_SHAPE, PARA_ERR_MEMORY, naming file and tensor. */
+ * NULL every tensor counts as `assumed`. Other devices: everything is uploaded into one block. The checkpoint must stay open as long
+ * as the views are used. Errors: PARA_ERR_NOT_FOUND, PARA_ERR_SHAPE (also a type that is no float), PARA_ERR_CONFIG (a size below 1),
+ * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, naming file and tensor. */
 para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint, para_dtype assumed);
 
 /* Wanted elements, and their bytes in the files' types (valid after load). */

@@ -15,7 +15,9 @@ void para_checkpoint_close(para_checkpoint **c);
 
 /* The read-only host view of a tensor and the path of its file (NULL allowed). False: there is none. */
 bool para_checkpoint_find(const para_checkpoint *c, const char *name, para_tensor *out, const char **path);
-/* Folder, number of tensors, total bytes of tensors, and the i-th tensor (for listings). */
+/* Its type as the file spells it ("F64" where the view has PARA_DTYPE_NONE), or NULL. */
+const char *para_checkpoint_type(const para_checkpoint *c, const char *name);
+/* Folder, number of tensors, total bytes of tensors, and the i-th tensor (sorted by name, for listings). */
 const char *para_checkpoint_folder(const para_checkpoint *c);
 int64_t para_checkpoint_count(const para_checkpoint *c);
 int64_t para_checkpoint_bytes(const para_checkpoint *c);

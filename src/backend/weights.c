@@ -1,0 +1,264 @@
+/* The weights table of a model. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/weights.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/error.h"
+#include "core/float.h"
+
+enum { BLOCK_ALIGN = 256 }; /* of tensors in the device's block: any back end's vector loads */
+
+/* A wanted tensor; `out` belongs to the model. */
+typedef struct want {
+    char *name;
+    para_tensor *out;
+    bool vector; /* becomes F32 */
+    int rank;
+    int64_t dim[4];
+    para_tensor found; /* in the file (dry: no data) */
+} want;
+
+struct para_weights {
+    want *wants;
+    size_t count, room;
+    para_status failure; /* the first one while wanting */
+    int64_t parameters, bytes;
+    para_device *dev; /* owner of the block */
+    void *block;      /* what load put on the device, or NULL */
+};
+
+para_status para_weights_open(para_weights **out) {
+    *out = para_alloc(1, sizeof **out);
+    return *out ? PARA_OK : PARA_ERR_MEMORY;
+}
+
+static void free_block(para_weights *w) {
+    if (w->block) w->dev->ops->free(w->dev, w->block);
+    w->block = NULL;
+}
+
+void para_weights_close(para_weights **weights) {
+    para_weights *w = *weights;
+    if (!w) return;
+    free_block(w);
+    for (size_t i = 0; i < w->count; i++) para_free(w->wants[i].name);
+    para_free(w->wants);
+    para_free(w);
+    *weights = NULL;
+}
+
+/* The name with its suffix; NULL sets the sentence. */
+static char *full_name(const char *format, va_list args, const char *suffix) {
+    va_list again;
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    size_t room = (size_t)n + strlen(suffix) + 1;
+    char *name = para_alloc(room, 1);
+    if (!name) return NULL;
+    vsnprintf(name, room, format, args);
+    strcpy(name + n, suffix);
+    return name;
+}
+
+static bool grow(para_weights *w) {
+    if (w->count < w->room) return true;
+    size_t room = w->room ? 2 * w->room : 64;
+    want *wants = para_realloc(w->wants, room, sizeof *wants);
+    if (!wants) return false;
+    w->wants = wants;
+    w->room = room;
+    return true;
+}
+
+static void add(para_weights *w, para_tensor *out, bool vector, int rank, const int64_t *dim,
+                const char *format, va_list args, const char *suffix) {
+    *out = (para_tensor){0};
+    if (w->failure != PARA_OK) return;
+    char *name = grow(w) ? full_name(format, args, suffix) : NULL;
+    if (!name) {
+        w->failure = PARA_ERR_MEMORY;
+        return;
+    }
+    want *x = &w->wants[w->count++];
+    *x = (want){.name = name, .out = out, .vector = vector, .rank = rank};
+    int64_t elements = 1;
+    bool fits = true;
+    for (int i = 0; i < rank; i++) {
+        x->dim[i] = dim[i];
+        fits = fits && dim[i] > 0 && !__builtin_mul_overflow(elements, dim[i], &elements);
+    }
+    /* A quarter of the range, so that bytes (at most 8 an element) and sums are safe in the checks of load.
+     */
+    if (!fits || __builtin_add_overflow(w->parameters, elements, &w->parameters) ||
+        w->parameters > INT64_MAX / 32)
+        w->failure = PARA_ERR_CONFIG;
+}
+
+/* Calls add() with the caller's variable arguments. */
+#define ADD(w, out, vector, rank, dim, format, suffix)                                                       \
+    do {                                                                                                     \
+        va_list args;                                                                                        \
+        va_start(args, format);                                                                              \
+        add(w, out, vector, rank, dim, format, args, suffix);                                                \
+        va_end(args);                                                                                        \
+    } while (0)
+
+void para_weights_linear(para_weights *w, para_linear *out, int64_t n, int64_t k, bool bias,
+                         const char *format, ...) {
+    *out = (para_linear){0};
+    ADD(w, &out->weight, false, 2, ((int64_t[]){n, k}), format, ".weight");
+    if (bias) ADD(w, &out->bias, true, 1, &n, format, ".bias");
+}
+
+void para_weights_conv2d(para_weights *w, para_linear *out, int64_t o, int64_t i, int64_t kh, int64_t kw,
+                         const char *format, ...) {
+    ADD(w, &out->weight, false, 4, ((int64_t[]){o, i, kh, kw}), format, ".weight");
+    ADD(w, &out->bias, true, 1, &o, format, ".bias");
+}
+
+void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const char *format, ...) {
+    ADD(w, out, true, 1, &n, format, "");
+}
+
+void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...) {
+    ADD(w, out, false, 2, ((int64_t[]){n, k}), format, "");
+}
+
+static bool is_float(para_dtype dtype) {
+    return dtype == PARA_F32 || dtype == PARA_F16 || dtype == PARA_BF16 || dtype == PARA_F8_E4M3;
+}
+
+/* "[3, 4]" */
+static const char *shape_text(char text[128], int rank, const int64_t *dim) {
+    int n = snprintf(text, 128, "[");
+    for (int i = 0; i < rank; i++)
+        n += snprintf(text + n, 128 - (size_t)n, "%s%lld", i ? ", " : "", (long long)dim[i]);
+    snprintf(text + n, 128 - (size_t)n, "]");
+    return text;
+}
+
+/* Looks the tensor up in the checkpoint and checks it. */
+static para_status find(want *x, const para_checkpoint *checkpoint) {
+    const char *path;
+    if (!para_checkpoint_find(checkpoint, x->name, &x->found, &path))
+        return para_fail(PARA_ERR_NOT_FOUND,
+                         "'%s' has no tensor '%s'; config.json and weights do not belong together",
+                         para_checkpoint_folder(checkpoint), x->name);
+    const para_tensor *t = &x->found;
+    if (!is_float(t->dtype))
+        return para_fail(PARA_ERR_SHAPE,
+                         "'%s': tensor '%s' has type %s; supported are F32, F16, BF16 and F8_E4M3", path,
+                         x->name, para_checkpoint_type(checkpoint, x->name));
+    if (t->rank == x->rank && memcmp(t->dim, x->dim, (size_t)x->rank * sizeof x->dim[0]) == 0) return PARA_OK;
+    char found[128], wanted[128];
+    return para_fail(PARA_ERR_SHAPE,
+                     "'%s': tensor '%s' has shape %s where config.json asks for %s; config.json and weights "
+                     "do not belong together",
+                     path, x->name, shape_text(found, t->rank, t->dim), shape_text(wanted, x->rank, x->dim));
+}
+
+/* Whether the view may point into the mapped file. */
+static bool in_place(const want *x, bool cpu) {
+    return cpu &&
+           (!x->vector || (x->found.dtype == PARA_F32 && (uintptr_t)x->found.data % sizeof(float) == 0));
+}
+
+static para_dtype device_type(const want *x) {
+    return x->vector ? PARA_F32 : x->found.dtype;
+}
+
+static size_t block_bytes(const want *x) {
+    size_t bytes = (size_t)para_tensor_count(&x->found) * para_dtype_size(device_type(x));
+    return (bytes + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
+}
+
+/* Brings a tensor to its place in the block. */
+static para_status place(para_device *dev, bool cpu, want *x, void *at) {
+    *x->out = para_tensor_make(at, device_type(x), x->rank, x->dim);
+    int64_t n = para_tensor_count(&x->found);
+    if (cpu) {
+        para_floats_to_f32(at, x->found.data, x->found.dtype, n);
+        return PARA_OK;
+    }
+    if (x->found.dtype == device_type(x)) return dev->ops->upload(dev, *x->out, x->found.data);
+    float *staged = para_alloc((size_t)n, sizeof *staged);
+    if (!staged) return PARA_ERR_MEMORY;
+    para_floats_to_f32(staged, x->found.data, x->found.dtype, n);
+    para_status status = dev->ops->upload(dev, *x->out, staged);
+    para_free(staged);
+    return status;
+}
+
+static para_status place_all(para_weights *w, para_device *dev) {
+    bool cpu = strcmp(dev->ops->name, "cpu") == 0;
+    size_t total = 0, at = 0;
+    for (size_t i = 0; i < w->count; i++)
+        if (!in_place(&w->wants[i], cpu)) total += block_bytes(&w->wants[i]);
+    w->dev = dev;
+    if (total > 0) PARA_TRY(dev->ops->alloc(dev, total, &w->block));
+    for (size_t i = 0; i < w->count; i++) {
+        want *x = &w->wants[i];
+        if (in_place(x, cpu)) {
+            *x->out = x->found;
+        } else {
+            PARA_TRY(place(dev, cpu, x, (char *)w->block + at));
+            at += block_bytes(x);
+        }
+    }
+    return PARA_OK;
+}
+
+/* Views of the right sizes whose data nobody may touch; not NULL, which would mean "none". */
+static void place_dry(para_weights *w) {
+    static char nowhere[BLOCK_ALIGN];
+    for (size_t i = 0; i < w->count; i++) {
+        want *x = &w->wants[i];
+        *x->out = para_tensor_make(nowhere, device_type(x), x->rank, x->dim);
+    }
+}
+
+static para_status earlier_failure(const para_weights *w) {
+    if (w->failure == PARA_ERR_MEMORY)
+        return para_fail(PARA_ERR_MEMORY, "out of memory while listing the weights of a model");
+    return para_fail(
+        w->failure,
+        "a layer has a size that is not positive, or too large to count ('%s'); correct config.json",
+        w->count ? w->wants[w->count - 1].name : "");
+}
+
+para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint,
+                              para_dtype assumed) {
+    bool dry = strcmp(dev->ops->name, "dry") == 0;
+    if (w->failure != PARA_OK) return earlier_failure(w);
+    if (!checkpoint && !dry)
+        return para_fail(PARA_ERR_ARGUMENT, "weights can only be assumed on a dry device; name a checkpoint");
+    free_block(w);
+    w->bytes = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        want *x = &w->wants[i];
+        if (checkpoint)
+            PARA_TRY(find(x, checkpoint));
+        else
+            x->found = para_tensor_make(NULL, assumed, x->rank, x->dim);
+        w->bytes += para_tensor_count(&x->found) * (int64_t)para_dtype_size(x->found.dtype);
+    }
+    if (dry) {
+        place_dry(w);
+        return PARA_OK;
+    }
+    para_status status = place_all(w, dev);
+    if (status != PARA_OK) free_block(w);
+    return status;
+}
+
+int64_t para_weights_parameters(const para_weights *w) {
+    return w->parameters;
+}
+
+int64_t para_weights_bytes(const para_weights *w) {
+    return w->bytes;
+}
