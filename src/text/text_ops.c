@@ -1,0 +1,39 @@
+/* What the text encoders share. SPDX-License-Identifier: Apache-2.0 */
+#include "text/text_ops.h"
+
+#include "core/error.h"
+
+para_status para_embed_tokens(para_device *dev, para_tensor table, const int32_t *ids, int n, para_tensor y) {
+    for (int i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= table.dim[0])
+            return para_fail(PARA_ERR_CONFIG, "token id %d is outside the text encoder's vocab_size %lld; tokenizer and text encoder do not belong together",
+                             (int)ids[i], (long long)table.dim[0]);
+    }
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor on_device;
+    PARA_TRY(PARA_NEW(dev, &on_device, PARA_I32, n));
+    PARA_TRY(dev->ops->upload(dev, on_device, ids));
+    PARA_TRY(dev->ops->embedding(dev, table, on_device, y));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+/* [n, heads · D] seen as [1, heads, n, D]. */
+static para_tensor heads_view(para_tensor x, int64_t heads) {
+    int64_t n = x.dim[0], head_dim = x.dim[1] / heads;
+    para_tensor split = PARA_RESHAPE(x, 1, n, heads, head_dim);
+    return PARA_PERMUTE(split, 0, 2, 1, 3);
+}
+
+para_status para_self_attention(para_device *dev, para_tensor q, para_tensor k, para_tensor v, int64_t heads, float scale, bool causal,
+                                para_tensor mask, para_tensor out) {
+    return dev->ops->attention(dev, &(para_attention_args){
+                                        .q = heads_view(q, heads),
+                                        .k = heads_view(k, heads),
+                                        .v = heads_view(v, heads),
+                                        .out = heads_view(out, heads),
+                                        .mask = mask,
+                                        .scale = scale,
+                                        .causal = causal,
+                                    });
+}
