@@ -22,7 +22,7 @@ endforeach()
 # Checks of the tree and of what is installed: one build tells all, the sanitizers have nothing to add.
 if(NOT PARA_SANITIZE)
   find_program(CXX_COMPILER NAMES c++ g++ clang++ REQUIRED)
-  foreach(check headers/public headers/internal headers/layering headers/layering_catches
+  foreach(check unit/count_results headers/public headers/internal headers/layering headers/layering_catches
                 install/consumer install/symbols install/man_page)
     get_filename_component(tier ${check} DIRECTORY)
     add_test(NAME ${check} COMMAND sh ${CMAKE_SOURCE_DIR}/tests/${check}.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

@@ -40,9 +40,9 @@ if [ -x "$BUILD/para" ]; then
 fi
 
 # Static, unoptimised since only linking matters here.
-$CMAKE -S "$source" -B "$work/static" -DBUILD_SHARED_LIBS=OFF -DPARA_TESTS=OFF -DPARA_WERROR=OFF -DCMAKE_BUILD_TYPE=None \
+$CMAKE -S "$source" -B "$work/archive-build" -DBUILD_SHARED_LIBS=OFF -DPARA_TESTS=OFF -DPARA_WERROR=OFF -DCMAKE_BUILD_TYPE=None \
     -DCMAKE_C_COMPILER="$CC" -DCMAKE_INSTALL_PREFIX="$work/static-tree" >"$work/log" &&
-    $CMAKE --build "$work/static" -j 2 --target install >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+    $CMAKE --build "$work/archive-build" -j 2 --target install >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 use "$work/static-tree" static --static
 others=$(nm -g --defined-only "$(find "$work/static-tree" -name libparaattn.a)" 2>/dev/null |
     awk 'NF == 3 && $3 !~ /^para_/ && $3 !~ /^__odr_asan/ { print $3 }')

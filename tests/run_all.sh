@@ -1,0 +1,103 @@
+#!/bin/sh
+# Builds with and without sanitizers, runs every test of this machine, and counts. SPDX-License-Identifier: Apache-2.0
+# Usage: tests/run_all.sh RELEASE_BUILD SANITIZE_BUILD   (as `make check` calls it)
+# Environment: JOBS, CMAKE; PARA_FULL=1 runs the full grids and fuzzes for 10 minutes each.
+# The last line is "N passed, N failed, N skipped". Skips that tests/expected-skips does not list are failures.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+release=$1
+sanitize=$2
+CMAKE=${CMAKE:-cmake}
+JOBS=${JOBS:-2}
+results=$PWD/build/results
+mkdir -p build
+: >"$results" || exit 1
+start=$(date +%s)
+
+say() { printf '== %s (after %s s)\n' "$*" "$(($(date +%s) - start))"; }
+
+finish() {
+    awk -v list=tests/expected-skips '
+        BEGIN {
+            while ((getline line <list) > 0) {
+                sub(/[ \t]*#.*/, "", line)
+                if (line != "") expected[line] = 1
+            }
+        }
+        {
+            outcome = $1
+            name = $0
+            sub(/^[a-z]+ /, "", name)
+            plain = name
+            sub(/^sanitize: /, "", plain)
+            if (outcome == "skipped" && !(plain in expected)) {
+                outcome = "failed"
+                name = name " (skipped, but not listed in " list ")"
+            }
+            count[outcome]++
+            names[outcome] = names[outcome] "  " name "\n"
+        }
+        END {
+            if (count["skipped"]) printf "skipped:\n%s", names["skipped"]
+            if (count["failed"]) printf "failed:\n%s", names["failed"]
+            printf "%d passed, %d failed, %d skipped\n", count["passed"], count["failed"], count["skipped"]
+            exit count["failed"] > 0 || count["passed"] == 0
+        }' "$results"
+    exit
+}
+
+build() { # folder, CMake's options …
+    folder=$1
+    shift
+    say "building $folder"
+    if $CMAKE -S . -B "$folder" -DPARA_TESTS=ON "$@" >"$folder.log" 2>&1 &&
+        $CMAKE --build "$folder" -j "$JOBS" >>"$folder.log" 2>&1; then
+        return
+    fi
+    tail -n 60 "$folder.log"
+    echo "failed building $folder (all of it: $folder.log)" >>"$results"
+    finish
+}
+
+run() { # folder, prefix of names, ctest's options …
+    folder=$1
+    prefix=$2
+    shift 2
+    log=$PWD/$folder/check.log
+    say "testing $folder"
+    (cd "$folder" && ctest -V -j "$JOBS" "$@" 2>&1) | tee "$log" | grep -E '^ *[0-9]+/[0-9]+ +Test '
+    awk -v prefix="$prefix" -f tests/count_results.awk "$log" >"$results.part"
+    # What failed, in its own words.
+    sed -n 's/^ *[0-9]*\/[0-9]* *Test *#\([0-9]*\): .*\*\*\*.*/\1/p' "$log" | while read -r id; do
+        echo "-- output of test $id:"
+        grep "^$id: " "$log" | tail -n 60
+    done
+    [ -s "$results.part" ] || echo "failed ${prefix}ctest ran nothing in $folder" >"$results.part"
+    cat "$results.part" >>"$results"
+    rm "$results.part"
+}
+
+build "$release" -DCMAKE_BUILD_TYPE=Release -DPARA_WERROR=ON
+# The sanitizers' own code makes gcc warn of what is not there.
+build "$sanitize" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g" -DPARA_SANITIZE=ON -DPARA_WERROR=OFF
+
+# Waiting threads sleep: several test programs share the cores.
+export OMP_WAIT_POLICY=passive
+run "$release" ""
+
+export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1:strict_string_checks=1"
+export UBSAN_OPTIONS="print_stacktrace=1"
+export LSAN_OPTIONS="suppressions=$PWD/tests/leaks-of-others,print_suppressions=0"
+run "$sanitize" "sanitize: "
+
+if [ -x tests/fuzz/run.sh ]; then
+    say "fuzzing"
+    seconds=30
+    [ -z "${PARA_FULL:-}" ] || seconds=600
+    tests/fuzz/run.sh "$seconds" >"$results.part" || echo "failed fuzz/run.sh" >>"$results.part"
+    cat "$results.part" | tee -a "$results"
+    rm "$results.part"
+fi
+
+say "done"
+finish
