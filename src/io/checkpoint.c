@@ -2,6 +2,7 @@
 #include "io/checkpoint.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,8 +138,8 @@ static para_status open_index(para_checkpoint *c, const char *path) {
 static para_status nothing_found(const char *folder) {
     DIR *dir = opendir(folder);
     if (!dir)
-        return para_fail(PARA_ERR_NOT_FOUND,
-                         "the folder '%s' does not exist or cannot be read; check the path", folder);
+        return para_fail(PARA_ERR_NOT_FOUND, "the folder '%s' cannot be read: %s; check the path", folder,
+                         strerror(errno));
     char bin[256] = "", other[256] = "";
     for (const struct dirent *d; (d = readdir(dir));) {
         if (ends_with(d->d_name, ".bin")) snprintf(bin, sizeof bin, "%s", d->d_name);

@@ -84,7 +84,8 @@ static inline int folder_entries(const char *path) {
     DIR *dir = opendir(path);
     assert_non_null(dir);
     int n = 0;
-    for (const struct dirent *d; (d = readdir(dir));) n += strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
+    for (const struct dirent *d; (d = readdir(dir));)
+        n += strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
     closedir(dir);
     return n;
 }

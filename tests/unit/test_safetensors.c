@@ -6,7 +6,8 @@
 
 #include "io_checks.h"
 
-/* A file image: the header's length, the header, `data` bytes that count up. Exactly allocated, so that sanitizers see a step beyond it. */
+/* A file image: the header's length, the header, `data` bytes that count up. Exactly allocated, so that
+ * sanitizers see a step beyond it. */
 static char *image(const char *header, size_t data, size_t *n) {
     uint64_t length = strlen(header);
     *n = 8 + length + data;
@@ -44,7 +45,8 @@ static void good_file(void **state) {
     assert_string_equal(para_safetensors_metadata(f, "format"), "pt");
     assert_null(para_safetensors_metadata(f, "other"));
     const char *data = bytes + 8 + strlen(GOOD);
-    para_tensor z = para_safetensors_tensor(f, 5), x = para_safetensors_tensor(f, 0), odd = para_safetensors_tensor(f, 4);
+    para_tensor z = para_safetensors_tensor(f, 5), x = para_safetensors_tensor(f, 0),
+                odd = para_safetensors_tensor(f, 4);
     assert_int_equal(z.dtype, PARA_F32);
     assert_int_equal(z.rank, 2);
     assert_int_equal(z.dim[0], 2);
@@ -82,7 +84,7 @@ static void empty_file(void **state) {
     free(bytes);
 }
 
-#define T(name, dtype, shape, begin, end)                                                                                       \
+#define T(name, dtype, shape, begin, end)                                                                    \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
 static void bad_headers(void **state) {
@@ -136,7 +138,8 @@ static void bad_headers(void **state) {
         size_t n;
         char *bytes = image(cases[i].header, cases[i].data, &n);
         para_safetensors *f;
-        assert_fails(PARA_ERR_FORMAT, cases[i].sentence, para_safetensors_parse(&f, bytes, n, "some.safetensors"));
+        assert_fails(PARA_ERR_FORMAT, cases[i].sentence,
+                     para_safetensors_parse(&f, bytes, n, "some.safetensors"));
         assert_non_null(strstr(para_last_error(), "'some.safetensors'"));
         assert_null(f);
         free(bytes);
@@ -151,11 +154,14 @@ static void bad_lengths(void **state) {
     assert_fails(PARA_ERR_FORMAT, "it has 7 bytes", para_safetensors_parse(&f, bytes, 7, "x"));
     assert_fails(PARA_ERR_FORMAT, "no JSON object", para_safetensors_parse(&f, bytes, 8, "x"));
     memcpy(bytes, &(uint64_t){57}, 8);
-    assert_fails(PARA_ERR_FORMAT, "longer than the file by 1 bytes", para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
+    assert_fails(PARA_ERR_FORMAT, "longer than the file by 1 bytes",
+                 para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
     memcpy(bytes, &(uint64_t){100000001}, 8);
-    assert_fails(PARA_ERR_FORMAT, "its header would have 100000001 bytes", para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
+    assert_fails(PARA_ERR_FORMAT, "its header would have 100000001 bytes",
+                 para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
     memcpy(bytes, &(uint64_t){UINT64_MAX}, 8);
-    assert_fails(PARA_ERR_FORMAT, "its header would have", para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
+    assert_fails(PARA_ERR_FORMAT, "its header would have",
+                 para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
     static const char lfs[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
     assert_fails(PARA_ERR_FORMAT, "Git LFS pointer", para_safetensors_parse(&f, lfs, sizeof lfs - 1, "x"));
 }
@@ -199,16 +205,20 @@ static void every_bit(void **state) {
 static void files(void **state) {
     (void)state;
     para_safetensors *f;
-    assert_fails(PARA_ERR_NOT_FOUND, "does not exist", para_safetensors_open(&f, temp_path("none.safetensors")));
+    assert_fails(PARA_ERR_NOT_FOUND, "does not exist",
+                 para_safetensors_open(&f, temp_path("none.safetensors")));
     assert_null(f);
     assert_fails(PARA_ERR_IO, "is a folder where a file is needed", para_safetensors_open(&f, temp_folder));
     assert_int_equal(mkfifo(temp_path("pipe"), 0600), 0);
     assert_fails(PARA_ERR_IO, "a device or pipe", para_safetensors_open(&f, temp_path("pipe")));
     assert_fails(PARA_ERR_FORMAT, "it has 0 bytes", para_safetensors_open(&f, temp_write("empty", "", 0)));
-    assert_fails(PARA_ERR_IO, "File name too long",
-                 para_safetensors_open(&f, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-                                           "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-                                           "0123456789012345678901234567890123456789012345678901234567890123456789"));
+    assert_fails(
+        PARA_ERR_IO, "File name too long",
+        para_safetensors_open(&f, "01234567890123456789012345678901234567890123456789012345678901234567890123"
+                                  "45678901234567890123456789"
+                                  "01234567890123456789012345678901234567890123456789012345678901234567890123"
+                                  "45678901234567890123456789"
+                                  "0123456789012345678901234567890123456789012345678901234567890123456789"));
     size_t n;
     char *bytes = image(GOOD, 41, &n);
     const char *path = temp_write("good.safetensors", bytes, n);
@@ -217,7 +227,8 @@ static void files(void **state) {
     assert_memory_equal(para_safetensors_tensor(f, 5).data, bytes + 8 + strlen(GOOD), 24);
     assert_string_equal(para_safetensors_path(f), path);
     para_safetensors_close(&f);
-    assert_fails(PARA_ERR_FORMAT, "cut short: 1 bytes are missing", para_safetensors_open(&f, temp_write("cut", bytes, n - 1)));
+    assert_fails(PARA_ERR_FORMAT, "cut short: 1 bytes are missing",
+                 para_safetensors_open(&f, temp_write("cut", bytes, n - 1)));
     free(bytes);
 }
 
@@ -228,8 +239,10 @@ static int64_t i64_data[1] = {-5};
 static para_status write_three(const char *path) {
     static const char *const names[] = {"bytes", "floats", "int", "none"};
     static const char *const metadata[] = {"prompt", "a \"cat\" \xff \xe7\x8c\xab", "seed", "7", NULL};
-    para_tensor t[4] = {para_tensor_make(u8_data, PARA_U8, 1, (int64_t[]){3}), para_tensor_make(f32_data, PARA_F32, 2, (int64_t[]){2, 3}),
-                        para_tensor_make(i64_data, PARA_I64, 0, NULL), para_tensor_make(NULL, PARA_F32, 2, (int64_t[]){0, 9})};
+    para_tensor t[4] = {para_tensor_make(u8_data, PARA_U8, 1, (int64_t[]){3}),
+                        para_tensor_make(f32_data, PARA_F32, 2, (int64_t[]){2, 3}),
+                        para_tensor_make(i64_data, PARA_I64, 0, NULL),
+                        para_tensor_make(NULL, PARA_F32, 2, (int64_t[]){0, 9})};
     return para_safetensors_write(path, 4, names, t, metadata);
 }
 
@@ -283,22 +296,26 @@ static void bad_arguments(void **state) {
     t.dtype = PARA_DTYPE_NONE;
     assert_fails(PARA_ERR_ARGUMENT, "'t' has no type", para_safetensors_write(path, 1, &name, &t, NULL));
     t = good, t.data = NULL;
-    assert_fails(PARA_ERR_ARGUMENT, "'t' has no type, no data", para_safetensors_write(path, 1, &name, &t, NULL));
+    assert_fails(PARA_ERR_ARGUMENT, "'t' has no type, no data",
+                 para_safetensors_write(path, 1, &name, &t, NULL));
     t = good, t.stride[0] = 4;
     assert_fails(PARA_ERR_ARGUMENT, "gaps", para_safetensors_write(path, 1, &name, &t, NULL));
     name = "__metadata__";
     assert_fails(PARA_ERR_ARGUMENT, "'__metadata__'", para_safetensors_write(path, 1, &name, &good, NULL));
-    assert_fails(PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'a'",
-                 para_safetensors_write(path, 2, (const char *const[]){"a", "a"}, (para_tensor[]){good, good}, NULL));
-    assert_fails(PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'k'",
-                 para_safetensors_write(path, 0, NULL, NULL, (const char *const[]){"k", "1", "k", "2", NULL}));
+    assert_fails(
+        PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'a'",
+        para_safetensors_write(path, 2, (const char *const[]){"a", "a"}, (para_tensor[]){good, good}, NULL));
+    assert_fails(
+        PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'k'",
+        para_safetensors_write(path, 0, NULL, NULL, (const char *const[]){"k", "1", "k", "2", NULL}));
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
 /* A failed write leaves the folder as it was, the older file included. */
 static void failed_write(void **state) {
     (void)state;
-    assert_fails(PARA_ERR_NOT_FOUND, "its folder does not exist", write_three(temp_path("no/such.safetensors")));
+    assert_fails(PARA_ERR_NOT_FOUND, "its folder does not exist",
+                 write_three(temp_path("no/such.safetensors")));
     assert_fails(PARA_ERR_IO, "Is a directory", write_three(temp_folder));
     assert_fails(PARA_ERR_IO, "No space left on device", write_three("/dev/full"));
     assert_ok(write_three("/dev/null"));
@@ -345,10 +362,18 @@ static void alloc_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_file),     cmocka_unit_test(empty_file), cmocka_unit_test(bad_headers),
-        cmocka_unit_test(bad_lengths),   cmocka_unit_test(every_truncation), cmocka_unit_test(every_bit),
-        cmocka_unit_test(files),         cmocka_unit_test(round_trip), cmocka_unit_test(mode_follows_umask),
-        cmocka_unit_test(bad_arguments), cmocka_unit_test(failed_write), cmocka_unit_test(alloc_failure),
+        cmocka_unit_test(good_file),
+        cmocka_unit_test(empty_file),
+        cmocka_unit_test(bad_headers),
+        cmocka_unit_test(bad_lengths),
+        cmocka_unit_test(every_truncation),
+        cmocka_unit_test(every_bit),
+        cmocka_unit_test(files),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(mode_follows_umask),
+        cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(failed_write),
+        cmocka_unit_test(alloc_failure),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }
