@@ -4,7 +4,6 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 CMAKE   ?= cmake
 RELEASE  = build/release
-SANITIZE = build/sanitize
 C_FILES  = $(wildcard include/*/*.h src/*/*.[ch] src/*/*/*.[ch] cli/*.[ch] examples/*.c tests/*.h tests/*/*.[ch] bench/*.[ch])
 
 .PHONY: all check check-full bench install clean format tidy help
@@ -17,10 +16,10 @@ $(RELEASE)/CMakeCache.txt:
 	@$(CMAKE) -S . -B $(RELEASE) -DCMAKE_BUILD_TYPE=Release -DPARA_TESTS=OFF -DPARA_WERROR=OFF
 
 check: ## every test that needs no GPU, sanitizers and short fuzzing included
-	@JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh $(RELEASE) $(SANITIZE)
+	@JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh
 
 check-full: ## the same with full grids and long fuzzing (hours)
-	@PARA_FULL=1 JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh $(RELEASE) $(SANITIZE)
+	@PARA_FULL=1 JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh
 
 bench: all ## measure, and compare with peers that are installed; writes bench/RESULTS.md
 	@bench/run.sh $(RELEASE)

@@ -32,7 +32,7 @@ demo|module libpcre2-8|libpcre2-dev|pcre2-devel|pcre2|splits prompts into words
 demo|header dnnl.h|libdnnl-dev|onednn-devel|onednn|oneDNN: fast matrix products and convolutions
 check|command c++|g++|gcc-c++|gcc|checks that the headers work from C++
 check|module cmocka|libcmocka-dev|libcmocka-devel|cmocka|test framework
-check|sanitizer|libc6-dev|libasan libubsan|gcc|address and undefined-behaviour sanitizers
+check|sanitizer|gcc|libasan libubsan|gcc|address and undefined-behaviour sanitizers
 TABLE
 }
 
@@ -102,7 +102,7 @@ install_packages() { # demo or check
         echo "setup: you are not root, so sudo is used for apt-get; it may ask for your password"
     else
         echo "setup: you are not root and there is no sudo; as root, run this, then run setup.sh again:" >&2
-        echo "  $command" >&2
+        echo "  apt-get update && $command" >&2
         exit 1
     fi
     echo "setup: $sudo${sudo:+ }$command"
@@ -137,7 +137,7 @@ demo)
     ;;
 check)
     install_packages check
-    exec make --no-print-directory check
+    exec tests/run_all.sh
     ;;
 packages) install_packages check ;;
 -h | --help | help) usage ;;

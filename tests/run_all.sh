@@ -1,14 +1,14 @@
 #!/bin/sh
 # Builds with and without sanitizers, runs every test of this machine, and counts. SPDX-License-Identifier: Apache-2.0
-# Usage: tests/run_all.sh RELEASE_BUILD SANITIZE_BUILD   (as `make check` calls it)
-# Environment: JOBS, CMAKE; PARA_FULL=1 runs the full grids and fuzzes for 10 minutes each.
+# Usage: tests/run_all.sh   (what `make check` and `./setup.sh check` run)
+# Environment: JOBS (default: all cores), CMAKE; PARA_FULL=1 runs the full grids and fuzzes for 10 minutes each.
 # The last line is "N passed, N failed, N skipped". Skips that tests/expected-skips does not list are failures.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-release=$1
-sanitize=$2
+release=build/release
+sanitize=build/sanitize
 CMAKE=${CMAKE:-cmake}
-JOBS=${JOBS:-2}
+JOBS=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 results=$PWD/build/results
 mkdir -p build
 : >"$results" || exit 1
