@@ -38,6 +38,7 @@ def write_json(path, value, indent=1):
 def write_safetensors(path, tensors, metadata=None):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     save_file({k: tensors[k].contiguous() for k in sorted(tensors)}, path, metadata=metadata)
+    os.chmod(path, 0o644)
 
 
 def write_weights(folder, base, tensors, shards):
