@@ -262,3 +262,9 @@ int64_t para_weights_parameters(const para_weights *w) {
 int64_t para_weights_bytes(const para_weights *w) {
     return w->bytes;
 }
+
+para_dtype para_weights_dtype(const para_weights *w) {
+    for (size_t i = 0; i < w->count; i++)
+        if (!w->wants[i].vector && w->wants[i].rank > 1) return w->wants[i].found.dtype;
+    return PARA_DTYPE_NONE;
+}

@@ -33,5 +33,7 @@ para_status para_weights_load(para_weights *w, para_device *dev, const para_chec
 /* Wanted elements, and their bytes in the files' types (valid after load). */
 int64_t para_weights_parameters(const para_weights *w);
 int64_t para_weights_bytes(const para_weights *w);
+/* Type of the first matrix (after load); PARA_DTYPE_NONE where there is none. */
+para_dtype para_weights_dtype(const para_weights *w);
 
 #endif

@@ -24,8 +24,9 @@ para_status para_fail_within(para_status code, const char *format, ...) {
     va_start(args, format);
     int n = vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof sentence)
-        snprintf(sentence + n, sizeof sentence - (size_t)n, ": %s", inner);
+    size_t used = n > 0 ? strlen(sentence) : 0, room = sizeof sentence - used - 1;
+    strncat(sentence, ": ", room);
+    if (room > 2) strncat(sentence, inner, room - 2);
     return code;
 }
 

@@ -1,0 +1,11 @@
+/* libparaattn: diffusion transformers from native code. Includes every public header. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARAATTN_PARAATTN_H
+#define PARAATTN_PARAATTN_H
+
+#include "pipeline.h"
+#include "status.h"
+#include "tensor.h"
+#include "version.h"
+#include "world.h"
+
+#endif

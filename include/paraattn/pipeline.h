@@ -1,0 +1,140 @@
+/* A pipeline: a diffusers folder, from a prompt to pictures. Part of libparaattn; SPDX-License-Identifier: Apache-2.0
+ *
+ *     para_world *world;
+ *     para_pipeline *pipe;
+ *     para_result *result;
+ *     para_request request = PARA_REQUEST_INIT;
+ *     request.prompt = "a red heart on a blue background";
+ *     if (para_world_open(&world, NULL) || para_pipeline_open(&pipe, world, "models/tiny-flux", NULL) ||
+ *         para_generate(pipe, &request, &result))
+ *         fprintf(stderr, "%s\n", para_last_error());
+ */
+#ifndef PARAATTN_PIPELINE_H
+#define PARAATTN_PIPELINE_H
+
+#include "world.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct para_pipeline para_pipeline;
+
+typedef struct para_pipeline_options {
+    size_t size;      /* sizeof(para_pipeline_options), set by PARA_PIPELINE_OPTIONS_INIT */
+    para_dtype dtype; /* type of the activations: PARA_F32 or PARA_BF16 (PARA_F32) */
+} para_pipeline_options;
+
+#define PARA_PIPELINE_OPTIONS_INIT { sizeof(para_pipeline_options), PARA_F32 }
+
+typedef enum para_rng_source {
+    PARA_SEED_CPU = 1,  /* as torch.Generator("cpu").manual_seed(seed) */
+    PARA_SEED_CUDA = 2, /* as torch.Generator("cuda").manual_seed(seed) on a GPU of 132 multiprocessors (H100, H200) */
+} para_rng_source;
+
+/* Where a request stands. */
+typedef struct para_progress {
+    const char *stage; /* "load", "text", "denoise", "decode" */
+    int done;          /* finished units of the stage: steps, pictures */
+    int total;         /* units of the stage */
+    double seconds;    /* since the stage began */
+} para_progress;
+
+typedef struct para_request {
+    size_t size;                   /* sizeof(para_request), set by PARA_REQUEST_INIT */
+    const char *prompt;            /* UTF-8; required */
+    const char *prompt_2;          /* for the second text encoder (NULL: prompt) */
+    const char *negative_prompt;   /* with true_cfg_scale > 1 (NULL: no CFG) */
+    const char *negative_prompt_2; /* for the second text encoder (NULL: negative_prompt) */
+    float true_cfg_scale;          /* classifier-free guidance with a negative prompt; on above 1 (1.0) */
+    int height, width;             /* pixels, rounded down to what the model can do (0: the model's own size) */
+    int num_inference_steps;       /* denoising steps, 1 or more (28) */
+    const double *sigmas;          /* the scheduler's sigmas [num_inference_steps], falling, 0 to 1 (NULL: linspace(1, 1/steps)) */
+    float guidance_scale;          /* embedded guidance of guidance-distilled models (3.5) */
+    int num_images;                /* pictures of the prompt, from one generator (1) */
+    uint64_t seed;                 /* of the initial noise (0) */
+    para_rng_source rng;           /* whose noise (PARA_SEED_CPU) */
+    const para_tensor *latents;    /* initial latents on the host, packed [num_images, tokens, channels], F32, F16 or BF16,
+                                      contiguous (NULL: drawn from the seed) */
+    int max_sequence_length;       /* tokens of the second text encoder, 1 to 512 (512) */
+    bool vae_tiling;               /* decode in diffusers' tiles: less memory, other pixels near the seams (false) */
+    void (*on_progress)(void *user, const para_progress *progress); /* on the calling thread (NULL) */
+    void *user;                    /* handed to on_progress (NULL) */
+} para_request;
+
+#define PARA_REQUEST_INIT                                                                                              \
+    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 28, NULL, 3.5f, 1, 0, PARA_SEED_CPU, NULL, 512, false, NULL, NULL }
+
+/* What a request gave. The caller's until para_result_close. */
+typedef struct para_result {
+    para_tensor images;     /* F32 [n, 3, height, width], 0..1, before any clamping */
+    para_tensor latents;    /* F32 [n, tokens, channels] after the last step, packed */
+    double load_seconds;    /* opening and checking weights (0 where they were loaded) */
+    double text_seconds;    /* tokenizers and text encoders */
+    double denoise_seconds; /* all steps */
+    double decode_seconds;  /* VAE */
+    size_t arena_bytes;     /* most memory of activations in use at once */
+    size_t weight_bytes;    /* mapped weights that the request used */
+} para_result;
+
+/* Opens the diffusers folder: reads model_index.json and every component's config; no weights yet. `options` may be NULL.
+ * The world must outlive the pipeline. PARA_ERR_NOT_FOUND, PARA_ERR_FORMAT, PARA_ERR_CONFIG (a class or value that is not supported),
+ * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY. */
+PARA_API para_status para_pipeline_open(para_pipeline **out, para_world *world, const char *folder, const para_pipeline_options *options);
+
+/* Closes the pipeline and sets *pipe to NULL; takes NULL in it. */
+PARA_API void para_pipeline_close(para_pipeline **pipe);
+
+/* Maps and checks the weights of every component; the first para_generate does it where this was not called.
+ * PARA_ERR_NOT_FOUND, PARA_ERR_FORMAT, PARA_ERR_SHAPE, PARA_ERR_IO, PARA_ERR_MEMORY, PARA_ERR_CANCELLED. */
+PARA_API para_status para_pipeline_load(para_pipeline *pipe);
+
+/* Runs a request on the world's ranks and waits. Every pipeline of a world takes turns: PARA_ERR_BUSY while another request runs.
+ * On success *out is the caller's, para_result_close. Errors: those of para_pipeline_load, PARA_ERR_ARGUMENT (a field of the
+ * request), PARA_ERR_NAN (names the stage), PARA_ERR_CANCELLED. Source: diffusers FluxPipeline.__call__. */
+PARA_API para_status para_generate(para_pipeline *pipe, const para_request *request, para_result **out);
+
+/* Frees a result and sets *result to NULL; takes NULL in it. */
+PARA_API void para_result_close(para_result **result);
+
+/* Ends the running request, or the next one if none runs, with PARA_ERR_CANCELLED. Any thread, and signal handlers. */
+PARA_API void para_cancel(para_pipeline *pipe);
+
+/* A component of a pipeline, as model_index.json names it. */
+typedef struct para_component_info {
+    const char *name;       /* "transformer"; valid until the pipeline is closed */
+    const char *class_name; /* "FluxTransformer2DModel"; likewise */
+    int64_t parameters;     /* elements of its weights; 0 for components without */
+    int64_t bytes;          /* in the files' types (in the pipeline's type where there are no files) */
+    para_dtype dtype;       /* type of its matrices; PARA_DTYPE_NONE without weights */
+    bool has_files;         /* weights are in the folder */
+} para_component_info;
+
+/* Number of components; the i-th. Reads the headers of the weight files where they are there. PARA_ERR_ARGUMENT, and those of load. */
+PARA_API int para_pipeline_components(const para_pipeline *pipe);
+PARA_API para_status para_pipeline_component(para_pipeline *pipe, int i, para_component_info *out);
+
+/* What a request would cost, found without weights and without computing. */
+typedef struct para_plan {
+    int height, width;           /* pixels, after rounding */
+    int64_t image_tokens;        /* of one picture */
+    int64_t text_tokens;         /* of one prompt */
+    int items;                   /* transformer evaluations a step: pictures, twice that with CFG */
+    double step_flops;           /* of one step, all items: 2 per multiply-add, attention included */
+    double step_attention_flops; /* attention's part of it */
+    double text_flops;           /* tokens to embeddings, once */
+    double decode_flops;         /* VAE, all pictures */
+    double total_flops;          /* text + preparation + all steps + decode */
+    int64_t weight_bytes;        /* of all components */
+    int64_t arena_bytes;         /* activations at their peak */
+    int64_t result_bytes;        /* host buffers of noise and pictures */
+    int64_t peak_bytes;          /* predicted peak resident memory of the process */
+} para_plan;
+
+/* Plans the request: geometry, FLOPs, memory. Same errors as para_generate before it loads. */
+PARA_API para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request, para_plan *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

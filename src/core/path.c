@@ -1,0 +1,14 @@
+/* Joining paths. SPDX-License-Identifier: Apache-2.0 */
+#include "core/path.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+
+char *para_path_join(const char *folder, const char *name) {
+    size_t room = strlen(folder) + strlen(name) + 2;
+    char *path = para_alloc(room, 1);
+    if (path) snprintf(path, room, "%s/%s", folder, name);
+    return path;
+}

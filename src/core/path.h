@@ -1,0 +1,8 @@
+/* Joining paths. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CORE_PATH_H
+#define PARA_CORE_PATH_H
+
+/* "<folder>/<name>", para_free; NULL with the sentence set when memory is out. */
+char *para_path_join(const char *folder, const char *name);
+
+#endif

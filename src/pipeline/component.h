@@ -1,0 +1,45 @@
+/* The components of a diffusers folder: text encoders, transformer, VAE, with their configs and weights.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_PIPELINE_COMPONENT_H
+#define PARA_PIPELINE_COMPONENT_H
+
+#include "backend/weights.h"
+#include "io/config.h"
+
+/* A class that a component can have. */
+typedef struct para_component_class {
+    const char *class_name;
+    para_status (*open)(void **model, const para_config *config);
+    void (*close)(void **model);
+    void (*weights)(void *model, para_weights *list, const para_checkpoint *checkpoint);
+} para_component_class;
+
+/* The class of this name, or NULL. */
+const para_component_class *para_component_class_find(const char *class_name);
+
+/* A component whose config was read: shared by every instance. */
+typedef struct para_component {
+    const char *name; /* "transformer": a literal of the pipeline family */
+    const para_component_class *kind;
+    para_config config;
+    char *folder;
+} para_component;
+
+/* Reads <root>/<name>/config.json and checks that its class is `class_name`. */
+para_status para_component_open(para_component *out, const char *root, const char *name, const char *class_name);
+void para_component_close(para_component *c); /* takes a zeroed one, too */
+
+/* A component's model with weights on one device, real or dry. */
+typedef struct para_instance {
+    const para_component *component;
+    void *model;
+    para_weights *weights;
+    para_checkpoint *checkpoint; /* NULL on a dry device without files */
+} para_instance;
+
+/* Builds the model and loads its weights. On a dry device only headers are read, and where the folder has no weight files they are
+ * assumed to be of type `assumed`. */
+para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev, para_dtype assumed);
+void para_instance_close(para_instance *i); /* takes a zeroed one, too */
+
+#endif

@@ -1,0 +1,308 @@
+/* FluxPipeline of diffusers: CLIP and T5 text, packed latents, flow matching, AutoencoderKL. SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/error.h"
+#include "core/float.h"
+#include "core/path.h"
+#include "core/rng.h"
+#include "pipeline/pipeline_state.h"
+#include "scheduler/flow_match_euler.h"
+#include "text/clip_text.h"
+#include "text/t5_encoder.h"
+#include "text/tokenizer.h"
+#include "vae/autoencoder_kl.h"
+
+enum { TEXT_ENCODER, TEXT_ENCODER_2, TRANSFORMER, VAE };
+enum { PACK = 2 }; /* latents are packed in 2 × 2 patches */
+
+typedef struct flux_state {
+    para_flow_match_euler scheduler;
+    para_tokenizer *tokenizer, *tokenizer_2;
+    /* Read from the configs once, so that geometry needs no instance. */
+    int64_t vae_scale, vae_sample_size, latent_channels, in_channels;
+} flux_state;
+
+static void flux_close(para_pipeline *pipe) {
+    flux_state *s = pipe->family_state;
+    if (!s) return;
+    para_tokenizer_close(&s->tokenizer);
+    para_tokenizer_close(&s->tokenizer_2);
+    para_free(s);
+    pipe->family_state = NULL;
+}
+
+/* Opens a folder of the pipeline with `open_folder`. */
+static para_status open_tokenizer(const para_pipeline *pipe, const char *name, para_status (*open_folder)(para_tokenizer **, const char *), para_tokenizer **out) {
+    char *folder = para_path_join(pipe->folder, name);
+    if (!folder) return PARA_ERR_MEMORY;
+    para_status status = open_folder(out, folder);
+    para_free(folder);
+    return status;
+}
+
+static para_status read_scheduler(const para_pipeline *pipe, para_flow_match_euler *out) {
+    para_config config = {0};
+    char *path = para_path_join(pipe->folder, "scheduler/scheduler_config.json");
+    if (!path) return PARA_ERR_MEMORY;
+    para_status status = para_config_read(&config, path);
+    if (status == PARA_OK) status = para_flow_match_euler_read(out, &config);
+    para_config_close(&config);
+    para_free(path);
+    if (status == PARA_OK && out->stochastic_sampling)
+        return para_fail(PARA_ERR_CONFIG, "%s/scheduler: stochastic_sampling is not supported; set it to false", pipe->folder);
+    return status;
+}
+
+/* The configs that must agree with each other. */
+static para_status read_geometry(const para_pipeline *pipe, flux_state *s) {
+    void *vae = NULL, *transformer = NULL, *clip = NULL, *t5 = NULL;
+    const para_component *c = pipe->component;
+    para_status status = c[VAE].kind->open(&vae, &c[VAE].config);
+    if (status == PARA_OK) status = c[TRANSFORMER].kind->open(&transformer, &c[TRANSFORMER].config);
+    if (status == PARA_OK) status = c[TEXT_ENCODER].kind->open(&clip, &c[TEXT_ENCODER].config);
+    if (status == PARA_OK) status = c[TEXT_ENCODER_2].kind->open(&t5, &c[TEXT_ENCODER_2].config);
+    if (status == PARA_OK) {
+        const para_autoencoder_kl_config *v = para_autoencoder_kl_settings(vae);
+        const para_transformer *t = transformer;
+        s->vae_scale = para_autoencoder_kl_scale(vae);
+        s->vae_sample_size = v->sample_size;
+        s->latent_channels = v->latent_channels;
+        s->in_channels = t->in_channels;
+        if (t->in_channels != v->latent_channels * PACK * PACK)
+            status = para_fail(PARA_ERR_CONFIG, "%s: in_channels %lld is not 4 x the VAE's latent_channels %lld; transformer and VAE do not belong together",
+                               c[TRANSFORMER].config.path, (long long)t->in_channels, (long long)v->latent_channels);
+        else if (v->out_channels != 3)
+            status = para_fail(PARA_ERR_CONFIG, "%s: out_channels is %lld; pictures need 3", c[VAE].config.path, (long long)v->out_channels);
+        else if (t->pooled_projection_dim != para_clip_text_hidden_size(clip))
+            status = para_fail(PARA_ERR_CONFIG, "%s: pooled_projection_dim %lld is not the first text encoder's hidden_size %lld", c[TRANSFORMER].config.path,
+                               (long long)t->pooled_projection_dim, (long long)para_clip_text_hidden_size(clip));
+        else if (t->joint_attention_dim != para_t5_encoder_hidden_size(t5))
+            status = para_fail(PARA_ERR_CONFIG, "%s: joint_attention_dim %lld is not the second text encoder's d_model %lld", c[TRANSFORMER].config.path,
+                               (long long)t->joint_attention_dim, (long long)para_t5_encoder_hidden_size(t5));
+        else if (para_tokenizer_max_length(s->tokenizer) > para_clip_text_max_tokens(clip))
+            status = para_fail(PARA_ERR_CONFIG, "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d", c[TEXT_ENCODER].config.path,
+                               (long long)para_clip_text_max_tokens(clip), para_tokenizer_max_length(s->tokenizer));
+    }
+    if (vae) c[VAE].kind->close(&vae);
+    if (transformer) c[TRANSFORMER].kind->close(&transformer);
+    if (clip) c[TEXT_ENCODER].kind->close(&clip);
+    if (t5) c[TEXT_ENCODER_2].kind->close(&t5);
+    return status;
+}
+
+static para_status flux_open(para_pipeline *pipe) {
+    flux_state *s = pipe->family_state = para_alloc(1, sizeof *s);
+    if (!s) return PARA_ERR_MEMORY;
+    PARA_TRY(read_scheduler(pipe, &s->scheduler));
+    PARA_TRY(open_tokenizer(pipe, "tokenizer", para_clip_tokenizer_open, &s->tokenizer));
+    PARA_TRY(open_tokenizer(pipe, "tokenizer_2", para_t5_tokenizer_open, &s->tokenizer_2));
+    return read_geometry(pipe, s);
+}
+
+/* Rounds down to whole packed latents, as diffusers does, and says so. */
+static para_status round_edge(const para_pipeline *pipe, const char *name, int asked, int fallback, int unit, int *out) {
+    int wanted = asked ? asked : fallback;
+    *out = wanted / unit * unit;
+    if (*out == 0) return para_fail(PARA_ERR_ARGUMENT, "%s %d is too small; this model needs at least %d pixels", name, wanted, unit);
+    if (*out != wanted) para_world_log(pipe->world, PARA_LOG_WARNING, "%s %d is not a multiple of %d: the picture gets %d", name, wanted, unit, *out);
+    return PARA_OK;
+}
+
+static para_status flux_geometry(const para_pipeline *pipe, const para_request *r, para_geometry *g) {
+    const flux_state *s = pipe->family_state;
+    int unit = (int)(s->vae_scale * PACK), fallback = (int)s->vae_sample_size;
+    PARA_TRY(round_edge(pipe, "height", r->height, fallback, unit, &g->height));
+    PARA_TRY(round_edge(pipe, "width", r->width, fallback, unit, &g->width));
+    g->frames = 1;
+    g->grid_h = g->height / unit;
+    g->grid_w = g->width / unit;
+    g->channels = s->in_channels;
+    g->text_tokens = r->max_sequence_length;
+    if (r->latents) {
+        const para_tensor *l = r->latents;
+        int64_t tokens = g->grid_h * g->grid_w;
+        if (l->rank != 3 || l->dim[0] != r->num_images || l->dim[1] != tokens || l->dim[2] != g->channels || !para_tensor_contiguous(l) || !l->data)
+            return para_fail(PARA_ERR_SHAPE, "latents (--latents) must be contiguous [%d, %lld, %lld] for %d x %d pixels", r->num_images, (long long)tokens,
+                             (long long)g->channels, g->width, g->height);
+        if (l->dtype != PARA_F32 && l->dtype != PARA_F16 && l->dtype != PARA_BF16)
+            return para_fail(PARA_ERR_SHAPE, "latents (--latents) are %s; give F32, F16 or BF16", para_dtype_name(l->dtype));
+    }
+    return PARA_OK;
+}
+
+static para_status flux_schedule(const para_pipeline *pipe, const para_request *r, const para_geometry *g, float *sigmas, float *timesteps) {
+    const flux_state *s = pipe->family_state;
+    int steps = r->num_inference_steps;
+    double *own = NULL;
+    if (!r->sigmas) { /* numpy.linspace(1, 1 / steps, steps) */
+        if (!(own = para_alloc((size_t)steps, sizeof *own))) return PARA_ERR_MEMORY;
+        double step = steps > 1 ? (1.0 / steps - 1.0) / (steps - 1) : 0;
+        for (int i = 0; i < steps; i++) own[i] = i * step + 1.0;
+        if (steps > 1) own[steps - 1] = 1.0 / steps;
+    }
+    double mu = para_flow_match_euler_mu(&s->scheduler, g->grid_h * g->grid_w);
+    para_status status = para_flow_match_euler_sigmas(&s->scheduler, steps, own ? own : r->sigmas, mu, sigmas, timesteps);
+    para_free(own);
+    return status;
+}
+
+/* Ids of a prompt for one text encoder, host [length]; a dry run takes `length` tokens whatever the prompt. */
+static para_status tokenize(para_run *run, const para_tokenizer *t, const char *prompt, int length, const char *which, int32_t *ids) {
+    if (run->dry) return PARA_OK;
+    int used, dropped;
+    PARA_TRY(para_tokenize(t, prompt, strlen(prompt), length, ids, &used, &dropped));
+    if (dropped > 0)
+        para_world_log(run->pipe->world, PARA_LOG_WARNING, "the prompt is too long for the %s text encoder: its last %d tokens were cut (limit %d)", which, dropped, length);
+    return PARA_OK;
+}
+
+static para_status encode_clip(para_run *run, const char *prompt, const char *half, para_tensor *pooled) {
+    const flux_state *s = run->pipe->family_state;
+    para_clip_text *m = run->instance[TEXT_ENCODER].model;
+    int length = para_tokenizer_max_length(s->tokenizer);
+    PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
+    int32_t *ids = para_alloc((size_t)length, sizeof *ids);
+    if (!ids) return PARA_ERR_MEMORY;
+    para_status status = tokenize(run, s->tokenizer, prompt, length, "CLIP", ids);
+    if (status == PARA_OK) status = para_clip_text_encode(m, run->rank, ids, length, *pooled);
+    para_free(ids);
+    PARA_TRY(status);
+    PARA_TRY(para_run_check_finite(run, *pooled, "the CLIP text encoder"));
+    return para_trace_stage(run->rank->device, pooled, "text.clip%s", half);
+}
+
+static para_status encode_t5(para_run *run, const char *prompt, const char *half, para_tensor *hidden) {
+    const flux_state *s = run->pipe->family_state;
+    para_t5_encoder *m = run->instance[TEXT_ENCODER_2].model;
+    int length = run->request->max_sequence_length;
+    PARA_TRY(PARA_NEW(run->rank->device, hidden, run->pipe->options.dtype, length, para_t5_encoder_hidden_size(m)));
+    int32_t *ids = para_alloc((size_t)length, sizeof *ids);
+    if (!ids) return PARA_ERR_MEMORY;
+    para_status status = tokenize(run, s->tokenizer_2, prompt, length, "T5", ids);
+    if (status == PARA_OK) status = para_t5_encoder_encode(m, run->rank, ids, length, *hidden);
+    para_free(ids);
+    PARA_TRY(status);
+    PARA_TRY(para_run_check_finite(run, *hidden, "the T5 text encoder"));
+    return para_trace_stage(run->rank->device, hidden, "text.t5%s", half);
+}
+
+static para_status flux_encode(para_run *run, const char *prompt, const char *prompt_2, const char *half, para_conditioning_inputs *out) {
+    PARA_TRY(encode_clip(run, prompt, half, &out->pooled_projections));
+    return encode_t5(run, prompt_2, half, &out->encoder_hidden_states);
+}
+
+/* [n, h · w, C · 4] seen as unpacked [n, C, h, 2, w, 2]: FluxPipeline._pack_latents is a copy into this view. */
+static para_tensor unpacked_view(para_tensor packed, int64_t h, int64_t w) {
+    para_tensor split = PARA_RESHAPE(packed, packed.dim[0], h, w, packed.dim[2] / (PACK * PACK), PACK, PACK);
+    return PARA_PERMUTE(split, 0, 3, 1, 4, 2, 5);
+}
+
+/* Noise [n, C, 2h, 2w] from the seed, in the type of the activations, as diffusers draws it; then packed. */
+static para_status seeded_noise(para_run *run, para_tensor latents) {
+    const para_request *r = run->request;
+    para_device *dev = run->rank->device;
+    const para_geometry *g = &run->geometry;
+    int64_t channels = g->channels / (PACK * PACK);
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor noise;
+    PARA_TRY(PARA_NEW(dev, &noise, run->pipe->options.dtype, latents.dim[0], channels, g->grid_h, PACK, g->grid_w, PACK));
+    if (!run->dry) {
+        para_rng *rng = para_alloc(1, sizeof *rng);
+        void *host = para_alloc((size_t)para_tensor_count(&noise), para_dtype_size(noise.dtype));
+        para_status status = rng && host ? PARA_OK : PARA_ERR_MEMORY;
+        if (status == PARA_OK) {
+            para_rng_seed(rng, r->rng == PARA_SEED_CUDA ? PARA_RNG_CUDA : PARA_RNG_CPU, r->seed);
+            para_rng_normal(rng, host, noise.dtype, para_tensor_count(&noise));
+            status = dev->ops->upload(dev, noise, host);
+        }
+        para_free(rng);
+        para_free(host);
+        PARA_TRY(status);
+    }
+    PARA_TRY(dev->ops->copy(dev, unpacked_view(latents, g->grid_h, g->grid_w), noise));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+static para_status flux_noise(para_run *run, para_tensor latents) {
+    const para_tensor *given = run->request->latents;
+    if (!given) return seeded_noise(run, latents);
+    if (run->dry) return PARA_OK;
+    int64_t n = para_tensor_count(given);
+    float *host = para_alloc((size_t)n, sizeof *host);
+    if (!host) return PARA_ERR_MEMORY;
+    para_floats_to_f32(host, given->data, given->dtype, n);
+    para_status status = run->rank->device->ops->upload(run->rank->device, latents, host);
+    para_free(host);
+    PARA_TRY(status);
+    return para_run_check_finite(run, latents, "reading the given latents");
+}
+
+/* y += c, F32 contiguous, through the op table. */
+static para_status add_constant(para_run *run, para_tensor y, float scale, float c) {
+    para_device *dev = run->rank->device;
+    int64_t n = para_tensor_count(&y);
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor constant;
+    PARA_TRY(para_new(dev, &constant, PARA_F32, y.rank, y.dim));
+    if (!run->dry) {
+        float *host = para_alloc((size_t)n, sizeof *host);
+        if (!host) return PARA_ERR_MEMORY;
+        for (int64_t i = 0; i < n; i++) host[i] = 1.0f;
+        para_status status = dev->ops->upload(dev, constant, host);
+        para_free(host);
+        PARA_TRY(status);
+    }
+    PARA_TRY(dev->ops->combine(dev, y, 2, (para_tensor[]){y, constant}, (float[]){scale, c}));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+static para_status flux_decode(para_run *run, int index, para_tensor latents, para_tensor image) {
+    para_device *dev = run->rank->device;
+    const para_geometry *g = &run->geometry;
+    const para_autoencoder_kl *vae = run->instance[VAE].model;
+    const para_autoencoder_kl_config *v = para_autoencoder_kl_settings(vae);
+    para_dtype dtype = run->pipe->options.dtype;
+    int64_t h = g->grid_h * PACK, w = g->grid_w * PACK;
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor z, input, pixels;
+    PARA_TRY(PARA_NEW(dev, &z, PARA_F32, 1, v->latent_channels, g->grid_h, PACK, g->grid_w, PACK));
+    para_tensor packed = PARA_RESHAPE(latents, 1, latents.dim[0], latents.dim[1]);
+    PARA_TRY(dev->ops->copy(dev, z, unpacked_view(packed, g->grid_h, g->grid_w)));
+    PARA_TRY(add_constant(run, z, (float)(1.0 / v->scaling_factor), (float)v->shift_factor));
+    para_tensor nchw = PARA_RESHAPE(z, 1, v->latent_channels, h, w);
+    if (index == 0) PARA_TRY(para_trace_stage(dev, &nchw, "vae.decode.in"));
+    PARA_TRY(PARA_NEW(dev, &input, dtype, 1, h, w, v->latent_channels));
+    PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(nchw, 0, 2, 3, 1)));
+    PARA_TRY(PARA_NEW(dev, &pixels, dtype, 1, g->height, g->width, 3));
+    PARA_TRY(para_autoencoder_kl_decode(vae, dev, input, run->request->vae_tiling, pixels));
+    para_tensor hwc = PARA_RESHAPE(pixels, g->height, g->width, 3);
+    PARA_TRY(dev->ops->copy(dev, image, PARA_PERMUTE(hwc, 2, 0, 1)));
+    PARA_TRY(add_constant(run, image, 0.5f, 0.5f)); /* -1..1 to 0..1 */
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+const para_family para_flux_family = {
+    .class_name = "FluxPipeline",
+    .components =
+        {
+            [TEXT_ENCODER] = {"text_encoder", "CLIPTextModel"},
+            [TEXT_ENCODER_2] = {"text_encoder_2", "T5EncoderModel"},
+            [TRANSFORMER] = {"transformer", "FluxTransformer2DModel"},
+            [VAE] = {"vae", "AutoencoderKL"},
+        },
+    .transformer = TRANSFORMER,
+    .vae = VAE,
+    .open = flux_open,
+    .close = flux_close,
+    .geometry = flux_geometry,
+    .schedule = flux_schedule,
+    .encode = flux_encode,
+    .noise = flux_noise,
+    .decode = flux_decode,
+};
