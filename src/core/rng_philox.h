@@ -1,0 +1,11 @@
+/* torch.Generator("cuda"). SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CORE_RNG_PHILOX_H
+#define PARA_CORE_RNG_PHILOX_H
+
+#include "core/rng.h"
+
+void para_philox_seed(para_rng *rng, uint64_t seed);
+/* As para_rng_normal, for a PARA_RNG_CUDA generator. */
+void para_philox_normal(para_rng *rng, void *out, para_dtype dtype, int64_t n);
+
+#endif
