@@ -17,12 +17,12 @@ use() { # installed tree, name, pkg-config's option
     # shellcheck disable=SC2046,SC2086 # flags are words
     $CC -std=c11 -Wall -Werror tests/install/consumer/consumer.c -o "$work/$2" \
         $(pkg-config $3 --cflags --libs paraattn) -Wl,-rpath,"$library"
-    "$work/$2"
-    [ "$(pkg-config --modversion paraattn)" = "$(sed -n 's/^project(paraattn VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)" ]
+    version=$("$work/$2")
+    [ "$version" = "$(pkg-config --modversion paraattn)" ] || { echo "FAILED: the .pc file is not of $version"; exit 1; }
     echo "ok: $2, pkg-config"
     $CMAKE -S tests/install/consumer -B "$work/$2.build" -DCMAKE_PREFIX_PATH="$tree" -DCMAKE_C_COMPILER="$CC" >"$work/log" &&
         $CMAKE --build "$work/$2.build" >>"$work/log" || { cat "$work/log"; exit 1; }
-    "$work/$2.build/consumer"
+    "$work/$2.build/consumer" >/dev/null
     echo "ok: $2, find_package"
 }
 

@@ -1,13 +1,26 @@
 /* A stranger's program: built against the installed library only. SPDX-License-Identifier: Apache-2.0 */
-#include <paraattn/status.h>
-#include <paraattn/tensor.h>
+#include <paraattn/paraattn.h>
 #include <stdio.h>
 #include <string.h>
 
 int main(void) {
-    int64_t dim[2] = {3, 5};
-    para_tensor t = para_tensor_make(NULL, PARA_BF16, 2, dim);
-    if (para_tensor_count(&t) != 15 || strcmp(para_status_name(PARA_ERR_IO), "PARA_ERR_IO") != 0) return 1;
-    printf("consumer: %s\n", para_status_text(PARA_OK));
-    return 0;
+    char header[32];
+    snprintf(header, sizeof header, "%d.%d.%d", PARA_VERSION_MAJOR, PARA_VERSION_MINOR, PARA_VERSION_PATCH);
+    if (strcmp(para_version(), header) != 0) {
+        fprintf(stderr, "consumer: library %s, header %s\n", para_version(), header);
+        return 1;
+    }
+    para_world *world = NULL;
+    para_pipeline *pipe = NULL;
+    if (para_world_open(&world, NULL) != PARA_OK) {
+        fprintf(stderr, "consumer: %s\n", para_last_error());
+        return 1;
+    }
+    para_status status = para_pipeline_open(&pipe, world, "no such folder", NULL);
+    int good = status == PARA_ERR_NOT_FOUND && strstr(para_last_error(), "no such folder");
+    printf("%s\n", header);
+    if (!good) fprintf(stderr, "consumer: opening a folder that is not there gave %s, \"%s\"\n", para_status_name(status), para_last_error());
+    para_pipeline_close(&pipe);
+    para_world_close(&world);
+    return !good;
 }
