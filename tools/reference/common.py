@@ -54,8 +54,9 @@ def write_weights(folder, base, tensors, shards):
     total = sum(tensors[n].numel() * tensors[n].element_size() for n in names)
     weight_map, parts, size = {}, [[] for _ in range(shards)], 0
     for name in names:
-        parts[min(shards - 1, size * shards // total)].append(name)
-        size += tensors[name].numel() * tensors[name].element_size()
+        own = tensors[name].numel() * tensors[name].element_size()
+        parts[min(shards - 1, (2 * size + own) * shards // (2 * total))].append(name)
+        size += own
     for i, part in enumerate(parts):
         file = f"{base}-{i + 1:05d}-of-{shards:05d}.safetensors"
         write_safetensors(os.path.join(folder, file), {n: tensors[n] for n in part}, {"format": "pt"})
