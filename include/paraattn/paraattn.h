@@ -2,6 +2,7 @@
 #ifndef PARAATTN_PARAATTN_H
 #define PARAATTN_PARAATTN_H
 
+#include "output.h"
 #include "pipeline.h"
 #include "status.h"
 #include "tensor.h"

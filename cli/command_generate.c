@@ -1,0 +1,144 @@
+/* para generate: a prompt to pictures. SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "commands.h"
+#include "progress.h"
+#include "report.h"
+#include "request_options.h"
+
+typedef struct generate_options {
+    request_options request;
+    const char *latents, *report, *save_latents, *output;
+    bool quiet;
+} generate_options;
+
+static para_pipeline *volatile running; /* for the signal handler */
+static volatile sig_atomic_t interrupted;
+static progress_view view;
+
+static void on_signal(int number) {
+    if (interrupted) _Exit(128 + number); /* a second Ctrl-C does not wait for the step */
+    interrupted = 1;
+    para_cancel(running);
+}
+
+static void on_log(void *user, para_log_level level, const char *message) {
+    (void)user;
+    (void)level;
+    progress_break(&view);
+    if (!view.quiet) fprintf(stderr, "para generate: warning: %s\n", message);
+}
+
+/* Text chunks: what it takes to draw the picture again. */
+static para_status save(const generate_options *g, const char *model, const para_result *result) {
+    const para_request *r = &g->request.request;
+    char seed[24], settings[512];
+    snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    snprintf(settings, sizeof settings, "steps %d, guidance %g, true-cfg %g, size %dx%d, rng %s, dtype %s, max-sequence-length %d%s%s", r->num_inference_steps,
+             (double)r->guidance_scale, (double)r->true_cfg_scale, (int)result->images.dim[3], (int)result->images.dim[2], rng_choices[g->request.rng],
+             dtype_choices[g->request.dtype], r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "", g->latents ? ", latents from a file" : "");
+    const char *text[16] = {"prompt", r->prompt, "seed", seed, "settings", settings, "model", model};
+    int n = 8;
+    if (r->prompt_2) text[n++] = "prompt-2", text[n++] = r->prompt_2;
+    if (r->negative_prompt) text[n++] = "negative-prompt", text[n++] = r->negative_prompt;
+    char software[32];
+    snprintf(software, sizeof software, "paraattn %s", para_version());
+    text[n++] = "Software", text[n++] = software;
+    para_status status = para_save_images(result, g->output, text);
+    if (status == PARA_OK && g->save_latents) status = para_save_tensor(&result->latents, "latents", g->save_latents);
+    if (status == PARA_OK && g->report) status = report_write(g->report, model, &g->request, result);
+    return status;
+}
+
+static int run(generate_options *g, const char *model) {
+    para_request *r = &g->request.request;
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    para_world *world;
+    para_pipeline *pipe;
+    para_tensor latents = {0};
+    para_result *result = NULL;
+    w.log = on_log;
+    int code = request_options_open(&g->request, "generate", model, w, &world, &pipe);
+    if (code != EXIT_DONE) return code;
+    running = pipe;
+    if (interrupted) para_cancel(pipe);
+    para_status status = g->latents ? para_load_tensor(&latents, "latents", g->latents) : PARA_OK;
+    if (g->latents) r->latents = &latents;
+    r->on_progress = progress_show;
+    r->user = &view;
+    if (status == PARA_OK) status = para_generate(pipe, r, &result);
+    if (status == PARA_OK) status = save(g, model, result);
+    if (status == PARA_OK && !view.quiet)
+        fprintf(stderr, "%s: text %.2f s, %d steps %.2f s, decode %.2f s, peak memory %.0f MB\n", g->output, result->text_seconds, r->num_inference_steps,
+                result->denoise_seconds, result->decode_seconds, (double)peak_memory() / 1e6);
+    if (status != PARA_OK) {
+        progress_break(&view);
+        complain("generate", "%s", para_last_error());
+        code = exit_status(status);
+    }
+    running = NULL;
+    para_result_close(&result);
+    para_tensor_free(&latents);
+    para_pipeline_close(&pipe);
+    para_world_close(&world);
+    return code;
+}
+
+static int check_outputs(const generate_options *g) {
+    if (!g->request.request.prompt) {
+        complain("generate", "what shall it draw? Give --prompt \"a red heart on a blue background\"");
+        return EXIT_USAGE;
+    }
+    if (!g->output) {
+        complain("generate", "where shall the picture go? Give -o picture.png");
+        return EXIT_USAGE;
+    }
+    para_status status = para_save_check(g->output);
+    if (status == PARA_OK) return EXIT_DONE;
+    complain("generate", "%s", para_last_error());
+    return exit_status(status);
+}
+
+int command_generate(int argc, char **argv) {
+    static generate_options g = {.request = REQUEST_OPTIONS_INIT};
+    static const option options[] = {
+        {"-o", OPTION_TEXT, &g.output, "FILE", NULL, "x.png: 8-bit picture with prompt and settings inside; x.safetensors: float pixels"},
+        REQUEST_OPTIONS(g.request),
+        {"--seed", OPTION_UINT64, &g.request.request.seed, "N", NULL, "of the initial noise (0)"},
+        {"--rng", OPTION_CHOICE, &g.request.rng, NULL, rng_choices, "whose noise: PyTorch's CPU or CUDA generator (cpu)"},
+        {"--latents", OPTION_TEXT, &g.latents, "FILE", NULL, "initial noise from tensor `latents` of a safetensors file"},
+        {"--save-latents", OPTION_TEXT, &g.save_latents, "FILE", NULL, "write the final latents as safetensors"},
+        {"--report", OPTION_TEXT, &g.report, "FILE", NULL, "write versions, settings, times and memory as JSON"},
+        {"--quiet", OPTION_FLAG, &g.quiet, NULL, NULL, "no progress, no warnings"},
+        {0},
+    };
+    static const command c = {
+        .name = "generate",
+        .operand = "MODEL",
+        .operand_required = true,
+        .summary = "Draws pictures from a prompt. MODEL is a diffusers folder as it comes from the hub.",
+        .details = "\nSame seed, same picture as diffusers with torch.Generator(\"cpu\").manual_seed(N).\n"
+                   "\nExamples:\n"
+                   "  para generate models/tiny-flux --prompt \"a red heart on a blue background\" -o heart.png\n"
+                   "  para generate models/tiny-flux --prompt \"two yellow stars\" --seed 7 --steps 20 --num-images 2 -o stars.png\n"
+                   "  para generate models/tiny-flux --prompt \"a green tree\" --dtype bf16 --report tree.json -o tree.png\n",
+        .options = options,
+    };
+    const char *model;
+    bool help;
+    int code = parse_options(&c, argc, argv, &model, &help);
+    if (code == EXIT_DONE && !help) {
+        request_options_finish(&g.request);
+        code = check_outputs(&g);
+        progress_open(&view, g.quiet);
+        struct sigaction action = {.sa_handler = on_signal};
+        sigaction(SIGINT, &action, NULL);
+        sigaction(SIGTERM, &action, NULL);
+        if (code == EXIT_DONE) code = run(&g, model);
+    }
+    free(g.request.sigmas.value);
+    return code;
+}

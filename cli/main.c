@@ -1,0 +1,45 @@
+/* para: diffusion transformers on the command line. SPDX-License-Identifier: Apache-2.0 */
+#include <paraattn/paraattn.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "options.h"
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"generate", "draw pictures from a prompt", command_generate},
+    {"info", "show what a model, or this program, is made of", command_info},
+    {"plan", "show what a request would cost, without loading anything", command_plan},
+};
+
+static void usage(FILE *to) {
+    fprintf(to, "Usage: para COMMAND [ARGUMENT]...\n\nCommands:\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\n  para COMMAND --help   explains a command, with examples\n"
+                "  para --version        names the version and what is built in\n\n"
+                "Example:\n"
+                "  para generate models/tiny-flux --prompt \"a red heart on a blue background\" -o heart.png\n");
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        usage(stderr);
+        return EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        usage(stdout);
+        return EXIT_DONE;
+    }
+    if (strcmp(name, "--version") == 0) {
+        printf("para %s\n%s\n", para_version(), para_build_info());
+        return EXIT_DONE;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
+    fprintf(stderr, "para: there is no command '%s'; para --help lists them\n", name);
+    return EXIT_USAGE;
+}

@@ -1,0 +1,13 @@
+/* The report of a generate run. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CLI_REPORT_H
+#define PARA_CLI_REPORT_H
+
+#include "request_options.h"
+
+/* Writes versions, settings, times and memory as JSON. PARA_ERR_MEMORY, and what para_save_bytes returns. */
+para_status report_write(const char *path, const char *model, const request_options *o, const para_result *result);
+
+/* Peak resident memory of this process in bytes. */
+long long peak_memory(void);
+
+#endif

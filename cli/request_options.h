@@ -1,0 +1,47 @@
+/* The options of a request, shared by generate and plan. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CLI_REQUEST_OPTIONS_H
+#define PARA_CLI_REQUEST_OPTIONS_H
+
+#include <paraattn/paraattn.h>
+
+#include "options.h"
+
+typedef struct request_options {
+    para_request request;
+    int rng, dtype, device; /* indices into the choices below */
+    int threads;
+    number_list sigmas;
+    bool vae_tiling;
+} request_options;
+
+extern const char *const rng_choices[], *const dtype_choices[], *const device_choices[];
+
+#define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT }
+
+/* Rows of a command's table; o: a request_options. */
+#define REQUEST_OPTIONS(o)                                                                                                   \
+    {"--prompt", OPTION_TEXT, &(o).request.prompt, "TEXT", NULL, "what to draw"},                                            \
+        {"--prompt-2", OPTION_TEXT, &(o).request.prompt_2, "TEXT", NULL, "for the second text encoder (default: --prompt)"}, \
+        {"--negative-prompt", OPTION_TEXT, &(o).request.negative_prompt, "TEXT", NULL, "what not to draw; needs --true-cfg above 1"}, \
+        {"--true-cfg", OPTION_FLOAT, &(o).request.true_cfg_scale, "SCALE", NULL, "guidance away from the negative prompt (1: off)"}, \
+        {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                     \
+        {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
+        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
+        {"--sigmas", OPTION_NUMBERS, &(o).sigmas, "S,S,...", NULL, "the scheduler's sigmas instead of even spacing; sets --steps"}, \
+        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
+        {"--num-images", OPTION_INT, &(o).request.num_images, "N", NULL, "pictures of the prompt (1)"},                      \
+        {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the second text encoder, 1 to 512 (512)"}, \
+        {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
+        {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
+        {"--device", OPTION_CHOICE, &(o).device, NULL, device_choices, "what to compute on (cpu)"},                         \
+        {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
+
+/* EXIT_USAGE where the request itself was wrong, else EXIT_FAILED. */
+int exit_status(para_status status);
+/* Puts what the table read into the request. */
+void request_options_finish(request_options *o);
+/* Opens world and pipeline as the options say; a failure is complained of. Returns EXIT_DONE or the exit status. */
+int request_options_open(const request_options *o, const char *name, const char *model, para_world_options world_options,
+                          para_world **world, para_pipeline **pipe);
+
+#endif
