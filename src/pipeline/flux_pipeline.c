@@ -261,7 +261,7 @@ static para_status add_constant(para_run *run, para_tensor y, float scale, float
     return PARA_OK;
 }
 
-static para_status flux_decode(para_run *run, int index, para_tensor latents, para_tensor image) {
+static para_status flux_decode(para_run *run, para_tensor latents, para_tensor image) {
     para_device *dev = run->rank->device;
     const para_geometry *g = &run->geometry;
     const para_autoencoder_kl *vae = run->instance[VAE].model;
@@ -275,7 +275,7 @@ static para_status flux_decode(para_run *run, int index, para_tensor latents, pa
     PARA_TRY(dev->ops->copy(dev, z, unpacked_view(packed, g->grid_h, g->grid_w)));
     PARA_TRY(add_constant(run, z, (float)(1.0 / v->scaling_factor), (float)v->shift_factor));
     para_tensor nchw = PARA_RESHAPE(z, 1, v->latent_channels, h, w);
-    if (index == 0) PARA_TRY(para_trace_stage(dev, &nchw, "vae.decode.in"));
+    PARA_TRY(para_trace_stage(dev, &nchw, "vae.decode.in"));
     PARA_TRY(PARA_NEW(dev, &input, dtype, 1, h, w, v->latent_channels));
     PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(nchw, 0, 2, 3, 1)));
     PARA_TRY(PARA_NEW(dev, &pixels, dtype, 1, g->height, g->width, 3));

@@ -39,7 +39,7 @@ typedef struct para_family {
     /* Initial latents [n, tokens, channels] F32 from the run's noise. */
     para_status (*noise)(para_run *run, para_tensor latents);
     /* Latents of one picture [tokens, channels] F32 to float pixels [3, H, W] F32, 0..1, device. */
-    para_status (*decode)(para_run *run, int index, para_tensor latents, para_tensor image);
+    para_status (*decode)(para_run *run, para_tensor latents, para_tensor image);
 } para_family;
 
 struct para_pipeline {

@@ -108,6 +108,7 @@ static para_status predict(para_run *run, run_state *s, int step, int picture, p
         para_status status = para_transformer_forward(t, run->rank, &items[half], model_input, output);
         dev->trace = trace;
         PARA_TRY(status);
+        if (half == UNCOND && step == 0 && picture == 0) PARA_TRY(para_trace_stage(dev, &output, "uncond.head"));
         if (half == UNCOND || s->halves == 1) {
             PARA_TRY(dev->ops->copy(dev, prediction, output));
         } else { /* uncond + scale · (cond - uncond) */
@@ -172,7 +173,7 @@ static para_status decode_stage(para_run *run, run_state *s) {
         size_t mark = para_arena_mark(&dev->arena);
         para_tensor image, latents = PARA_RESHAPE(para_rows(s->latents, i, 1), s->latents.dim[1], s->latents.dim[2]);
         PARA_TRY(PARA_NEW(dev, &image, PARA_F32, 3, g->height, g->width));
-        PARA_TRY(run->pipe->family->decode(run, i, latents, image));
+        PARA_TRY(run->pipe->family->decode(run, latents, image));
         PARA_TRY(para_run_check_finite(run, image, "decoding picture %d", i + 1));
         if (!run->dry) {
             float *host = (float *)run->result->images.data + (int64_t)i * para_tensor_count(&image);
