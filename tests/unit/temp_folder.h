@@ -79,13 +79,21 @@ static inline char *slurp(const char *path, size_t *n) {
     return bytes;
 }
 
+/* A link in the scratch folder to a device. Tests write to devices only so: code that wrongly renames a file over its target then
+ * replaces the link, and not the device of a machine whose root runs the tests. */
+static inline const char *temp_device(const char *device) {
+    const char *path = temp_path("device");
+    unlink(path);
+    assert_int_equal(symlink(device, path), 0);
+    return path;
+}
+
 /* Number of entries in a folder. */
 static inline int folder_entries(const char *path) {
     DIR *dir = opendir(path);
     assert_non_null(dir);
     int n = 0;
-    for (const struct dirent *d; (d = readdir(dir));)
-        n += strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
+    for (const struct dirent *d; (d = readdir(dir));) n += strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
     closedir(dir);
     return n;
 }

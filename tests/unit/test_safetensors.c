@@ -84,7 +84,7 @@ static void empty_file(void **state) {
     free(bytes);
 }
 
-#define T(name, dtype, shape, begin, end)                                                                    \
+#define T(name, dtype, shape, begin, end)                                                                              \
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
 static void bad_headers(void **state) {
@@ -138,8 +138,7 @@ static void bad_headers(void **state) {
         size_t n;
         char *bytes = image(cases[i].header, cases[i].data, &n);
         para_safetensors *f;
-        assert_fails(PARA_ERR_FORMAT, cases[i].sentence,
-                     para_safetensors_parse(&f, bytes, n, "some.safetensors"));
+        assert_fails(PARA_ERR_FORMAT, cases[i].sentence, para_safetensors_parse(&f, bytes, n, "some.safetensors"));
         assert_non_null(strstr(para_last_error(), "'some.safetensors'"));
         assert_null(f);
         free(bytes);
@@ -160,8 +159,7 @@ static void bad_lengths(void **state) {
     assert_fails(PARA_ERR_FORMAT, "its header would have 100000001 bytes",
                  para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
     memcpy(bytes, &(uint64_t){UINT64_MAX}, 8);
-    assert_fails(PARA_ERR_FORMAT, "its header would have",
-                 para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
+    assert_fails(PARA_ERR_FORMAT, "its header would have", para_safetensors_parse(&f, bytes, sizeof bytes, "x"));
     static const char lfs[] = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
     assert_fails(PARA_ERR_FORMAT, "Git LFS pointer", para_safetensors_parse(&f, lfs, sizeof lfs - 1, "x"));
 }
@@ -205,20 +203,18 @@ static void every_bit(void **state) {
 static void files(void **state) {
     (void)state;
     para_safetensors *f;
-    assert_fails(PARA_ERR_NOT_FOUND, "does not exist",
-                 para_safetensors_open(&f, temp_path("none.safetensors")));
+    assert_fails(PARA_ERR_NOT_FOUND, "does not exist", para_safetensors_open(&f, temp_path("none.safetensors")));
     assert_null(f);
     assert_fails(PARA_ERR_IO, "is a folder where a file is needed", para_safetensors_open(&f, temp_folder));
     assert_int_equal(mkfifo(temp_path("pipe"), 0600), 0);
     assert_fails(PARA_ERR_IO, "a device or pipe", para_safetensors_open(&f, temp_path("pipe")));
     assert_fails(PARA_ERR_FORMAT, "it has 0 bytes", para_safetensors_open(&f, temp_write("empty", "", 0)));
-    assert_fails(
-        PARA_ERR_IO, "File name too long",
-        para_safetensors_open(&f, "01234567890123456789012345678901234567890123456789012345678901234567890123"
-                                  "45678901234567890123456789"
-                                  "01234567890123456789012345678901234567890123456789012345678901234567890123"
-                                  "45678901234567890123456789"
-                                  "0123456789012345678901234567890123456789012345678901234567890123456789"));
+    assert_fails(PARA_ERR_IO, "File name too long",
+                 para_safetensors_open(&f, "01234567890123456789012345678901234567890123456789012345678901234567890123"
+                                           "45678901234567890123456789"
+                                           "01234567890123456789012345678901234567890123456789012345678901234567890123"
+                                           "45678901234567890123456789"
+                                           "0123456789012345678901234567890123456789012345678901234567890123456789"));
     size_t n;
     char *bytes = image(GOOD, 41, &n);
     const char *path = temp_write("good.safetensors", bytes, n);
@@ -296,31 +292,28 @@ static void bad_arguments(void **state) {
     t.dtype = PARA_DTYPE_NONE;
     assert_fails(PARA_ERR_ARGUMENT, "'t' has no type", para_safetensors_write(path, 1, &name, &t, NULL));
     t = good, t.data = NULL;
-    assert_fails(PARA_ERR_ARGUMENT, "'t' has no type, no data",
-                 para_safetensors_write(path, 1, &name, &t, NULL));
+    assert_fails(PARA_ERR_ARGUMENT, "'t' has no type, no data", para_safetensors_write(path, 1, &name, &t, NULL));
     t = good, t.stride[0] = 4;
     assert_fails(PARA_ERR_ARGUMENT, "gaps", para_safetensors_write(path, 1, &name, &t, NULL));
     name = "__metadata__";
     assert_fails(PARA_ERR_ARGUMENT, "'__metadata__'", para_safetensors_write(path, 1, &name, &good, NULL));
-    assert_fails(
-        PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'a'",
-        para_safetensors_write(path, 2, (const char *const[]){"a", "a"}, (para_tensor[]){good, good}, NULL));
-    assert_fails(
-        PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'k'",
-        para_safetensors_write(path, 0, NULL, NULL, (const char *const[]){"k", "1", "k", "2", NULL}));
+    assert_fails(PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'a'",
+                 para_safetensors_write(path, 2, (const char *const[]){"a", "a"}, (para_tensor[]){good, good}, NULL));
+    assert_fails(PARA_ERR_ARGUMENT, "two tensors or metadata keys named 'k'",
+                 para_safetensors_write(path, 0, NULL, NULL, (const char *const[]){"k", "1", "k", "2", NULL}));
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
 /* A failed write leaves the folder as it was, the older file included. */
 static void failed_write(void **state) {
     (void)state;
-    assert_fails(PARA_ERR_NOT_FOUND, "its folder does not exist",
-                 write_three(temp_path("no/such.safetensors")));
+    assert_fails(PARA_ERR_NOT_FOUND, "its folder does not exist", write_three(temp_path("no/such.safetensors")));
     assert_fails(PARA_ERR_IO, "Is a directory", write_three(temp_folder));
-    assert_fails(PARA_ERR_IO, "No space left on device", write_three("/dev/full"));
-    assert_ok(write_three("/dev/null"));
-    struct stat st;
-    assert_int_equal(stat("/dev/null", &st), 0);
+    assert_fails(PARA_ERR_IO, "No space left on device", write_three(temp_device("/dev/full")));
+    const char *null = temp_device("/dev/null");
+    assert_ok(write_three(null));
+    struct stat st; /* still the device: nothing was renamed over it */
+    assert_int_equal(stat(null, &st), 0);
     assert_true(S_ISCHR(st.st_mode));
 
     const char *path = temp_write("old.safetensors", "old", 3);
@@ -350,6 +343,34 @@ static para_status open_and_close(const char *path) {
     return status;
 }
 
+/* Lines of /proc/self/maps that name the file, plus open file descriptors. */
+static int held(const char *name) {
+    int n = folder_entries("/proc/self/fd");
+    char line[1024];
+    FILE *f = fopen("/proc/self/maps", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) n += strstr(line, name) != NULL;
+    fclose(f);
+    return n;
+}
+
+static void nothing_held(void **state) {
+    (void)state;
+    const char *path = temp_path("held.safetensors"), *cut = temp_path("held_cut.safetensors");
+    int before = held("held");
+    assert_ok(write_three(path));
+    assert_ok(write_three(cut));
+    assert_int_equal(truncate(cut, 100), 0);
+    para_safetensors *f;
+    assert_ok(para_safetensors_open(&f, path));
+    assert_int_equal(held("held"), before + 1); /* the mapping; the file itself is closed */
+    para_safetensors_close(&f);
+    assert_fails(PARA_ERR_FORMAT, "cut short", para_safetensors_open(&f, cut));
+    assert_fails(PARA_ERR_IO, "is a folder", para_safetensors_open(&f, temp_folder));
+    assert_fails(PARA_ERR_IO, "Is a directory", write_three(temp_folder));
+    assert_int_equal(held("held"), before);
+}
+
 static void alloc_failure(void **state) {
     (void)state;
     const char *path = temp_path("alloc.safetensors");
@@ -362,17 +383,10 @@ static void alloc_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good_file),
-        cmocka_unit_test(empty_file),
-        cmocka_unit_test(bad_headers),
-        cmocka_unit_test(bad_lengths),
-        cmocka_unit_test(every_truncation),
-        cmocka_unit_test(every_bit),
-        cmocka_unit_test(files),
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(mode_follows_umask),
-        cmocka_unit_test(bad_arguments),
-        cmocka_unit_test(failed_write),
+        cmocka_unit_test(good_file),     cmocka_unit_test(empty_file),       cmocka_unit_test(bad_headers),
+        cmocka_unit_test(bad_lengths),   cmocka_unit_test(every_truncation), cmocka_unit_test(every_bit),
+        cmocka_unit_test(files),         cmocka_unit_test(round_trip),       cmocka_unit_test(mode_follows_umask),
+        cmocka_unit_test(bad_arguments), cmocka_unit_test(failed_write),     cmocka_unit_test(nothing_held),
         cmocka_unit_test(alloc_failure),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
