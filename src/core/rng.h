@@ -12,24 +12,23 @@ typedef enum para_rng_kind {
 /* A generator's state; copyable. */
 typedef struct para_rng {
     para_rng_kind kind;
-    uint32_t mt[624];        /* CPU */
-    int mt_index;            /* CPU: next word */
-    bool has_normal;         /* CPU: a second normal of a pair waits (sizes < 16 in torch) */
-    double next_normal;      /* CPU */
-    uint64_t seed;           /* CUDA: Philox key */
-    uint64_t offset;         /* CUDA: Philox offset in units of torch's philox_offset */
-    int cuda_sms;            /* CUDA: multiprocessors and threads per multiprocessor of the GPU that torch would run on:
-                   */
-    int cuda_threads_per_sm; /* they set the grid and with it the order of large draws (defaults 132, 2048:
-                                H100/H200) */
+    uint32_t mt[624];   /* CPU */
+    int mt_index;       /* CPU: next word */
+    bool has_normal;    /* CPU: a second normal of a pair waits (sizes < 16 in torch) */
+    double next_normal; /* CPU */
+    uint64_t seed;      /* CUDA: Philox key */
+    uint64_t offset;    /* CUDA: Philox offset in units of torch's philox_offset */
+    /* CUDA: multiprocessors, and threads of each, of the GPU that torch would run on. They set the launch grid and with it the
+     * order of large draws (defaults 132 and 2048: H100 and H200 SXM). */
+    int cuda_sms, cuda_threads_per_sm;
 } para_rng;
 
 /* As torch.Generator(kind).manual_seed(seed). */
 void para_rng_seed(para_rng *rng, para_rng_kind kind, uint64_t seed);
-/* As torch.randn(n, generator=…, dtype=dtype): n values of PARA_F32, PARA_BF16 or PARA_F16 into out (host).
- * On the CPU generator the types consume the generator differently where 16 does not divide n ≥ 16, and torch
- * before 2.12 drew others in the short types (8-bit uniforms); these are those of torch 2.15, as its AVX2 and
- * AVX-512 builds round. On the CUDA generator n is at most 2^29, from where torch splits its launch. */
+/* As torch.randn(n, generator=…, dtype=dtype) of torch 2.15: n values of PARA_F32, PARA_BF16 or PARA_F16 into out (host).
+ * CPU: rounded as torch's AVX2 and AVX-512 builds round. Where n ≥ 16 is no multiple of 16, float32 takes more from the generator than
+ * the short types. Older torch drew others in the short types (its uniforms had 8 bits in bfloat16).
+ * CUDA: n up to 2^29, from where on torch splits its launch. */
 void para_rng_normal(para_rng *rng, void *out, para_dtype dtype, int64_t n);
 
 #endif
