@@ -82,9 +82,6 @@ static para_status read_geometry(const para_pipeline *pipe, flux_state *s) {
         else if (t->joint_attention_dim != para_t5_encoder_hidden_size(t5))
             status = para_fail(PARA_ERR_CONFIG, "%s: joint_attention_dim %lld is not the second text encoder's d_model %lld", c[TRANSFORMER].config.path,
                                (long long)t->joint_attention_dim, (long long)para_t5_encoder_hidden_size(t5));
-        else if (para_tokenizer_max_length(s->tokenizer) > para_clip_text_max_tokens(clip))
-            status = para_fail(PARA_ERR_CONFIG, "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d", c[TEXT_ENCODER].config.path,
-                               (long long)para_clip_text_max_tokens(clip), para_tokenizer_max_length(s->tokenizer));
     }
     if (vae) c[VAE].kind->close(&vae);
     if (transformer) c[TRANSFORMER].kind->close(&transformer);
@@ -97,9 +94,18 @@ static para_status flux_open(para_pipeline *pipe) {
     flux_state *s = pipe->family_state = para_alloc(1, sizeof *s);
     if (!s) return PARA_ERR_MEMORY;
     PARA_TRY(read_scheduler(pipe, &s->scheduler));
-    PARA_TRY(open_tokenizer(pipe, "tokenizer", para_clip_tokenizer_open, &s->tokenizer));
-    PARA_TRY(open_tokenizer(pipe, "tokenizer_2", para_t5_tokenizer_open, &s->tokenizer_2));
     return read_geometry(pipe, s);
+}
+
+static para_status flux_load(para_pipeline *pipe) {
+    flux_state *s = pipe->family_state;
+    if (!s->tokenizer) PARA_TRY(open_tokenizer(pipe, "tokenizer", para_clip_tokenizer_open, &s->tokenizer));
+    if (!s->tokenizer_2) PARA_TRY(open_tokenizer(pipe, "tokenizer_2", para_t5_tokenizer_open, &s->tokenizer_2));
+    int64_t room = para_clip_text_max_tokens(pipe->loaded[TEXT_ENCODER].model);
+    if (para_tokenizer_max_length(s->tokenizer) > room)
+        return para_fail(PARA_ERR_CONFIG, "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d",
+                         pipe->component[TEXT_ENCODER].config.path, (long long)room, para_tokenizer_max_length(s->tokenizer));
+    return PARA_OK;
 }
 
 /* Rounds down to whole packed latents, as diffusers does, and says so. */
@@ -162,7 +168,7 @@ static para_status tokenize(para_run *run, const para_tokenizer *t, const char *
 static para_status encode_clip(para_run *run, const char *prompt, const char *half, para_tensor *pooled) {
     const flux_state *s = run->pipe->family_state;
     para_clip_text *m = run->instance[TEXT_ENCODER].model;
-    int length = para_tokenizer_max_length(s->tokenizer);
+    int length = run->dry ? (int)para_clip_text_max_tokens(m) : para_tokenizer_max_length(s->tokenizer);
     PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
@@ -299,6 +305,7 @@ const para_family para_flux_family = {
     .transformer = TRANSFORMER,
     .vae = VAE,
     .open = flux_open,
+    .load = flux_load,
     .close = flux_close,
     .geometry = flux_geometry,
     .schedule = flux_schedule,

@@ -119,8 +119,10 @@ static para_status load(para_pipeline *pipe) {
             return status;
         }
     }
-    pipe->is_loaded = true;
-    return PARA_OK;
+    para_status status = pipe->family->load(pipe);
+    if (status != PARA_OK) unload(pipe);
+    pipe->is_loaded = status == PARA_OK;
+    return status;
 }
 
 para_status para_pipeline_load(para_pipeline *pipe) {

@@ -28,8 +28,10 @@ typedef struct para_family {
         const char *name, *class_name;
     } components[PARA_MAX_COMPONENTS]; /* those with weights; the i-th is instance i of a run */
     int transformer, vae;              /* indices into components */
-    /* Scheduler config, tokenizers: what has no weights. Into pipe->family_state. */
+    /* The scheduler's config and what the configs must agree on, into pipe->family_state. */
     para_status (*open)(para_pipeline *pipe);
+    /* Tokenizers, after the weights; may be called again. */
+    para_status (*load)(para_pipeline *pipe);
     void (*close)(para_pipeline *pipe);
     para_status (*geometry)(const para_pipeline *pipe, const para_request *request, para_geometry *out);
     /* sigmas [steps + 1], timesteps [steps]. */

@@ -238,7 +238,7 @@ static para_status read_added(para_tokenizer_config *config, json_t *root, const
         para_added_token token = {.content = (char *)(uintptr_t)key, .bytes = strlen(key)};
         token.special = is_special(config, &token);
         token.normalized = !token.special;
-        int32_t index;
+        int32_t index = 0;
         PARA_TRY(read_index(value, at, &index));
         PARA_TRY(put_indexed(&config->decoder, index, token));
     }
@@ -253,7 +253,7 @@ static para_status read_tokenizer_added(para_tokenizer_config *config, const jso
         const json_t *value = json_array_get(array, i);
         if (!json_is_object(value)) return refuse(at, "has an entry that is not an object");
         para_added_token token;
-        int32_t index;
+        int32_t index = 0;
         PARA_TRY(read_token(value, false, at, &token));
         PARA_TRY(read_index(json_object_get(value, "id"), at, &index));
         PARA_TRY(put_indexed(&config->decoder, index, token));
