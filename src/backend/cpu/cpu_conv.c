@@ -1,0 +1,133 @@
+/* Convolution through oneDNN. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cpu/cpu.h"
+#include "backend/cpu/cpu_scratch.h"
+#include "core/error.h"
+
+typedef struct conv_plan {
+    para_dtype type; /* of the convolution: the activations', or F32 where oneDNN has no fast BF16 */
+    bool convert_w, convert_xy;
+    para_onednn_key key;
+    size_t x_bytes, y_bytes, w_bytes, packed_bytes, onednn_bytes;
+} conv_plan;
+
+static para_onednn_key key_of(const para_conv2d_args *a, para_dtype type) {
+    const para_tensor *w = &a->w->weight;
+    return (para_onednn_key){
+        .type = type,
+        .bias = a->w->bias.dtype != PARA_DTYPE_NONE,
+        .conv = 1,
+        .stride = a->stride,
+        .pad_top = a->pad_top,
+        .pad_left = a->pad_left,
+        .pad_bottom = a->pad_bottom,
+        .pad_right = a->pad_right,
+        .batch = a->x.dim[0],
+        .height = a->x.dim[1],
+        .width = a->x.dim[2],
+        .inputs = a->x.dim[3],
+        .outputs = w->dim[0],
+        .kernel_h = w->dim[2],
+        .kernel_w = w->dim[3],
+        .out_height = a->y.dim[1],
+        .out_width = a->y.dim[2],
+    };
+}
+
+static para_status make_plan(para_onednn *o, const para_conv2d_args *a, bool describe_only, conv_plan *p) {
+    const para_onednn_op *op;
+    *p = (conv_plan){.type = a->x.dtype};
+    p->key = key_of(a, p->type);
+    PARA_TRY(para_onednn_find(o, &p->key, describe_only, &op));
+    if (p->type == PARA_BF16 && op->reference) {
+        p->type = PARA_F32;
+        p->convert_xy = true;
+        p->key = key_of(a, PARA_F32);
+        PARA_TRY(para_onednn_find(o, &p->key, describe_only, &op));
+        p->x_bytes = para_cpu_round((size_t)para_tensor_count(&a->x) * 4);
+        p->y_bytes = para_cpu_round((size_t)para_tensor_count(&a->y) * 4);
+    }
+    p->convert_w = a->w->weight.dtype != p->type;
+    if (p->convert_w) p->w_bytes = para_cpu_round((size_t)para_tensor_count(&a->w->weight) * para_dtype_size(p->type));
+    p->packed_bytes = para_cpu_round(op->packed_bytes);
+    p->onednn_bytes = op->scratch_bytes;
+    return PARA_OK;
+}
+
+static size_t plan_bytes(const conv_plan *p) {
+    return p->x_bytes + p->y_bytes + p->w_bytes + p->packed_bytes + p->onednn_bytes;
+}
+
+size_t para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads) {
+    para_onednn *o = NULL;
+    conv_plan plan = {0};
+    if (para_tensor_count(&a->y) == 0) return 0;
+    if (para_onednn_open(&o, threads) != PARA_OK || make_plan(o, a, true, &plan) != PARA_OK) plan = (conv_plan){0};
+    para_onednn_close(&o);
+    return plan_bytes(&plan);
+}
+
+/* Contiguous elements of another type. */
+typedef struct convert_all {
+    const para_simd *simd;
+    const void *from;
+    void *to;
+    para_dtype from_type, to_type, between;
+} convert_all;
+
+static void convert_range(void *context, int64_t first, int64_t last, int worker) {
+    const convert_all *c = context;
+    (void)worker;
+    c->simd->convert((char *)c->to + first * (int64_t)para_dtype_size(c->to_type), c->to_type,
+                     (const char *)c->from + first * (int64_t)para_dtype_size(c->from_type), c->from_type, c->between, last - first);
+}
+
+static void convert(para_device *dev, const para_tensor *from, void *to, para_dtype to_type, para_dtype between) {
+    convert_all c = {para_simd_of(dev), from->data, to, from->dtype, to_type, between};
+    para_cpu_split(dev, para_tensor_count(from), para_cpu_grain(4), convert_range, &c);
+}
+
+static para_status run(para_device *dev, const para_conv2d_args *a, const conv_plan *p, char *scratch) {
+    para_onednn *o = para_cpu_of(dev)->onednn;
+    char *x = scratch, *y = x + p->x_bytes, *w = y + p->y_bytes, *packed = w + p->w_bytes;
+    const para_onednn_op *op;
+    PARA_TRY(para_onednn_find(o, &p->key, false, &op));
+    if (p->convert_xy) convert(dev, &a->x, x, PARA_F32, PARA_F32);
+    if (p->convert_w) convert(dev, &a->w->weight, w, p->type, a->x.dtype);
+    PARA_TRY(para_onednn_run(o, op,
+                             &(para_onednn_run_args){
+                                 .src = p->convert_xy ? x : a->x.data,
+                                 .weights = p->convert_w ? w : a->w->weight.data,
+                                 .bias = a->w->bias.data,
+                                 .dst = p->convert_xy ? y : a->y.data,
+                                 .packed = packed,
+                                 .scratch = packed + p->packed_bytes,
+                             }));
+    para_tensor result = para_tensor_make(y, PARA_F32, 4, a->y.dim);
+    if (p->convert_xy) convert(dev, &result, a->y.data, a->y.dtype, PARA_F32);
+    return PARA_OK;
+}
+
+static int64_t out_size(int64_t in, int before, int after, int64_t kernel, int stride) {
+    return (in + before + after - kernel) / stride + 1;
+}
+
+para_status para_cpu_conv2d(para_device *dev, const para_conv2d_args *a) {
+    const para_tensor *w = &a->w->weight;
+    conv_plan plan;
+    void *scratch;
+    PARA_TRY(para_cpu_check(a->x.rank == 4 && a->y.rank == 4 && w->rank == 4 && a->x.dim[0] == a->y.dim[0] && a->x.dim[3] == w->dim[1] &&
+                                a->y.dim[3] == w->dim[0] && a->x.dtype == a->y.dtype && a->stride > 0,
+                            "conv2d", "x [N, H, W, I], weight [O, I, kh, kw] and y [N, OH, OW, O] do not fit together"));
+    PARA_TRY(para_cpu_check(a->y.dim[1] == out_size(a->x.dim[1], a->pad_top, a->pad_bottom, w->dim[2], a->stride) &&
+                                a->y.dim[2] == out_size(a->x.dim[2], a->pad_left, a->pad_right, w->dim[3], a->stride),
+                            "conv2d", "y's height and width do not follow from x, padding, kernel and stride"));
+    PARA_TRY(para_cpu_check(para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y) && para_tensor_contiguous(w), "conv2d",
+                            "x, y and the weight must be contiguous"));
+    if (para_tensor_count(&a->y) == 0) return PARA_OK;
+    PARA_TRY(make_plan(para_cpu_of(dev)->onednn, a, false, &plan));
+    size_t mark = para_arena_mark(&dev->arena);
+    PARA_TRY(para_arena_take(&dev->arena, plan_bytes(&plan), &scratch));
+    para_status status = run(dev, a, &plan, scratch);
+    para_arena_release(&dev->arena, mark);
+    return status;
+}

@@ -1,0 +1,19 @@
+/* Arena bytes that an op of the cpu back end takes while it runs. SPDX-License-Identifier: Apache-2.0
+ *
+ * Only types, sizes and strides are read, no data. 0 also where the op would fail: then it says why itself. */
+#ifndef PARA_CPU_SCRATCH_H
+#define PARA_CPU_SCRATCH_H
+
+#include "backend/backend.h"
+
+size_t para_cpu_linear_scratch(const para_linear_args *a, int threads);
+size_t para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads);
+size_t para_cpu_attention_scratch(const para_attention_args *a, int threads);
+size_t para_cpu_group_norm_scratch(const para_group_norm_args *a, int threads);
+
+/* `bytes` rounded up to a cache line's multiple: how the parts of one op's scratch are laid out. */
+static inline size_t para_cpu_round(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+#endif

@@ -1,0 +1,42 @@
+/* oneDNN's matrix product and convolution behind one interface for its versions 2 and 3. SPDX-License-Identifier: Apache-2.0
+ *
+ * Primitives are made once for each shape and kept. One thread at a time per para_onednn. */
+#ifndef PARA_CPU_ONEDNN_H
+#define PARA_CPU_ONEDNN_H
+
+#include "backend/backend.h"
+
+typedef struct para_onednn para_onednn;
+
+/* What a primitive computes; all fields count, so zero it first. Sizes in elements. */
+typedef struct para_onednn_key {
+    para_dtype type; /* F32 or BF16: of src, weights and dst; bias is F32 */
+    para_activation activation;
+    int32_t bias, accumulate, conv; /* flags */
+    int32_t stride, pad_top, pad_left, pad_bottom, pad_right;
+    int64_t m, n, k;                      /* matmul: dst[m, n] = src[m, k] · weights[n, k]ᵀ */
+    int64_t src_row, weights_row, dst_row; /* its strides */
+    int64_t batch, height, width, inputs, outputs, kernel_h, kernel_w, out_height, out_width; /* conv */
+} para_onednn_key;
+
+typedef struct para_onednn_op {
+    size_t scratch_bytes;
+    size_t packed_bytes; /* conv: of the weights in the layout that the implementation wants; 0: as they are */
+    bool reference;      /* only oneDNN's plain loops do this here: far slower than converting to F32 */
+} para_onednn_op;
+
+/* Operands of a run; packed and scratch as large as the op says. */
+typedef struct para_onednn_run_args {
+    const void *src, *weights, *bias;
+    void *dst, *packed, *scratch;
+} para_onednn_run_args;
+
+/* For a rank of `threads` threads. PARA_ERR_LIBRARY, PARA_ERR_MEMORY. */
+para_status para_onednn_open(para_onednn **out, int threads);
+void para_onednn_close(para_onednn **o);
+
+/* Finds or makes the primitive; valid until the next call. With `describe_only` it can not be run (cheaper, for plans). */
+para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only, const para_onednn_op **out);
+para_status para_onednn_run(para_onednn *o, const para_onednn_op *op, const para_onednn_run_args *args);
+
+#endif

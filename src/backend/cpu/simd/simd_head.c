@@ -1,0 +1,66 @@
+/* Norm over the head dimension and rotary embedding. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cpu/simd/simd_table.h"
+#include "backend/cpu/simd/vec.h"
+#include "backend/cpu/simd/vec_math.h"
+
+#include <math.h>
+
+/* The neighbours of each pair exchanged, the new even lanes negated: what the sine multiplies. */
+V_INLINE vf turn_pairs(vf v) {
+    vi order, sign;
+    for (int i = 0; i < VL; i++) {
+        order[i] = i ^ 1;
+        sign[i] = i % 2 ? 0 : INT32_MIN;
+    }
+    return (vf)((vi)__builtin_shuffle(v, order) ^ sign);
+}
+
+/* VL scaled elements of a head. */
+V_INLINE vf scaled(const void *x, const void *weight, float factor, int64_t i, para_dtype type, int64_t n) {
+    vf v = v_get(x, i, type, n) * factor;
+    return weight ? v * v_get(weight, i, PARA_F32, n) : v;
+}
+
+V_INLINE void head_row(const para_head_args *a, int64_t token, const void *x, void *y, int64_t d, para_dtype type) {
+    const void *weight = a->weight.data;
+    float factor = 1;
+    if (weight) {
+        vf sum = {0};
+        V_FOR(i, n, d) {
+            vf v = v_get(x, i, type, n);
+            sum += v * v;
+        }
+        factor = 1.0f / sqrtf(v_sum(sum) / (float)d + a->eps);
+    }
+    if (!a->cos.data) {
+        V_FOR(i, n, d) v_put(y, i, type, scaled(x, weight, factor, i, type, n), n);
+        return;
+    }
+    const char *cosine = (const char *)a->cos.data + token * a->cos.stride[0] * 4;
+    const char *sine = (const char *)a->sin.data + token * a->sin.stride[0] * 4;
+    if (a->rope_interleaved) {
+        V_FOR(i, n, d) {
+            vf v = scaled(x, weight, factor, i, type, n);
+            v_put(y, i, type, v * v_get(cosine, i, PARA_F32, n) + turn_pairs(v) * v_get(sine, i, PARA_F32, n), n);
+        }
+        return;
+    }
+    int64_t half = d / 2;
+    V_FOR(i, n, half) {
+        vf low = scaled(x, weight, factor, i, type, n), high = scaled(x, weight, factor, i + half, type, n);
+        v_put(y, i, type, low * v_get(cosine, i, PARA_F32, n) - high * v_get(sine, i, PARA_F32, n), n);
+        v_put(y, i + half, type, high * v_get(cosine, i + half, PARA_F32, n) + low * v_get(sine, i + half, PARA_F32, n), n);
+    }
+}
+
+V_INLINE void head_rows(const para_head_args *a, int64_t first, int64_t last, para_dtype type) {
+    int64_t size = type == PARA_BF16 ? 2 : 4;
+    for (int64_t s = first; s < last; s++)
+        for (int64_t h = 0; h < a->x.dim[1]; h++)
+            head_row(a, s, (char *)a->x.data + (s * a->x.stride[0] + h * a->x.stride[1]) * size,
+                     (char *)a->y.data + (h * a->y.stride[0] + s * a->y.stride[1]) * size, a->x.dim[2], type);
+}
+
+void PARA_SIMD_NAME(para_simd_head)(const para_head_args *a, int64_t first, int64_t last) {
+    V_SWITCH_TYPE(a->x.dtype, head_rows(a, first, last, T));
+}
