@@ -54,7 +54,7 @@ build() { # folder, CMake's options …
         $CMAKE --build "$folder" -j "$JOBS" >>"$folder.log" 2>&1; then
         return
     fi
-    tail -n 60 "$folder.log"
+    grep -A 6 -E 'error|undefined reference|Error' "$folder.log" | head -n 60
     echo "failed building $folder (all of it: $folder.log)" >>"$results"
     finish
 }
