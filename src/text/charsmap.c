@@ -7,6 +7,7 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "text/unicode_since.h"
 #include "text/unicode_text.h"
 
 static uint32_t read_u32(const char *at) {
@@ -140,6 +141,7 @@ para_status para_charsmap_apply(const para_charsmap *map, const char *text, size
     while (at < bytes) {
         size_t next = at;
         int32_t c = para_utf8_next(text, bytes, &next);
+        if (para_extends_since_unicode_15(c)) c = 0x301; /* any mark that extends, for utf8proc */
         if (utf8proc_grapheme_break_stateful(previous, c, &state)) {
             PARA_TRY(apply_cluster(map, text + start, at - start, out));
             start = at;

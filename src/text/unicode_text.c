@@ -6,6 +6,7 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "text/unicode_since.h"
 
 bool para_utf8_valid(const char *text, size_t bytes, size_t *at) {
     size_t i = 0;
@@ -88,11 +89,12 @@ int para_lower(int32_t c, int32_t lower[2]) {
         return 2;
     }
     lower[0] = utf8proc_tolower(c);
+    if (lower[0] == c) lower[0] = para_lower_since_unicode_15(c);
     return 1;
 }
 
 static int combining_class(int32_t c) {
-    return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class;
+    return c < 0x300 || para_inert_in_unicode_9(c) ? 0 : utf8proc_get_property(c)->combining_class;
 }
 
 /* Sorts a run of marks by combining class, stably, in linear time: a text may be nothing but marks. */
@@ -124,12 +126,30 @@ static utf8proc_ssize_t decompose(const char *text, size_t bytes, int32_t *point
     for (size_t at = 0; at < bytes;) {
         int32_t c = para_utf8_next(text, bytes, &at);
         int boundary = 0;
-        utf8proc_ssize_t more = utf8proc_decompose_char(c, points + n, (utf8proc_ssize_t)(room - n),
-                                                        UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
+        utf8proc_ssize_t more = 1;
+        if (n == room) return -1;
+        if (para_inert_in_unicode_9(c)) points[n] = c;
+        else
+            more = utf8proc_decompose_char(c, points + n, (utf8proc_ssize_t)(room - n),
+                                           UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &boundary);
         if (more < 0 || (size_t)more > room - n) return -1;
         n += (size_t)more;
     }
     return (utf8proc_ssize_t)n;
+}
+
+/* Composes and appends what stands between inert code points. */
+static para_status append_composed(para_bytes *out, int32_t *points, size_t n) {
+    for (size_t start = 0, end; start < n; start = end) {
+        end = start + 1;
+        while (end < n && !para_inert_in_unicode_9(points[end])) end++;
+        utf8proc_ssize_t composed = utf8proc_normalize_utf32(points + start, (utf8proc_ssize_t)(end - start),
+                                                             UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        if (composed < 0)
+            return para_fail(PARA_ERR_LIBRARY, "utf8proc could not compose the text; use another version of utf8proc");
+        for (utf8proc_ssize_t i = 0; i < composed; i++) PARA_TRY(para_utf8_append(out, points[start + (size_t)i]));
+    }
+    return PARA_OK;
 }
 
 para_status para_append_nfc(para_bytes *out, const char *text, size_t bytes) {
@@ -143,13 +163,12 @@ para_status para_append_nfc(para_bytes *out, const char *text, size_t bytes) {
     if (!points) return PARA_ERR_MEMORY;
     para_status status = PARA_OK;
     utf8proc_ssize_t n = decompose(text, bytes, points, room);
-    if (n >= 0) {
+    if (n < 0) {
+        status = para_fail(PARA_ERR_LIBRARY, "utf8proc could not decompose the text; use another version of utf8proc");
+    } else {
         order_all_marks(points, points + room, (size_t)n);
-        n = utf8proc_normalize_utf32(points, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        status = append_composed(out, points, (size_t)n);
     }
-    if (n < 0)
-        status = para_fail(PARA_ERR_LIBRARY, "utf8proc could not normalise the text; use another version of utf8proc");
-    for (utf8proc_ssize_t i = 0; status == PARA_OK && i < n; i++) status = para_utf8_append(out, points[i]);
     para_free(points);
     return status;
 }
