@@ -92,7 +92,7 @@ typedef struct para_conv2d_args {
     para_tensor y;        /* [N, OH, OW, O] contiguous */
 } para_conv2d_args;
 
-/* y = activation(group norm of x), statistics over H, W and the group's channels. */
+/* y = activation(group norm of x), statistics over H, W and the group's channels. y may be x. */
 typedef struct para_group_norm_args {
     para_tensor x;            /* [N, H, W, C] contiguous */
     int groups;

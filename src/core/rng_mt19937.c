@@ -11,8 +11,7 @@ enum { WORDS = 624, MIDDLE = 397, FILL = 16 };
 
 void para_mt19937_seed(para_rng *rng, uint64_t seed) {
     rng->mt[0] = (uint32_t)seed; /* torch, too, drops the upper half */
-    for (uint32_t i = 1; i < WORDS; i++)
-        rng->mt[i] = 1812433253u * (rng->mt[i - 1] ^ (rng->mt[i - 1] >> 30)) + i;
+    for (uint32_t i = 1; i < WORDS; i++) rng->mt[i] = 1812433253u * (rng->mt[i - 1] ^ (rng->mt[i - 1] >> 30)) + i;
     rng->mt_index = WORDS;
 }
 

@@ -49,8 +49,7 @@ void para_philox_normal(para_rng *rng, void *out, para_dtype dtype, int64_t n) {
     if (n <= 0) return;
     int64_t size = (int64_t)para_dtype_size(dtype), blocks = (n + BLOCK - 1) / BLOCK;
     int64_t resident = (int64_t)rng->cuda_sms * (rng->cuda_threads_per_sm / BLOCK);
-    int64_t threads = BLOCK * (blocks < resident ? blocks : resident),
-            rounds = (n - 1) / (threads * UNROLL) + 1;
+    int64_t threads = BLOCK * (blocks < resident ? blocks : resident), rounds = (n - 1) / (threads * UNROLL) + 1;
     char *to = out;
     for (int64_t r = 0; r < rounds; r++) {
         for (int64_t t = 0; t < threads; t++) {

@@ -92,8 +92,7 @@ static void half_weights(half *h, para_weights *list, const para_checkpoint *che
 
     int64_t quant = h->decoder ? h->in : h->out;
     if (h->has_quant)
-        para_weights_conv2d(list, &h->quant, quant, quant, 1, 1, "%s",
-                            h->decoder ? "post_quant_conv" : "quant_conv");
+        para_weights_conv2d(list, &h->quant, quant, quant, 1, 1, "%s", h->decoder ? "post_quant_conv" : "quant_conv");
     para_weights_conv2d(list, &h->conv_in, h->first, h->in, 3, 3, "%s.conv_in", name);
     snprintf(prefix, sizeof prefix, "%s.mid_block", name);
     para_vae_mid_weights(&h->mid_block, list, h->mid, old_names, prefix);
@@ -105,8 +104,8 @@ static void half_weights(half *h, para_weights *list, const para_checkpoint *che
     para_weights_conv2d(list, &h->conv_out, h->out, h->last, 3, 3, "%s.conv_out", name);
 }
 
-void para_autoencoder_kl_weights(para_autoencoder_kl *vae, para_weights *list,
-                                 const para_checkpoint *checkpoint, unsigned parts) {
+void para_autoencoder_kl_weights(para_autoencoder_kl *vae, para_weights *list, const para_checkpoint *checkpoint,
+                                 unsigned parts) {
     if (parts & PARA_VAE_DECODER) half_weights(&vae->decoder, list, checkpoint);
     if (parts & PARA_VAE_ENCODER) half_weights(&vae->encoder, list, checkpoint);
 }
@@ -131,8 +130,8 @@ static bool is_tiled(const para_vae_tile_rule *rule, bool tiling, int64_t h, int
     return tiling && (h > rule->in_size || w > rule->in_size);
 }
 
-static para_status out_size(const para_autoencoder_kl *vae, const half *part, int64_t h, int64_t w,
-                            bool tiling, int64_t *out_h, int64_t *out_w) {
+static para_status out_size(const para_autoencoder_kl *vae, const half *part, int64_t h, int64_t w, bool tiling,
+                            int64_t *out_h, int64_t *out_w) {
     para_vae_tile_rule rule = tile_rule(vae, part);
     if (is_tiled(&rule, tiling, h, w)) {
         para_vae_tiles tiles;
@@ -143,19 +142,19 @@ static para_status out_size(const para_autoencoder_kl *vae, const half *part, in
     }
     if (h < 1 || w < 1 || *out_h < 1 || *out_w < 1)
         return para_fail(PARA_ERR_SHAPE,
-                         "%" PRId64 " × %" PRId64 " is too small for the VAE's %s, which needs %" PRId64
-                         " × %" PRId64 " or more",
+                         "%" PRId64 " × %" PRId64 " is too small for the VAE's %s, which needs %" PRId64 " × %" PRId64
+                         " or more",
                          h, w, part->decoder ? "decoder" : "encoder", rule.divide, rule.divide);
     return PARA_OK;
 }
 
-para_status para_autoencoder_kl_decoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w,
-                                             bool tiling, int64_t *out_h, int64_t *out_w) {
+para_status para_autoencoder_kl_decoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w, bool tiling,
+                                             int64_t *out_h, int64_t *out_w) {
     return out_size(vae, &vae->decoder, h, w, tiling, out_h, out_w);
 }
 
-para_status para_autoencoder_kl_encoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w,
-                                             bool tiling, int64_t *out_h, int64_t *out_w) {
+para_status para_autoencoder_kl_encoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w, bool tiling,
+                                             int64_t *out_h, int64_t *out_w) {
     return out_size(vae, &vae->encoder, h, w, tiling, out_h, out_w);
 }
 
@@ -187,10 +186,8 @@ static para_status half_body(const half *h, para_vae_map *m, para_tensor x) {
 static para_status half_run(const para_autoencoder_kl *vae, const half *h, para_device *dev, para_tensor x,
                             para_tensor y) {
     size_t mark = para_arena_mark(&dev->arena);
-    para_vae_map m = {.dev = dev,
-                      .dtype = x.dtype,
-                      .groups = (int)vae->config.norm_num_groups,
-                      .activation = vae->config.act_fn};
+    para_vae_map m = {
+        .dev = dev, .dtype = x.dtype, .groups = (int)vae->config.norm_num_groups, .activation = vae->config.act_fn};
     para_tensor room, in = x, out = y;
     PARA_TRY(PARA_NEW(dev, &room, x.dtype, map_elements(h, x.dim[1], x.dim[2])));
     m.data = room.data;
@@ -235,8 +232,7 @@ static para_status check_shapes(const para_autoencoder_kl *vae, const half *h, p
                                 para_tensor y) {
     int64_t oh, ow;
     bool typed = x.dtype == y.dtype && (x.dtype == PARA_F32 || x.dtype == PARA_BF16);
-    bool ranked =
-        x.rank == 4 && y.rank == 4 && x.dim[0] == y.dim[0] && x.dim[3] == h->in && y.dim[3] == h->out;
+    bool ranked = x.rank == 4 && y.rank == 4 && x.dim[0] == y.dim[0] && x.dim[3] == h->in && y.dim[3] == h->out;
     if (!typed || !ranked || !para_tensor_contiguous(&x) || !para_tensor_contiguous(&y))
         return para_fail(PARA_ERR_SHAPE,
                          "the VAE's %s takes contiguous [n, h, w, %" PRId64 "] and gives [n, h, w, %" PRId64
@@ -245,8 +241,8 @@ static para_status check_shapes(const para_autoencoder_kl *vae, const half *h, p
     PARA_TRY(out_size(vae, h, x.dim[1], x.dim[2], tiling, &oh, &ow));
     if (y.dim[1] != oh || y.dim[2] != ow)
         return para_fail(PARA_ERR_SHAPE,
-                         "the VAE's %s makes %" PRId64 " × %" PRId64 " of %" PRId64 " × %" PRId64
-                         ", not %" PRId64 " × %" PRId64,
+                         "the VAE's %s makes %" PRId64 " × %" PRId64 " of %" PRId64 " × %" PRId64 ", not %" PRId64
+                         " × %" PRId64,
                          h->decoder ? "decoder" : "encoder", oh, ow, x.dim[1], x.dim[2], y.dim[1], y.dim[2]);
     return PARA_OK;
 }
@@ -261,8 +257,7 @@ static para_status half_batch(const para_autoencoder_kl *vae, const half *h, par
         if (tiled)
             PARA_TRY(half_tiled(vae, h, dev, &rule, PARA_RESHAPE(xi, x.dim[1], x.dim[2], h->in),
                                 PARA_RESHAPE(yi, y.dim[1], y.dim[2], h->out)));
-        else
-            PARA_TRY(half_run(vae, h, dev, xi, yi));
+        else PARA_TRY(half_run(vae, h, dev, xi, yi));
     }
     return PARA_OK;
 }
@@ -277,8 +272,7 @@ para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_devi
     return half_batch(vae, &vae->encoder, dev, images, tiling, moments);
 }
 
-void para_diagonal_gaussian(const float *moments, int64_t pixels, int64_t latent_channels, float *mean,
-                            float *logvar) {
+void para_diagonal_gaussian(const float *moments, int64_t pixels, int64_t latent_channels, float *mean, float *logvar) {
     for (int64_t p = 0; p < pixels; p++) {
         const float *m = moments + p * 2 * latent_channels;
         for (int64_t c = 0; c < latent_channels; c++) {

@@ -20,7 +20,7 @@ typedef struct para_autoencoder_kl_config {
     int64_t sample_size;                                               /* 32: edge of a tile in pixels */
     double scaling_factor; /* 0.18215: latents = (z - shift_factor) · scaling_factor */
     double shift_factor;   /* none: 0 */
-    bool force_upcast; /* true: some pipelines run this VAE in float32 even where the rest is float16; FLUX
+    bool force_upcast;     /* true: some pipelines run this VAE in float32 even where the rest is float16; FLUX
                           does not */
 } para_autoencoder_kl_config;
 
@@ -38,18 +38,18 @@ const para_autoencoder_kl_config *para_autoencoder_kl_settings(const para_autoen
 /* Puts the weights of `parts` (PARA_VAE_DECODER | PARA_VAE_ENCODER) on the list, which must not outlive the
  * vae. `checkpoint` (NULL allowed) tells whether the attention has its names from before diffusers 0.14
  * (query, key, value, proj_attn). */
-void para_autoencoder_kl_weights(para_autoencoder_kl *vae, para_weights *list,
-                                 const para_checkpoint *checkpoint, unsigned parts);
+void para_autoencoder_kl_weights(para_autoencoder_kl *vae, para_weights *list, const para_checkpoint *checkpoint,
+                                 unsigned parts);
 
 /* Pixels along an edge for one latent: 2 to the number of levels less one. */
 int64_t para_autoencoder_kl_scale(const para_autoencoder_kl *vae);
 /* Size of the picture that decode makes of h × w latents, and of the latents that encode makes of h × w
  * pixels. They differ from h · scale and h / scale only with tiling and a sample_size that the scale or 4
  * does not divide. PARA_ERR_SHAPE. */
-para_status para_autoencoder_kl_decoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w,
-                                             bool tiling, int64_t *out_h, int64_t *out_w);
-para_status para_autoencoder_kl_encoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w,
-                                             bool tiling, int64_t *out_h, int64_t *out_w);
+para_status para_autoencoder_kl_decoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w, bool tiling,
+                                             int64_t *out_h, int64_t *out_w);
+para_status para_autoencoder_kl_encoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w, bool tiling,
+                                             int64_t *out_h, int64_t *out_w);
 
 /* images [n, H, W, out_channels] = decoder(latents [n, h, w, latent_channels]); both contiguous, on the
  * device, of one type, F32 or BF16. The latents are those of the decoder, already divided by scaling_factor;
@@ -65,7 +65,6 @@ para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_devi
 
 /* DiagonalGaussianDistribution on the host: moments [pixels, 2C] to mean [pixels, C] and logvar [pixels, C],
  * clamped to -30..20. */
-void para_diagonal_gaussian(const float *moments, int64_t pixels, int64_t latent_channels, float *mean,
-                            float *logvar);
+void para_diagonal_gaussian(const float *moments, int64_t pixels, int64_t latent_channels, float *mean, float *logvar);
 
 #endif

@@ -14,10 +14,8 @@ static para_status read_activation(para_activation *out, const para_config *conf
     static const struct {
         const char *name;
         para_activation f;
-    } known[] = {{"silu", PARA_ACT_SILU},
-                 {"swish", PARA_ACT_SILU},
-                 {"gelu", PARA_ACT_GELU_ERF},
-                 {"relu", PARA_ACT_RELU}};
+    } known[] = {
+        {"silu", PARA_ACT_SILU}, {"swish", PARA_ACT_SILU}, {"gelu", PARA_ACT_GELU_ERF}, {"relu", PARA_ACT_RELU}};
     const char *name;
     PARA_TRY(para_config_string(config, "act_fn", "silu", &name));
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -34,10 +32,9 @@ static para_status check_blocks(const para_config *config, const char *key, cons
     const json_t *list = json_object_get(config->root, key);
     if (!list || json_is_null(list)) {
         if (levels == 1) return PARA_OK; /* diffusers' default has one */
-        return para_fail(
-            PARA_ERR_CONFIG,
-            "'%s': \"%s\" is missing; it must name %d blocks, as \"block_out_channels\" has %d entries",
-            config->path, key, levels, levels);
+        return para_fail(PARA_ERR_CONFIG,
+                         "'%s': \"%s\" is missing; it must name %d blocks, as \"block_out_channels\" has %d entries",
+                         config->path, key, levels, levels);
     }
     if (!json_is_array(list) || json_array_size(list) != (size_t)levels)
         return para_fail(PARA_ERR_CONFIG,
@@ -46,8 +43,8 @@ static para_status check_blocks(const para_config *config, const char *key, cons
     for (int i = 0; i < levels; i++) {
         const char *name = json_string_value(json_array_get(list, (size_t)i));
         if (!name || strcasecmp(name, wanted) != 0)
-            return para_fail(PARA_ERR_CONFIG, "'%s': entry %d of \"%s\" is '%s'; only %s is supported",
-                             config->path, i, key, name ? name : "not a string", wanted);
+            return para_fail(PARA_ERR_CONFIG, "'%s': entry %d of \"%s\" is '%s'; only %s is supported", config->path, i,
+                             key, name ? name : "not a string", wanted);
     }
     return PARA_OK;
 }
@@ -55,11 +52,9 @@ static para_status check_blocks(const para_config *config, const char *key, cons
 static para_status read_channels(para_autoencoder_kl_config *c, const para_config *config) {
     c->levels = 1;
     c->block_out_channels[0] = 64;
-    PARA_TRY(para_config_ints(config, "block_out_channels", c->block_out_channels, PARA_VAE_MAX_LEVELS,
-                              &c->levels));
+    PARA_TRY(para_config_ints(config, "block_out_channels", c->block_out_channels, PARA_VAE_MAX_LEVELS, &c->levels));
     if (c->levels < 1)
-        return para_fail(PARA_ERR_CONFIG,
-                         "'%s': \"block_out_channels\" is empty; it needs an entry for each level",
+        return para_fail(PARA_ERR_CONFIG, "'%s': \"block_out_channels\" is empty; it needs an entry for each level",
                          config->path);
     PARA_TRY(para_config_int_in(config, "norm_num_groups", 32, 1, MAX_CHANNELS, &c->norm_num_groups));
     for (int i = 0; i < c->levels; i++) {
@@ -78,8 +73,7 @@ static para_status read_factors(para_autoencoder_kl_config *c, const para_config
     PARA_TRY(para_config_number(config, "scaling_factor", 0.18215, &c->scaling_factor));
     PARA_TRY(para_config_number(config, "shift_factor", 0, &c->shift_factor));
     if (!isfinite(c->scaling_factor) || c->scaling_factor == 0 || !isfinite(c->shift_factor))
-        return para_fail(PARA_ERR_CONFIG,
-                         "'%s': \"scaling_factor\" must be finite and not 0, \"shift_factor\" finite",
+        return para_fail(PARA_ERR_CONFIG, "'%s': \"scaling_factor\" must be finite and not 0, \"shift_factor\" finite",
                          config->path);
     return PARA_OK;
 }

@@ -21,12 +21,10 @@ static void resnet_weights(para_vae_resnet *r, para_weights *list, const char *p
     para_weights_conv2d(list, &r->conv1, r->out, r->in, 3, 3, "%s.conv1", name);
     para_vae_norm_weights(&r->norm2, list, r->out, name, "norm2");
     para_weights_conv2d(list, &r->conv2, r->out, r->out, 3, 3, "%s.conv2", name);
-    if (r->in != r->out)
-        para_weights_conv2d(list, &r->conv_shortcut, r->out, r->in, 1, 1, "%s.conv_shortcut", name);
+    if (r->in != r->out) para_weights_conv2d(list, &r->conv_shortcut, r->out, r->in, 1, 1, "%s.conv_shortcut", name);
 }
 
-void para_vae_mid_weights(para_vae_mid *m, para_weights *list, int64_t channels, bool old_names,
-                          const char *prefix) {
+void para_vae_mid_weights(para_vae_mid *m, para_weights *list, int64_t channels, bool old_names, const char *prefix) {
     for (int i = 0; i < 2; i++) {
         m->resnets[i].in = m->resnets[i].out = channels;
         resnet_weights(&m->resnets[i], list, prefix, i);
@@ -69,25 +67,18 @@ int64_t para_vae_level_elements(const para_vae_level *l, int64_t h, int64_t w) {
 
 para_status para_vae_conv(para_device *dev, const para_linear *w, para_tensor x, para_tensor y) {
     int pad = (int)w->weight.dim[2] / 2;
-    return dev->ops->conv2d(dev, &(para_conv2d_args){.x = x,
-                                                     .w = w,
-                                                     .stride = 1,
-                                                     .pad_top = pad,
-                                                     .pad_left = pad,
-                                                     .pad_bottom = pad,
-                                                     .pad_right = pad,
-                                                     .y = y});
+    return dev->ops->conv2d(
+        dev,
+        &(para_conv2d_args){
+            .x = x, .w = w, .stride = 1, .pad_top = pad, .pad_left = pad, .pad_bottom = pad, .pad_right = pad, .y = y});
 }
 
-para_status para_vae_group_norm(const para_vae_map *m, const para_vae_norm *n, para_activation f,
-                                para_tensor x, para_tensor y) {
-    return m->dev->ops->group_norm(m->dev, &(para_group_norm_args){.x = x,
-                                                                   .groups = m->groups,
-                                                                   .eps = 1e-6f,
-                                                                   .weight = n->weight,
-                                                                   .bias = n->bias,
-                                                                   .activation = f,
-                                                                   .y = y});
+para_status para_vae_group_norm(const para_vae_map *m, const para_vae_norm *n, para_activation f, para_tensor x,
+                                para_tensor y) {
+    return m->dev->ops->group_norm(
+        m->dev,
+        &(para_group_norm_args){
+            .x = x, .groups = m->groups, .eps = 1e-6f, .weight = n->weight, .bias = n->bias, .activation = f, .y = y});
 }
 
 /* x += y */
@@ -174,12 +165,9 @@ static para_status downsample(const para_vae_level *l, para_vae_map *m) {
     para_device *dev = m->dev;
     para_tensor down; /* [1, h / 2, w / 2, C] */
     PARA_TRY(PARA_NEW(dev, &down, m->dtype, 1, m->h / 2, m->w / 2, m->c));
-    PARA_TRY(dev->ops->conv2d(dev, &(para_conv2d_args){.x = para_vae_map_tensor(m),
-                                                       .w = &l->conv,
-                                                       .stride = 2,
-                                                       .pad_bottom = 1,
-                                                       .pad_right = 1,
-                                                       .y = down}));
+    PARA_TRY(dev->ops->conv2d(
+        dev, &(para_conv2d_args){
+                 .x = para_vae_map_tensor(m), .w = &l->conv, .stride = 2, .pad_bottom = 1, .pad_right = 1, .y = down}));
     m->h /= 2, m->w /= 2;
     return dev->ops->copy(dev, para_vae_map_tensor(m), down);
 }

@@ -59,8 +59,7 @@ typedef struct para_vae_level {
  * the attention. */
 void para_vae_norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, const char *prefix,
                            const char *name);
-void para_vae_mid_weights(para_vae_mid *m, para_weights *list, int64_t channels, bool old_names,
-                          const char *prefix);
+void para_vae_mid_weights(para_vae_mid *m, para_weights *list, int64_t channels, bool old_names, const char *prefix);
 void para_vae_level_weights(para_vae_level *l, para_weights *list, const char *prefix);
 
 /* The map as a tensor [1, h, w, c]. */
@@ -71,8 +70,8 @@ int64_t para_vae_level_elements(const para_vae_level *l, int64_t h, int64_t w);
 /* Convolution with stride 1 that keeps h and w (kernel 1 or 3). x [1, h, w, I], y [1, h, w, O]. */
 para_status para_vae_conv(para_device *dev, const para_linear *w, para_tensor x, para_tensor y);
 /* Group norm (eps 1e-6) and activation of x into y, which may be x. [1, h, w, C] */
-para_status para_vae_group_norm(const para_vae_map *m, const para_vae_norm *n, para_activation f,
-                                para_tensor x, para_tensor y);
+para_status para_vae_group_norm(const para_vae_map *m, const para_vae_norm *n, para_activation f, para_tensor x,
+                                para_tensor y);
 para_status para_vae_mid_run(const para_vae_mid *b, para_vae_map *m);
 para_status para_vae_level_run(const para_vae_level *l, para_vae_map *m);
 

@@ -47,8 +47,7 @@ static para_status count_along(const para_vae_tile_rule *rule, int64_t total, in
     if (tile_along(rule, total, *count - 1).out_n < 1)
         return para_fail(PARA_ERR_SHAPE,
                          "the last VAE tile of an edge of %" PRId64
-                         " pixels is too small to be computed; use a multiple of %" PRId64
-                         " or turn tiling off",
+                         " pixels is too small to be computed; use a multiple of %" PRId64 " or turn tiling off",
                          total, rule->divide);
     return PARA_OK;
 }
@@ -85,8 +84,7 @@ para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const p
     int64_t c = image.dim[2], tallest = tile_along(rule, tiles->in_h, 0).out_n;
     *out = (para_vae_stitch){.tiles = tiles, .image = image};
     if (rule->blend == 0) return PARA_OK;
-    PARA_TRY(PARA_NEW(dev, &out->bottom, image.dtype, rule->blend,
-                      width_before(rule, tiles->in_w, tiles->cols), c));
+    PARA_TRY(PARA_NEW(dev, &out->bottom, image.dtype, rule->blend, width_before(rule, tiles->in_w, tiles->cols), c));
     PARA_TRY(PARA_NEW(dev, &out->right, image.dtype, tallest, rule->blend, c));
     return PARA_OK;
 }
@@ -117,10 +115,8 @@ para_status para_vae_stitch_put(para_vae_stitch *s, para_device *dev, int i, par
         bottom = para_slice(s->bottom, 1, width_before(rule, tiles->in_w, t.col), t.out_w);
         right = para_slice(s->right, 0, 0, t.out_h);
     }
-    if (t.row > 0)
-        PARA_TRY(blend_edge(dev, bottom, y, 0, tile_along(rule, tiles->in_h, t.row - 1).out_n, rule->blend));
-    if (t.col > 0)
-        PARA_TRY(blend_edge(dev, right, y, 1, tile_along(rule, tiles->in_w, t.col - 1).out_n, rule->blend));
+    if (t.row > 0) PARA_TRY(blend_edge(dev, bottom, y, 0, tile_along(rule, tiles->in_h, t.row - 1).out_n, rule->blend));
+    if (t.col > 0) PARA_TRY(blend_edge(dev, right, y, 1, tile_along(rule, tiles->in_w, t.col - 1).out_n, rule->blend));
 
     para_tensor to = para_slice(para_slice(s->image, 0, t.out_y, t.crop_h), 1, t.out_x, t.crop_w);
     PARA_TRY(dev->ops->copy(dev, to, para_slice(para_slice(y, 0, 0, t.crop_h), 1, 0, t.crop_w)));

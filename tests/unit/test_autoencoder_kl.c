@@ -11,8 +11,8 @@
 #include "vae/autoencoder_kl.h"
 #include "vae/vae_tiling.h"
 
-#define TWO_LEVELS                                                                                           \
-    "\"down_block_types\": [\"DownEncoderBlock2D\", \"DownEncoderBlock2D\"], "                               \
+#define TWO_LEVELS                                                                                                     \
+    "\"down_block_types\": [\"DownEncoderBlock2D\", \"DownEncoderBlock2D\"], "                                         \
     "\"up_block_types\": [\"UpDecoderBlock2D\", \"UpDecoderBlock2D\"], \"norm_num_groups\": 4"
 
 static para_status open_text(para_autoencoder_kl **vae, const char *text) {
@@ -95,22 +95,21 @@ static void tiled_sizes_are_those_of_diffusers(void **state) {
     (void)state;
     para_autoencoder_kl *vae;
     int64_t h, w;
-    assert_int_equal(
-        open_text(&vae, "{\"block_out_channels\": [8, 16], \"sample_size\": 24, " TWO_LEVELS "}"), PARA_OK);
+    assert_int_equal(open_text(&vae, "{\"block_out_channels\": [8, 16], \"sample_size\": 24, " TWO_LEVELS "}"),
+                     PARA_OK);
     assert_int_equal(para_autoencoder_kl_decoded_size(vae, 20, 28, true, &h, &w), PARA_OK);
     assert_true(h == 40 && w == 56);
     assert_int_equal(para_autoencoder_kl_encoded_size(vae, 40, 52, true, &h, &w), PARA_OK);
     assert_true(h == 20 && w == 26);
-    assert_int_equal(para_autoencoder_kl_decoded_size(vae, 12, 12, true, &h, &w),
-                     PARA_OK); /* one tile is no tiling */
+    assert_int_equal(para_autoencoder_kl_decoded_size(vae, 12, 12, true, &h, &w), PARA_OK); /* one tile is no tiling */
     assert_true(h == 24 && w == 24);
     assert_int_equal(para_autoencoder_kl_encoded_size(vae, 1, 9, false, &h, &w), PARA_ERR_SHAPE);
     assert_int_equal(para_autoencoder_kl_encoded_size(vae, 40, 37, true, &h, &w),
                      PARA_ERR_SHAPE); /* a tile of one column */
     para_autoencoder_kl_close(&vae);
 
-    assert_int_equal(
-        open_text(&vae, "{\"block_out_channels\": [8, 16], \"sample_size\": 30, " TWO_LEVELS "}"), PARA_OK);
+    assert_int_equal(open_text(&vae, "{\"block_out_channels\": [8, 16], \"sample_size\": 30, " TWO_LEVELS "}"),
+                     PARA_OK);
     assert_int_equal(para_autoencoder_kl_decoded_size(vae, 25, 40, true, &h, &w), PARA_OK);
     assert_true(h == 52 && w == 83);
     assert_int_equal(para_autoencoder_kl_encoded_size(vae, 50, 62, true, &h, &w), PARA_OK);
@@ -126,8 +125,7 @@ static void tiled_sizes_are_those_of_diffusers(void **state) {
 /* What is kept of the tiles covers the picture once, and what goes in is read in whole. */
 static void tiles_cover_the_picture_once(void **state) {
     (void)state;
-    const para_vae_tile_rule rule = {
-        .in_size = 12, .in_step = 9, .multiply = 2, .divide = 1, .blend = 6, .limit = 18};
+    const para_vae_tile_rule rule = {.in_size = 12, .in_step = 9, .multiply = 2, .divide = 1, .blend = 6, .limit = 18};
     for (int64_t h = 1; h < 40; h += 3) {
         for (int64_t w = 1; w < 40; w++) {
             para_vae_tiles tiles;
@@ -159,12 +157,9 @@ static void log_variances_are_clamped(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_are_those_of_diffusers),
-        cmocka_unit_test(unsupported_configs_are_refused_by_key),
-        cmocka_unit_test(failed_allocations_end_cleanly),
-        cmocka_unit_test(tiled_sizes_are_those_of_diffusers),
-        cmocka_unit_test(tiles_cover_the_picture_once),
-        cmocka_unit_test(log_variances_are_clamped),
+        cmocka_unit_test(defaults_are_those_of_diffusers), cmocka_unit_test(unsupported_configs_are_refused_by_key),
+        cmocka_unit_test(failed_allocations_end_cleanly),  cmocka_unit_test(tiled_sizes_are_those_of_diffusers),
+        cmocka_unit_test(tiles_cover_the_picture_once),    cmocka_unit_test(log_variances_are_clamped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
