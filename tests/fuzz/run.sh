@@ -3,7 +3,8 @@
 # Usage: tests/fuzz/run.sh SECONDS [NAME...]     NAME: safetensors, config, … (default: all)
 # With clang and its libFuzzer where they are installed, else with standalone_driver.c and the C compiler (CC, default cc).
 # Standard output has one line for each outcome, "passed NAME" or "failed NAME"; all else goes to standard error.
-# A finding is kept in build/fuzz; every parser that a fuzzer names under "Covers:" must have 80 % of its lines run.
+# Builds below PARA_FUZZ_BUILD (default build); a finding is kept in its folder fuzz.
+# Every parser that a fuzzer names under "Covers:" must have 80 % of its lines run.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 [ $# -ge 1 ] || { sed -n 's/^# Usage: /usage: /p' "$0" >&2; exit 2; }
@@ -11,11 +12,11 @@ seconds=$1
 shift
 CMAKE=${CMAKE:-cmake}
 here=tests/fuzz
-build=$PWD/build/fuzz
-coverage=$PWD/build/fuzz-coverage
+root=${PARA_FUZZ_BUILD:-$PWD/build}
+coverage=$root/fuzz-coverage
 minimum=80
 status=0
-mkdir -p "$build" "$coverage" || exit 2
+mkdir -p "$root" "$coverage" || exit 2
 
 outcome() { # passed|failed, name
     echo "$1 $2"
@@ -36,14 +37,19 @@ make_build() { # folder, CMake's options …
 
 has_libfuzzer() {
     printf 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n); int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return !d && n; }' |
-        clang -x c -fsanitize=fuzzer,address,undefined - -o "$build/probe" >/dev/null 2>&1
+        clang -x c -fsanitize=fuzzer,address,undefined - -o "$root/fuzz-probe" >/dev/null 2>&1
 }
 
+# Two folders, because a CMake folder keeps its compiler.
 if has_libfuzzer; then
     libfuzzer=yes
+    build=$root/fuzz
+    mkdir -p "$build"
     make_build "$build" -DCMAKE_C_COMPILER=clang -DPARA_LIBFUZZER=ON
 else
     libfuzzer=no
+    build=$root/fuzz-standalone
+    mkdir -p "$build"
     make_build "$build" -DPARA_LIBFUZZER=OFF
 fi
 make_build "$coverage" -DPARA_COVERAGE=ON -DPARA_LIBFUZZER=OFF
