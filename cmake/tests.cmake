@@ -5,6 +5,12 @@ target_include_directories(para_static PUBLIC include src)
 target_link_libraries(para_static PUBLIC para_deps)
 set_target_properties(para_static PROPERTIES LINKER_LANGUAGE C)
 
+# The double-precision twins of the ops, for tests/ops and for benchmarks.
+file(GLOB PARA_TWIN_SOURCES CONFIGURE_DEPENDS tests/ops/ops_*.c tests/ops/twin_*.c)
+add_library(para_twins STATIC ${PARA_TWIN_SOURCES})
+target_include_directories(para_twins PUBLIC tests)
+target_link_libraries(para_twins PUBLIC para_static PkgConfig::CMOCKA)
+
 file(GLOB PARA_TEST_SOURCES CONFIGURE_DEPENDS
      tests/unit/test_*.c tests/ops/test_*.c tests/golden/test_*.c tests/cli/test_*.c)
 foreach(source ${PARA_TEST_SOURCES})
@@ -15,6 +21,9 @@ foreach(source ${PARA_TEST_SOURCES})
   target_compile_definitions(${name} PRIVATE PARA_SOURCE_DIR="${CMAKE_SOURCE_DIR}" PARA_BINARY_DIR="${CMAKE_BINARY_DIR}")
   target_include_directories(${name} PRIVATE tests)
   target_link_libraries(${name} PRIVATE para_static PkgConfig::CMOCKA)
+  if(tier STREQUAL ops)
+    target_link_libraries(${name} PRIVATE para_twins)
+  endif()
   add_test(NAME ${tier}/${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier})
 endforeach()

@@ -1,0 +1,152 @@
+/* Norms, residuals, heads and group norm against their double-precision twins. SPDX-License-Identifier: Apache-2.0 */
+#include "ops/ops_case.h"
+#include "ops/twin_ops.h"
+
+#include <stdlib.h>
+
+static const para_dtype types[] = {PARA_F32, PARA_BF16};
+
+static ops_tensor maybe(para_device *dev, int64_t d) {
+    return ops_chance(0.6) ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 0.5, d) : ops_none();
+}
+
+/* The optional vectors of a norm. */
+typedef struct norm_vectors {
+    ops_tensor weight, bias, scale, shift;
+} norm_vectors;
+
+static norm_vectors make_vectors(para_device *dev, int64_t d) {
+    return (norm_vectors){maybe(dev, d), maybe(dev, d), maybe(dev, d), maybe(dev, d)};
+}
+
+static void free_vectors(para_device *dev, norm_vectors *v) {
+    ops_free(dev, &v->weight);
+    ops_free(dev, &v->bias);
+    ops_free(dev, &v->scale);
+    ops_free(dev, &v->shift);
+}
+
+static para_norm_args norm_args(const norm_vectors *v, para_tensor x, para_tensor y) {
+    return (para_norm_args){.kind = ops_chance(0.5) ? PARA_NORM_LAYER : PARA_NORM_RMS, .eps = 1e-6f, .x = x, .y = y, .weight = v->weight.view,
+                            .bias = v->bias.view, .scale = v->scale.view, .shift = v->shift.view};
+}
+
+static void norm_rows(double *y, const double *x, const para_norm_args *a, const norm_vectors *v) {
+    int64_t d = a->y.dim[1];
+    for (int64_t i = 0; i < a->y.dim[0]; i++)
+        twin_norm(y + i * d, x + i * d, d, a->kind, a->eps, v->weight.value, v->bias.value, v->scale.value, v->shift.value);
+}
+
+static void norm_case(para_device *dev, para_dtype type) {
+    int64_t m = ops_int(1, 40), d = ops_chance(0.2) ? ops_int(1, 4) : ops_int(5, 700);
+    norm_vectors v = make_vectors(dev, d);
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PADDED, 2, m, d), y = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
+    double shift = ops_chance(0.3) ? 10 * ops_normal() : 0;
+    for (int64_t i = 0; i < m * d; i++) x.value[i] += shift;
+    ops_write(dev, &x);
+    para_norm_args a = norm_args(&v, x.view, y.view);
+    ops_ok(dev, dev->ops->norm(dev, &a));
+    norm_rows(y.value, x.value, &a, &v);
+    ops_check(dev, &y, y.value, a.kind == PARA_NORM_LAYER && d < 5 ? 20 : 5, "norm %s", a.kind == PARA_NORM_LAYER ? "layer" : "rms");
+    free_vectors(dev, &v);
+    ops_free(dev, &x);
+    ops_free(dev, &y);
+}
+
+static void norms(void **state) {
+    (void)state;
+    for (int d = 0; d < ops_device_count(); d++)
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < 40; i++) norm_case(ops_device(d), types[t]);
+}
+
+static void residual_case(para_device *dev, para_dtype type) {
+    int64_t m = ops_int(1, 40), d = ops_int(8, 300);
+    bool with_norm = ops_chance(0.7);
+    norm_vectors v = make_vectors(dev, d);
+    ops_tensor gate = maybe(dev, d), x = OPS_MAKE(dev, type, OPS_PADDED, 2, m, d), y = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
+    ops_tensor out = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
+    para_norm_args norm = norm_args(&v, (para_tensor){0}, out.view);
+    ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view, .gate = gate.view, .y = y.view, .norm = with_norm ? &norm : NULL}));
+    for (int64_t i = 0; i < m * d; i++) x.value[i] += y.value[i] * (gate.value ? gate.value[i % d] : 1);
+    ops_check(dev, &x, x.value, 1, "residual");
+    double *sum = ops_read(dev, &x); /* rounded as the device rounded it */
+    if (with_norm) norm_rows(out.value, sum, &norm, &v);
+    ops_check(dev, &out, out.value, 5, "residual's norm");
+    free(sum);
+    free_vectors(dev, &v);
+    ops_free(dev, &gate);
+    ops_free(dev, &x);
+    ops_free(dev, &y);
+    ops_free(dev, &out);
+}
+
+static void residuals(void **state) {
+    (void)state;
+    for (int d = 0; d < ops_device_count(); d++)
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < 30; i++) residual_case(ops_device(d), types[t]);
+}
+
+static void head_case(para_device *dev, para_dtype type) {
+    int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
+    bool rope = ops_chance(0.8), interleaved = ops_chance(0.5);
+    if (!rope && ops_chance(0.5)) d--;
+    ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d), weight = maybe(dev, d);
+    ops_tensor cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
+    ops_tensor sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
+    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .weight = weight.view, .eps = 1e-6f, .cos = cosine.view, .sin = sine.view,
+                                                      .rope_interleaved = interleaved, .y = y.view}));
+    twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, interleaved);
+    ops_check(dev, &y, y.value, 1, "head");
+    ops_free(dev, &x);
+    ops_free(dev, &y);
+    ops_free(dev, &weight);
+    ops_free(dev, &cosine);
+    ops_free(dev, &sine);
+}
+
+static void heads(void **state) {
+    (void)state;
+    for (int d = 0; d < ops_device_count(); d++)
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < 40; i++) head_case(ops_device(d), types[t]);
+}
+
+static void group_norm_case(para_device *dev, para_dtype type, int64_t h, int64_t w, double shift) {
+    int groups = (int)ops_int(1, 8);
+    int64_t n = ops_int(1, 2), c = groups * ops_int(1, 9);
+    para_activation f = ops_chance(0.5) ? PARA_ACT_SILU : PARA_ACT_NONE;
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 2, n, h, w, c), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, h, w, c);
+    ops_tensor weight = OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, c), bias = OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, c);
+    for (int64_t i = 0; i < ops_count(&x); i++) x.value[i] += shift;
+    ops_write(dev, &x);
+    ops_ok(dev, dev->ops->group_norm(dev, &(para_group_norm_args){.x = x.view, .groups = groups, .eps = 1e-6f, .weight = weight.view,
+                                                                  .bias = bias.view, .activation = f, .y = y.view}));
+    twin_group_norm(y.value, x.value, n, h * w, c, groups, 1e-6f, weight.value, bias.value, f);
+    ops_check(dev, &y, y.value, 1 + 0.2 * (shift < 0 ? -shift : shift), shift == 0 ? "group_norm" : "group_norm off centre");
+    ops_free(dev, &x);
+    ops_free(dev, &y);
+    ops_free(dev, &weight);
+    ops_free(dev, &bias);
+}
+
+static void group_norms(void **state) {
+    (void)state;
+    for (int d = 0; d < ops_device_count(); d++)
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < 12; i++) {
+                group_norm_case(ops_device(d), types[t], ops_int(1, 30), ops_int(1, 30), 0);
+                group_norm_case(ops_device(d), types[t], ops_int(4, 30), ops_int(4, 30), 50 * ops_normal());
+            }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(norms),
+        cmocka_unit_test(residuals),
+        cmocka_unit_test(heads),
+        cmocka_unit_test(group_norms),
+    };
+    return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
+}

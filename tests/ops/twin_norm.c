@@ -1,0 +1,59 @@
+/* Norms in double precision. SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "ops/twin_ops.h"
+
+void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, double eps, const double *weight, const double *bias,
+               const double *scale, const double *shift) {
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < d && kind == PARA_NORM_LAYER; i++) mean += x[i] / (double)d;
+    for (int64_t i = 0; i < d; i++) variance += (x[i] - mean) * (x[i] - mean) / (double)d;
+    for (int64_t i = 0; i < d; i++) {
+        double v = (x[i] - mean) / sqrt(variance + eps);
+        if (weight) v *= weight[i];
+        if (bias) v += bias[i];
+        if (scale) v *= 1 + scale[i];
+        if (shift) v += shift[i];
+        y[i] = v;
+    }
+}
+
+void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int64_t c, int groups, double eps, const double *weight,
+                     const double *bias, para_activation f) {
+    int64_t size = c / groups;
+    for (int64_t picture = 0; picture < n; picture++)
+        for (int g = 0; g < groups; g++) {
+            const double *in = x + picture * pixels * c + g * size;
+            double *out = y + picture * pixels * c + g * size;
+            double mean = 0, variance = 0, count = (double)(pixels * size);
+            for (int64_t p = 0; p < pixels; p++)
+                for (int64_t i = 0; i < size; i++) mean += in[p * c + i] / count;
+            for (int64_t p = 0; p < pixels; p++)
+                for (int64_t i = 0; i < size; i++) variance += (in[p * c + i] - mean) * (in[p * c + i] - mean) / count;
+            for (int64_t p = 0; p < pixels; p++)
+                for (int64_t i = 0; i < size; i++)
+                    out[p * c + i] = twin_activation(f, (in[p * c + i] - mean) / sqrt(variance + eps) * weight[g * size + i] + bias[g * size + i]);
+        }
+}
+
+void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps, const double *cosine,
+               const double *sine, bool interleaved) {
+    for (int64_t t = 0; t < s; t++)
+        for (int64_t head = 0; head < h; head++) {
+            const double *in = x + (t * h + head) * d;
+            double *out = y + (head * s + t) * d, squares = 0;
+            for (int64_t i = 0; i < d; i++) squares += in[i] * in[i] / (double)d;
+            double factor = weight ? 1 / sqrt(squares + eps) : 1;
+            for (int64_t i = 0; i < d; i++) {
+                int64_t partner = interleaved ? i ^ 1 : (i + d / 2) % d;
+                bool first = interleaved ? i % 2 == 0 : i < d / 2;
+                double own = in[i] * factor * (weight ? weight[i] : 1);
+                if (!cosine) {
+                    out[i] = own;
+                    continue;
+                }
+                double other = in[partner] * factor * (weight ? weight[partner] : 1);
+                out[i] = own * cosine[t * d + i] + (first ? -other : other) * sine[t * d + i];
+            }
+        }
+}

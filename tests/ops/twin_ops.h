@@ -1,0 +1,42 @@
+/* Every op as plain loops in double precision: what a back end is compared with. SPDX-License-Identifier: Apache-2.0
+ *
+ * All arrays are contiguous in the order of the sizes named; NULL is "none". */
+#ifndef PARA_TESTS_TWIN_OPS_H
+#define PARA_TESTS_TWIN_OPS_H
+
+#include "backend/backend.h"
+
+double twin_activation(para_activation f, double x);
+
+/* y[m, n] = f(x[m, k] · w[n, k] + bias[n]), added to y when asked */
+void twin_linear(double *y, const double *x, const double *w, const double *bias, int64_t m, int64_t n, int64_t k, para_activation f,
+                 bool accumulate);
+
+/* y[N, OH, OW, O] from x[N, H, W, I], w[O, I, kh, kw]; top and left are the padding */
+typedef struct twin_conv_sizes {
+    int64_t n, h, w, i, oh, ow, o, kh, kw, stride, top, left;
+} twin_conv_sizes;
+void twin_conv2d(double *y, const double *x, const double *w, const double *bias, const twin_conv_sizes *s);
+
+/* One row of norm: y[d] */
+void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, double eps, const double *weight, const double *bias,
+               const double *scale, const double *shift);
+
+/* y[n, h·w, c] from x, c split into groups */
+void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int64_t c, int groups, double eps, const double *weight,
+                     const double *bias, para_activation f);
+
+/* y[h, s, d] from x[s, h, d] */
+void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps, const double *cosine,
+               const double *sine, bool interleaved);
+
+typedef struct twin_attention_sizes {
+    int64_t b, h, hkv, sq, skv, d, dv;
+    double scale;
+    bool causal, mask_is_bool;
+} twin_attention_sizes;
+/* out[b, h, sq, dv], lse[b, h, sq] */
+void twin_attention(double *out, double *lse, const double *q, const double *k, const double *v, const double *mask,
+                    const twin_attention_sizes *s);
+
+#endif
