@@ -9,7 +9,10 @@
 #include "core/error.h"
 #include "core/float.h"
 
-enum { BLOCK_ALIGN = 256 }; /* of tensors in the device's block: any back end's vector loads */
+enum {
+    BLOCK_ALIGN = 256,    /* of tensors in the device's block: any back end's vector loads */
+    NAME_MAX_BYTES = 200, /* a longer name is cut, and then not found */
+};
 
 /* A wanted tensor; `out` belongs to the model. */
 typedef struct want {
@@ -51,17 +54,11 @@ void para_weights_close(para_weights **weights) {
 }
 
 /* The name with its suffix; NULL sets the sentence. */
-static char *full_name(const char *format, va_list args, const char *suffix) {
-    va_list again;
-    va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, again);
-    va_end(again);
-    size_t room = (size_t)n + strlen(suffix) + 1;
-    char *name = para_alloc(room, 1);
-    if (!name) return NULL;
-    vsnprintf(name, room, format, args);
-    strcpy(name + n, suffix);
-    return name;
+static char *full_name(const char *name, const char *suffix) {
+    size_t room = strlen(name) + strlen(suffix) + 1;
+    char *full = para_alloc(room, 1);
+    if (full) snprintf(full, room, "%s%s", name, suffix);
+    return full;
 }
 
 static bool grow(para_weights *w) {
@@ -74,11 +71,11 @@ static bool grow(para_weights *w) {
     return true;
 }
 
-static void add(para_weights *w, para_tensor *out, bool vector, int rank, const int64_t *dim,
-                const char *format, va_list args, const char *suffix) {
+static void add(para_weights *w, para_tensor *out, bool vector, int rank, const int64_t *dim, const char *base,
+                const char *suffix) {
     *out = (para_tensor){0};
     if (w->failure != PARA_OK) return;
-    char *name = grow(w) ? full_name(format, args, suffix) : NULL;
+    char *name = grow(w) ? full_name(base, suffix) : NULL;
     if (!name) {
         w->failure = PARA_ERR_MEMORY;
         return;
@@ -91,41 +88,41 @@ static void add(para_weights *w, para_tensor *out, bool vector, int rank, const 
         x->dim[i] = dim[i];
         fits = fits && dim[i] > 0 && !__builtin_mul_overflow(elements, dim[i], &elements);
     }
-    /* A quarter of the range, so that bytes (at most 8 an element) and sums are safe in the checks of load.
-     */
-    if (!fits || __builtin_add_overflow(w->parameters, elements, &w->parameters) ||
-        w->parameters > INT64_MAX / 32)
+    /* A margin, so that bytes and the sizes of blocks cannot overflow in load. */
+    if (!fits || __builtin_add_overflow(w->parameters, elements, &w->parameters) || w->parameters > INT64_MAX / 32)
         w->failure = PARA_ERR_CONFIG;
 }
 
-/* Calls add() with the caller's variable arguments. */
-#define ADD(w, out, vector, rank, dim, format, suffix)                                                       \
-    do {                                                                                                     \
-        va_list args;                                                                                        \
-        va_start(args, format);                                                                              \
-        add(w, out, vector, rank, dim, format, args, suffix);                                                \
-        va_end(args);                                                                                        \
-    } while (0)
+/* Declares `name`, the text of the caller's variable arguments. */
+#define FORMAT_NAME(format)                                                                                            \
+    char name[NAME_MAX_BYTES] = "";                                                                                    \
+    va_list args;                                                                                                      \
+    va_start(args, format);                                                                                            \
+    vsnprintf(name, sizeof name, format, args);                                                                        \
+    va_end(args)
 
-void para_weights_linear(para_weights *w, para_linear *out, int64_t n, int64_t k, bool bias,
-                         const char *format, ...) {
+void para_weights_linear(para_weights *w, para_linear *out, int64_t n, int64_t k, bool bias, const char *format, ...) {
+    FORMAT_NAME(format);
     *out = (para_linear){0};
-    ADD(w, &out->weight, false, 2, ((int64_t[]){n, k}), format, ".weight");
-    if (bias) ADD(w, &out->bias, true, 1, &n, format, ".bias");
+    add(w, &out->weight, false, 2, (int64_t[]){n, k}, name, ".weight");
+    if (bias) add(w, &out->bias, true, 1, &n, name, ".bias");
 }
 
 void para_weights_conv2d(para_weights *w, para_linear *out, int64_t o, int64_t i, int64_t kh, int64_t kw,
                          const char *format, ...) {
-    ADD(w, &out->weight, false, 4, ((int64_t[]){o, i, kh, kw}), format, ".weight");
-    ADD(w, &out->bias, true, 1, &o, format, ".bias");
+    FORMAT_NAME(format);
+    add(w, &out->weight, false, 4, (int64_t[]){o, i, kh, kw}, name, ".weight");
+    add(w, &out->bias, true, 1, &o, name, ".bias");
 }
 
 void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const char *format, ...) {
-    ADD(w, out, true, 1, &n, format, "");
+    FORMAT_NAME(format);
+    add(w, out, true, 1, &n, name, "");
 }
 
 void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...) {
-    ADD(w, out, false, 2, ((int64_t[]){n, k}), format, "");
+    FORMAT_NAME(format);
+    add(w, out, false, 2, (int64_t[]){n, k}, name, "");
 }
 
 static bool is_float(para_dtype dtype) {
@@ -135,8 +132,7 @@ static bool is_float(para_dtype dtype) {
 /* "[3, 4]" */
 static const char *shape_text(char text[128], int rank, const int64_t *dim) {
     int n = snprintf(text, 128, "[");
-    for (int i = 0; i < rank; i++)
-        n += snprintf(text + n, 128 - (size_t)n, "%s%lld", i ? ", " : "", (long long)dim[i]);
+    for (int i = 0; i < rank; i++) n += snprintf(text + n, 128 - (size_t)n, "%s%lld", i ? ", " : "", (long long)dim[i]);
     snprintf(text + n, 128 - (size_t)n, "]");
     return text;
 }
@@ -145,14 +141,12 @@ static const char *shape_text(char text[128], int rank, const int64_t *dim) {
 static para_status find(want *x, const para_checkpoint *checkpoint) {
     const char *path;
     if (!para_checkpoint_find(checkpoint, x->name, &x->found, &path))
-        return para_fail(PARA_ERR_NOT_FOUND,
-                         "'%s' has no tensor '%s'; config.json and weights do not belong together",
+        return para_fail(PARA_ERR_NOT_FOUND, "'%s' has no tensor '%s'; config.json and weights do not belong together",
                          para_checkpoint_folder(checkpoint), x->name);
     const para_tensor *t = &x->found;
     if (!is_float(t->dtype))
-        return para_fail(PARA_ERR_SHAPE,
-                         "'%s': tensor '%s' has type %s; supported are F32, F16, BF16 and F8_E4M3", path,
-                         x->name, para_checkpoint_type(checkpoint, x->name));
+        return para_fail(PARA_ERR_SHAPE, "'%s': tensor '%s' has type %s; supported are F32, F16, BF16 and F8_E4M3",
+                         path, x->name, para_checkpoint_type(checkpoint, x->name));
     if (t->rank == x->rank && memcmp(t->dim, x->dim, (size_t)x->rank * sizeof x->dim[0]) == 0) return PARA_OK;
     char found[128], wanted[128];
     return para_fail(PARA_ERR_SHAPE,
@@ -163,8 +157,7 @@ static para_status find(want *x, const para_checkpoint *checkpoint) {
 
 /* Whether the view may point into the mapped file. */
 static bool in_place(const want *x, bool cpu) {
-    return cpu &&
-           (!x->vector || (x->found.dtype == PARA_F32 && (uintptr_t)x->found.data % sizeof(float) == 0));
+    return cpu && (!x->vector || (x->found.dtype == PARA_F32 && (uintptr_t)x->found.data % sizeof(float) == 0));
 }
 
 static para_dtype device_type(const want *x) {
@@ -224,10 +217,9 @@ static void place_dry(para_weights *w) {
 static para_status earlier_failure(const para_weights *w) {
     if (w->failure == PARA_ERR_MEMORY)
         return para_fail(PARA_ERR_MEMORY, "out of memory while listing the weights of a model");
-    return para_fail(
-        w->failure,
-        "a layer has a size that is not positive, or too large to count ('%s'); correct config.json",
-        w->count ? w->wants[w->count - 1].name : "");
+    return para_fail(w->failure,
+                     "a layer has a size that is not positive, or too large to count ('%s'); correct config.json",
+                     w->count ? w->wants[w->count - 1].name : "");
 }
 
 para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint,
@@ -240,10 +232,8 @@ para_status para_weights_load(para_weights *w, para_device *dev, const para_chec
     w->bytes = 0;
     for (size_t i = 0; i < w->count; i++) {
         want *x = &w->wants[i];
-        if (checkpoint)
-            PARA_TRY(find(x, checkpoint));
-        else
-            x->found = para_tensor_make(NULL, assumed, x->rank, x->dim);
+        if (checkpoint) PARA_TRY(find(x, checkpoint));
+        else x->found = para_tensor_make(NULL, assumed, x->rank, x->dim);
         w->bytes += para_tensor_count(&x->found) * (int64_t)para_dtype_size(x->found.dtype);
     }
     if (dry) {

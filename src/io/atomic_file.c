@@ -18,10 +18,9 @@ static para_status cannot_write(const para_atomic_file *file, int code) {
         return para_fail(PARA_ERR_NOT_FOUND,
                          "'%s' cannot be written: its folder does not exist; create it or choose another one",
                          file->path);
-    return para_fail(
-        PARA_ERR_IO,
-        "'%s' cannot be written: %s; check the folder's permissions and free space, or choose another one",
-        file->path, strerror(code));
+    return para_fail(PARA_ERR_IO,
+                     "'%s' cannot be written: %s; check the folder's permissions and free space, or choose another one",
+                     file->path, strerror(code));
 }
 
 /* mkstemp would ignore the umask, and reading the umask is not safe among threads. */

@@ -69,8 +69,8 @@ static para_status open_single(para_checkpoint *c, const char *path) {
 /* Opens the shard that the index names, unless it is open; *out is its number. */
 static para_status open_shard(para_checkpoint *c, const char *index, const char *shard, int *out) {
     if (!*shard || strpbrk(shard, "/\\") || strstr(shard, ".."))
-        return para_fail(PARA_ERR_FORMAT, "'%s' names the shard '%.200s', which is not a plain file name",
-                         index, shard);
+        return para_fail(PARA_ERR_FORMAT, "'%s' names the shard '%.200s', which is not a plain file name", index,
+                         shard);
     for (int i = 0; i < c->file_count; i++) {
         if (strcmp(strrchr(para_safetensors_path(c->files[i]), '/') + 1, shard) == 0) {
             *out = i;
@@ -84,12 +84,10 @@ static para_status open_shard(para_checkpoint *c, const char *index, const char 
     if (files) {
         c->files = files;
         files[c->file_count] = NULL;
-        if (exists(path))
-            status = para_safetensors_open(&files[c->file_count], path);
+        if (exists(path)) status = para_safetensors_open(&files[c->file_count], path);
         else
-            status =
-                para_fail(PARA_ERR_NOT_FOUND,
-                          "'%s' is missing, a shard named by '%s'; download the folder again", path, index);
+            status = para_fail(PARA_ERR_NOT_FOUND, "'%s' is missing, a shard named by '%s'; download the folder again",
+                               path, index);
     } else {
         status = PARA_ERR_MEMORY;
     }
@@ -101,8 +99,7 @@ static para_status open_shard(para_checkpoint *c, const char *index, const char 
 static para_status read_index(para_checkpoint *c, const para_config *index) {
     json_t *map = json_object_get(index->root, "weight_map");
     if (!json_is_object(map))
-        return para_fail(PARA_ERR_FORMAT, "'%s' has no object \"weight_map\"; download it again",
-                         index->path);
+        return para_fail(PARA_ERR_FORMAT, "'%s' has no object \"weight_map\"; download it again", index->path);
     c->entries = para_alloc(json_object_size(map), sizeof c->entries[0]);
     if (!c->entries) return PARA_ERR_MEMORY;
     const char *name;
@@ -110,16 +107,14 @@ static para_status read_index(para_checkpoint *c, const para_config *index) {
     int shard = 0;
     json_object_foreach(map, name, value) {
         if (!json_is_string(value))
-            return para_fail(PARA_ERR_FORMAT,
-                             "'%s': the shard of '%.200s' is not a string; download it again", index->path,
-                             name);
+            return para_fail(PARA_ERR_FORMAT, "'%s': the shard of '%.200s' is not a string; download it again",
+                             index->path, name);
         PARA_TRY(open_shard(c, index->path, json_string_value(value), &shard));
         int64_t i = para_safetensors_find(c->files[shard], name);
         if (i < 0)
-            return para_fail(
-                PARA_ERR_NOT_FOUND,
-                "tensor '%.200s' is not in '%s', where '%s' says it is; download the folder again", name,
-                para_safetensors_path(c->files[shard]), index->path);
+            return para_fail(PARA_ERR_NOT_FOUND,
+                             "tensor '%.200s' is not in '%s', where '%s' says it is; download the folder again", name,
+                             para_safetensors_path(c->files[shard]), index->path);
         c->entries[c->count++] = (entry){para_safetensors_name(c->files[shard], i), shard, i};
     }
     qsort(c->entries, (size_t)c->count, sizeof c->entries[0], by_name);
@@ -185,10 +180,8 @@ para_status para_checkpoint_open(para_checkpoint **out, const char *folder) {
     if (!c) return PARA_ERR_MEMORY;
     c->folder = para_strdup(folder);
     para_status status = c->folder ? open_first(c) : PARA_ERR_MEMORY;
-    if (status != PARA_OK)
-        para_checkpoint_close(&c);
-    else
-        *out = c;
+    if (status != PARA_OK) para_checkpoint_close(&c);
+    else *out = c;
     return status;
 }
 

@@ -17,9 +17,8 @@ static const double MAX_EXACT = 9007199254740992.0; /* 2^53: whole numbers up to
 static para_status syntax_error(const json_error_t *error, const char *path) {
     if (json_error_code(error) == json_error_out_of_memory)
         return para_fail(PARA_ERR_MEMORY, "out of memory while reading '%s'", path);
-    return para_fail(PARA_ERR_FORMAT,
-                     "'%s' is not valid JSON: line %d, column %d: %s; download it again or correct it", path,
-                     error->line, error->column, error->text);
+    return para_fail(PARA_ERR_FORMAT, "'%s' is not valid JSON: line %d, column %d: %s; download it again or correct it",
+                     path, error->line, error->column, error->text);
 }
 
 para_status para_config_parse(para_config *out, const char *text, size_t n, const char *path) {
@@ -91,8 +90,8 @@ para_status para_config_int(const para_config *c, const char *key, int64_t fallb
     return value && !whole(value, out) ? wrong_type(c, key, "a whole number") : PARA_OK;
 }
 
-para_status para_config_int_in(const para_config *c, const char *key, int64_t fallback, int64_t min,
-                               int64_t max, int64_t *out) {
+para_status para_config_int_in(const para_config *c, const char *key, int64_t fallback, int64_t min, int64_t max,
+                               int64_t *out) {
     PARA_TRY(para_config_int(c, key, fallback, out));
     if (*out < min || *out > max)
         return para_fail(PARA_ERR_CONFIG, "'%s': \"%s\" is %lld; supported are %lld to %lld", c->path, key,
@@ -112,8 +111,7 @@ para_status para_config_bool(const para_config *c, const char *key, bool fallbac
     return value && !json_is_boolean(value) ? wrong_type(c, key, "true or false") : PARA_OK;
 }
 
-para_status para_config_string(const para_config *c, const char *key, const char *fallback,
-                               const char **out) {
+para_status para_config_string(const para_config *c, const char *key, const char *fallback, const char **out) {
     const json_t *value = member(c, key);
     *out = value ? json_string_value(value) : fallback;
     return value && !json_is_string(value) ? wrong_type(c, key, "a string") : PARA_OK;
@@ -125,8 +123,8 @@ para_status para_config_ints(const para_config *c, const char *key, int64_t *out
     if (!json_is_array(value)) return wrong_type(c, key, "an array of whole numbers");
     size_t count = json_array_size(value);
     if (count > (size_t)max)
-        return para_fail(PARA_ERR_CONFIG, "'%s': \"%s\" has %zu entries; supported are up to %d", c->path,
-                         key, count, max);
+        return para_fail(PARA_ERR_CONFIG, "'%s': \"%s\" has %zu entries; supported are up to %d", c->path, key, count,
+                         max);
     for (size_t i = 0; i < count; i++)
         if (!whole(json_array_get(value, i), &out[i])) return wrong_type(c, key, "an array of whole numbers");
     *n = (int)count;

@@ -15,8 +15,8 @@ para_status para_file_open(const char *path, int *fd, size_t *size) {
     int f = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (f < 0) {
         if (errno == ENOENT || errno == ENOTDIR)
-            return para_fail(PARA_ERR_NOT_FOUND,
-                             "'%s' does not exist; check the path, or download the file again", path);
+            return para_fail(PARA_ERR_NOT_FOUND, "'%s' does not exist; check the path, or download the file again",
+                             path);
         return para_fail(PARA_ERR_IO, "'%s' cannot be opened: %s", path, strerror(errno));
     }
     struct stat st;
@@ -47,18 +47,16 @@ static para_status read_all(int fd, const char *path, char *out, size_t n) {
 }
 
 para_status para_file_read(const char *path, size_t max, char **out, size_t *n) {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     PARA_TRY(para_file_open(path, &fd, &size));
     para_status status = PARA_OK;
     char *text = NULL;
     if (size > max)
-        status = para_fail(PARA_ERR_FORMAT, "'%s' has %zu bytes, more than the %zu that such a file may have",
-                           path, size, max);
-    else if (!(text = para_alloc(size + 1, 1)))
-        status = PARA_ERR_MEMORY;
-    else
-        status = read_all(fd, path, text, size);
+        status = para_fail(PARA_ERR_FORMAT, "'%s' has %zu bytes, more than the %zu that such a file may have", path,
+                           size, max);
+    else if (!(text = para_alloc(size + 1, 1))) status = PARA_ERR_MEMORY;
+    else status = read_all(fd, path, text, size);
     close(fd);
     if (status != PARA_OK) {
         para_free(text);

@@ -21,8 +21,7 @@ static void on_error(png_structp png, png_const_charp message) {
     sink *s = png_get_error_ptr(png);
     /* A failed write or allocation has its own sentence already. */
     if (s->status == PARA_OK)
-        s->status =
-            para_fail(PARA_ERR_LIBRARY, "'%s' cannot be written as PNG: libpng: %s", s->file.path, message);
+        s->status = para_fail(PARA_ERR_LIBRARY, "'%s' cannot be written as PNG: libpng: %s", s->file.path, message);
     png_longjmp(png, 1);
 }
 
@@ -68,8 +67,7 @@ static para_status check_keys(const char *path, const char *const *text, int n) 
         size_t length = strlen(key);
         bool good = length >= 1 && length <= 79 && para_text_is_ascii(key);
         for (const char *c = key; good && *c; c++) good = *c >= ' ' && *c != 127;
-        if (!good)
-            return para_fail(PARA_ERR_ARGUMENT, "'%s': '%s' is not a key for a PNG text chunk", path, key);
+        if (!good) return para_fail(PARA_ERR_ARGUMENT, "'%s': '%s' is not a key for a PNG text chunk", path, key);
     }
     return PARA_OK;
 }
@@ -95,11 +93,11 @@ static para_status make_chunks(png_text **out, const char *const *text, int n) {
 }
 
 /* Everything that may jump; no local variable changes after setjmp. */
-static void encode(png_structp png, png_infop info, const uint8_t *rgb, int height, int width,
-                   png_text *chunks, int n) {
+static void encode(png_structp png, png_infop info, const uint8_t *rgb, int height, int width, png_text *chunks,
+                   int n) {
     if (setjmp(png_jmpbuf(png))) return;
-    png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB,
-                 PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     if (n > 0) png_set_text(png, info, chunks, n);
     png_write_info(png, info);
     for (int y = 0; y < height; y++) png_write_row(png, rgb + (size_t)y * (size_t)width * 3);
@@ -107,22 +105,19 @@ static void encode(png_structp png, png_infop info, const uint8_t *rgb, int heig
 }
 
 static para_status write_png(sink *s, const uint8_t *rgb, int height, int width, png_text *chunks, int n) {
-    png_structp png =
-        png_create_write_struct_2(PNG_LIBPNG_VER_STRING, s, on_error, on_warning, s, on_alloc, on_free);
+    png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, s, on_error, on_warning, s, on_alloc, on_free);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     if (info) {
         png_set_write_fn(png, s, on_write, on_flush);
         encode(png, info, rgb, height, width, chunks, n);
     } else if (s->status == PARA_OK) {
-        s->status =
-            para_fail(PARA_ERR_LIBRARY, "libpng cannot be started; is another version of it installed?");
+        s->status = para_fail(PARA_ERR_LIBRARY, "libpng cannot be started; is another version of it installed?");
     }
     png_destroy_write_struct(&png, &info);
     return s->status;
 }
 
-para_status para_png_write(const char *path, const uint8_t *rgb, int height, int width,
-                           const char *const *text) {
+para_status para_png_write(const char *path, const uint8_t *rgb, int height, int width, const char *const *text) {
     int n = count_pairs(text);
     if (height < 1 || width < 1)
         return para_fail(PARA_ERR_ARGUMENT, "'%s': a picture of %dx%d pixels", path, width, height);
@@ -133,10 +128,8 @@ para_status para_png_write(const char *path, const uint8_t *rgb, int height, int
     if (status == PARA_OK) status = para_atomic_open(&s.file, path);
     if (status == PARA_OK) {
         status = write_png(&s, rgb, height, width, chunks, n);
-        if (status == PARA_OK)
-            status = para_atomic_commit(&s.file);
-        else
-            para_atomic_abort(&s.file);
+        if (status == PARA_OK) status = para_atomic_commit(&s.file);
+        else para_atomic_abort(&s.file);
     }
     free_chunks(chunks, n);
     return status;

@@ -48,13 +48,13 @@ static size_t foreign_size(const char *type) {
 }
 
 static para_status bad_tensor(const para_safetensors *file, const char *name, const char *what) {
-    return para_fail(PARA_ERR_FORMAT, "'%s': tensor '%.200s' %s; the file is damaged: download it again",
-                     file->path, name, what);
+    return para_fail(PARA_ERR_FORMAT, "'%s': tensor '%.200s' %s; the file is damaged: download it again", file->path,
+                     name, what);
 }
 
 /* Reads the shape; *count becomes its product. */
-static para_status read_shape(const para_safetensors *file, const char *name, const json_t *shape,
-                              int64_t *dim, int *rank, int64_t *count) {
+static para_status read_shape(const para_safetensors *file, const char *name, const json_t *shape, int64_t *dim,
+                              int *rank, int64_t *count) {
     if (!json_is_array(shape)) return bad_tensor(file, name, "has no shape");
     size_t n = json_array_size(shape);
     if (n > PARA_MAX_DIMS)
@@ -68,8 +68,7 @@ static para_status read_shape(const para_safetensors *file, const char *name, co
         if (!json_is_integer(size) || json_integer_value(size) < 0)
             return bad_tensor(file, name, "has a shape that is not made of whole numbers from 0 up");
         dim[i] = json_integer_value(size);
-        if (dim[i] == 0)
-            empty = true;
+        if (dim[i] == 0) empty = true;
         else if (__builtin_mul_overflow(product, dim[i], &product))
             return bad_tensor(file, name, "has a shape whose product overflows");
     }
@@ -122,13 +121,12 @@ static para_status check_cover(para_safetensors *file, size_t data_bytes) {
         at = e->end;
     }
     if ((uint64_t)at > data_bytes)
-        return para_fail(PARA_ERR_FORMAT, "'%s' is cut short: %llu bytes are missing; download it again",
-                         file->path, (unsigned long long)((uint64_t)at - data_bytes));
+        return para_fail(PARA_ERR_FORMAT, "'%s' is cut short: %llu bytes are missing; download it again", file->path,
+                         (unsigned long long)((uint64_t)at - data_bytes));
     if ((uint64_t)at < data_bytes)
-        return para_fail(
-            PARA_ERR_FORMAT,
-            "'%s' has %llu bytes that belong to no tensor; the file is damaged: download it again",
-            file->path, (unsigned long long)(data_bytes - (uint64_t)at));
+        return para_fail(PARA_ERR_FORMAT,
+                         "'%s' has %llu bytes that belong to no tensor; the file is damaged: download it again",
+                         file->path, (unsigned long long)(data_bytes - (uint64_t)at));
     return PARA_OK;
 }
 
@@ -144,31 +142,27 @@ static para_status check_metadata(const para_safetensors *file, json_t *metadata
 }
 
 /* Finds the header in the file's bytes. */
-static para_status find_header(const para_safetensors *file, const char *bytes, size_t n,
-                               size_t *header_bytes) {
+static para_status find_header(const para_safetensors *file, const char *bytes, size_t n, size_t *header_bytes) {
     static const char lfs[] = "version https://git-lfs";
     if (n >= sizeof lfs - 1 && memcmp(bytes, lfs, sizeof lfs - 1) == 0)
         return para_fail(PARA_ERR_FORMAT,
                          "'%s' is a Git LFS pointer, not the file itself; run 'git lfs pull' in its folder",
                          file->path);
     if (n < 8)
-        return para_fail(
-            PARA_ERR_FORMAT,
-            "'%s' is cut short: it has %zu bytes, not even the header's length; download it again",
-            file->path, n);
+        return para_fail(PARA_ERR_FORMAT,
+                         "'%s' is cut short: it has %zu bytes, not even the header's length; download it again",
+                         file->path, n);
     uint64_t length;
     memcpy(&length, bytes, 8);
     if (length > HEADER_MAX_BYTES)
         return para_fail(PARA_ERR_FORMAT, "'%s' is not a safetensors file: its header would have %llu bytes",
                          file->path, (unsigned long long)length);
     if (length > n - 8)
-        return para_fail(
-            PARA_ERR_FORMAT,
-            "'%s' is cut short: its header is longer than the file by %llu bytes; download it again",
-            file->path, (unsigned long long)(length - (n - 8)));
+        return para_fail(PARA_ERR_FORMAT,
+                         "'%s' is cut short: its header is longer than the file by %llu bytes; download it again",
+                         file->path, (unsigned long long)(length - (n - 8)));
     if (length < 2 || bytes[8] != '{')
-        return para_fail(PARA_ERR_FORMAT, "'%s' is not a safetensors file: its header is no JSON object",
-                         file->path);
+        return para_fail(PARA_ERR_FORMAT, "'%s' is not a safetensors file: its header is no JSON object", file->path);
     *header_bytes = (size_t)length;
     return PARA_OK;
 }
@@ -182,17 +176,15 @@ static para_status read_header(para_safetensors *file, const char *bytes, size_t
     if (!file->header && json_error_code(&error) == json_error_out_of_memory)
         return para_fail(PARA_ERR_MEMORY, "out of memory while reading the header of '%s'", file->path);
     if (!file->header)
-        return para_fail(PARA_ERR_FORMAT, "'%s': the header is damaged at byte %d: %s; download it again",
-                         file->path, 8 + error.position, error.text);
+        return para_fail(PARA_ERR_FORMAT, "'%s': the header is damaged at byte %d: %s; download it again", file->path,
+                         8 + error.position, error.text);
     file->entries = para_alloc(json_object_size(file->header), sizeof file->entries[0]);
     if (!file->entries) return PARA_ERR_MEMORY;
     const char *name;
     json_t *value;
     json_object_foreach(file->header, name, value) {
-        if (strcmp(name, "__metadata__") == 0)
-            PARA_TRY(check_metadata(file, value));
-        else
-            PARA_TRY(read_entry(file, name, value, &file->entries[file->count++]));
+        if (strcmp(name, "__metadata__") == 0) PARA_TRY(check_metadata(file, value));
+        else PARA_TRY(read_entry(file, name, value, &file->entries[file->count++]));
     }
     PARA_TRY(check_cover(file, n - 8 - header_bytes));
     /* The views are read-only by contract; the type has no const form. */
@@ -203,16 +195,16 @@ static para_status read_header(para_safetensors *file, const char *bytes, size_t
 }
 
 static para_status map_file(para_safetensors *file, const char *path) {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     PARA_TRY(para_file_open(path, &fd, &size));
     void *map = NULL; /* an empty file cannot be mapped; the header's check refuses it */
     if (size > 0) map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     int code = errno;
     close(fd); /* the mapping stays */
     if (map == MAP_FAILED)
-        return para_fail(code == ENOMEM ? PARA_ERR_MEMORY : PARA_ERR_IO,
-                         "'%s' (%zu bytes) cannot be mapped: %s", path, size, strerror(code));
+        return para_fail(code == ENOMEM ? PARA_ERR_MEMORY : PARA_ERR_IO, "'%s' (%zu bytes) cannot be mapped: %s", path,
+                         size, strerror(code));
     file->map = map;
     file->map_bytes = size;
     return PARA_OK;

@@ -16,11 +16,9 @@ static para_status out_of_memory(const char *path) {
 static para_status check(const char *path, int n, const char *const *names, const para_tensor *tensors) {
     for (int i = 0; i < n; i++) {
         const para_tensor *t = &tensors[i];
-        if (para_dtype_size(t->dtype) == 0 || !para_tensor_contiguous(t) ||
-            (!t->data && para_tensor_count(t) > 0))
-            return para_fail(PARA_ERR_ARGUMENT,
-                             "'%s': tensor '%s' has no type, no data or gaps between its elements", path,
-                             names[i]);
+        if (para_dtype_size(t->dtype) == 0 || !para_tensor_contiguous(t) || (!t->data && para_tensor_count(t) > 0))
+            return para_fail(PARA_ERR_ARGUMENT, "'%s': tensor '%s' has no type, no data or gaps between its elements",
+                             path, names[i]);
         if (strcmp(names[i], "__metadata__") == 0)
             return para_fail(PARA_ERR_ARGUMENT, "'%s': '__metadata__' is not a name for a tensor", path);
     }
@@ -38,16 +36,15 @@ static json_t *describe(const para_tensor *t, size_t begin) {
             json_decref(shape);
             return NULL;
         }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", para_dtype_name(t->dtype), "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + tensor_bytes(t)));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", para_dtype_name(t->dtype), "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)(begin + tensor_bytes(t)));
 }
 
 /* Adds key → value (taken over, NULL allowed) to the header. */
 static para_status add(json_t *header, const char *path, const char *key, json_t *value) {
     if (json_object_get(header, key)) {
         json_decref(value);
-        return para_fail(PARA_ERR_ARGUMENT, "'%s': there are two tensors or metadata keys named '%s'", path,
-                         key);
+        return para_fail(PARA_ERR_ARGUMENT, "'%s': there are two tensors or metadata keys named '%s'", path, key);
     }
     return json_object_set_new(header, key, value) == 0 ? PARA_OK : out_of_memory(path);
 }
@@ -106,12 +103,11 @@ static para_status write_file(const char *path, const char *header, int n, const
     return status;
 }
 
-para_status para_safetensors_write(const char *path, int n, const char *const *names,
-                                   const para_tensor *tensors, const char *const *metadata) {
+para_status para_safetensors_write(const char *path, int n, const char *const *names, const para_tensor *tensors,
+                                   const char *const *metadata) {
     PARA_TRY(check(path, n, names, tensors));
     json_t *header = json_object();
-    para_status status =
-        header ? build_header(header, path, n, names, tensors, metadata) : out_of_memory(path);
+    para_status status = header ? build_header(header, path, n, names, tensors, metadata) : out_of_memory(path);
     char *text = status == PARA_OK ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (status != PARA_OK) return status;

@@ -34,7 +34,8 @@ static void drop(const char *name) {
     unlink(path);
 }
 
-static const char *const files[] = {"a", "b", "model.safetensors", "other.safetensors", "model.bin", "model.safetensors.index.json"};
+static const char *const files[] = {
+    "a", "b", "model.safetensors", "other.safetensors", "model.bin", "model.safetensors.index.json"};
 
 static void clean_up(void) {
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) drop(files[i]);

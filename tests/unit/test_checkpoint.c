@@ -99,14 +99,11 @@ static void bad_folders(void **state) {
     assert_fails(PARA_ERR_NOT_FOUND, "empty' holds no weights: neither 'diffusion_pytorch_model.safetensors'",
                  open_and_close(temp_path("empty")));
     write_text("empty/diffusion_pytorch_model.bin", "x");
-    assert_fails(PARA_ERR_NOT_FOUND, "only as 'diffusion_pytorch_model.bin'",
-                 open_and_close(temp_path("empty")));
+    assert_fails(PARA_ERR_NOT_FOUND, "only as 'diffusion_pytorch_model.bin'", open_and_close(temp_path("empty")));
     write_text("empty/model.fp16.safetensors", "x");
-    assert_fails(PARA_ERR_NOT_FOUND, "holds 'model.fp16.safetensors' but no",
-                 open_and_close(temp_path("empty")));
+    assert_fails(PARA_ERR_NOT_FOUND, "holds 'model.fp16.safetensors' but no", open_and_close(temp_path("empty")));
     write_text("empty/model.safetensors", "x");
-    assert_fails(PARA_ERR_FORMAT, "empty/model.safetensors' is cut short",
-                 open_and_close(temp_path("empty")));
+    assert_fails(PARA_ERR_FORMAT, "empty/model.safetensors' is cut short", open_and_close(temp_path("empty")));
     assert_int_equal(unlink(temp_path("empty/model.safetensors")), 0);
     assert_int_equal(symlink("../../blobs/gone", temp_path("empty/model.safetensors")), 0);
     assert_fails(PARA_ERR_NOT_FOUND, "model.safetensors' does not exist", open_and_close(temp_path("empty")));
@@ -135,8 +132,8 @@ static void bad_indexes(void **state) {
          "bad/s2.safetensors' is missing, a shard named by '"},
         {"{\"weight_map\":{\"a\":\"s1.safetensors\",\"q\":\"s1.safetensors\"}}", PARA_ERR_NOT_FOUND,
          "tensor 'q' is not in '"},
-        {"{\"weight_map\":{\"a\":\"s1.safetensors\",\"q\":\"model.safetensors.index.json\"}}",
-         PARA_ERR_FORMAT, "is not a safetensors file"},
+        {"{\"weight_map\":{\"a\":\"s1.safetensors\",\"q\":\"model.safetensors.index.json\"}}", PARA_ERR_FORMAT,
+         "is not a safetensors file"},
     };
     folder("bad");
     write_shard("bad/s1.safetensors", 1, (const char *const[]){"a"});

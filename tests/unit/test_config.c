@@ -73,19 +73,15 @@ static void wrong_types(void **state) {
     double d;
     bool b;
     const char *s;
-    assert_fails(PARA_ERR_CONFIG, "'config.json': \"s\" must be a whole number",
-                 para_config_int(&c, "s", 0, &i));
+    assert_fails(PARA_ERR_CONFIG, "'config.json': \"s\" must be a whole number", para_config_int(&c, "s", 0, &i));
     assert_fails(PARA_ERR_CONFIG, "\"r\" must be a whole number", para_config_int(&c, "r", 0, &i));
     assert_fails(PARA_ERR_CONFIG, "\"b\" must be a whole number", para_config_int(&c, "b", 0, &i));
     assert_fails(PARA_ERR_CONFIG, "\"s\" must be a number", para_config_number(&c, "s", 0, &d));
     assert_fails(PARA_ERR_CONFIG, "\"i\" must be true or false", para_config_bool(&c, "i", 0, &b));
     assert_fails(PARA_ERR_CONFIG, "\"i\" must be a string", para_config_string(&c, "i", 0, &s));
-    assert_fails(PARA_ERR_CONFIG, "\"i\" must be an array of whole numbers",
-                 para_config_ints(&c, "i", list, 3, &n));
-    assert_fails(PARA_ERR_CONFIG, "\"a\" must be an array of whole numbers",
-                 para_config_ints(&c, "a", list, 3, &n));
-    assert_fails(PARA_ERR_CONFIG, "\"h\" must be an array of whole numbers",
-                 para_config_ints(&c, "h", list, 3, &n));
+    assert_fails(PARA_ERR_CONFIG, "\"i\" must be an array of whole numbers", para_config_ints(&c, "i", list, 3, &n));
+    assert_fails(PARA_ERR_CONFIG, "\"a\" must be an array of whole numbers", para_config_ints(&c, "a", list, 3, &n));
+    assert_fails(PARA_ERR_CONFIG, "\"h\" must be an array of whole numbers", para_config_ints(&c, "h", list, 3, &n));
     assert_fails(PARA_ERR_CONFIG, "\"long\" has 4 entries; supported are up to 3",
                  para_config_ints(&c, "long", list, 3, &n));
     para_config_close(&c);
@@ -99,12 +95,9 @@ static void ranges(void **state) {
     assert_ok(para_config_int_in(&c, "n", 1, 10, 20, &i));
     assert_int_equal(i, 10);
     assert_ok(para_config_int_in(&c, "n", 1, 0, 10, &i));
-    assert_fails(PARA_ERR_CONFIG, "\"n\" is 10; supported are 11 to 20",
-                 para_config_int_in(&c, "n", 1, 11, 20, &i));
-    assert_fails(PARA_ERR_CONFIG, "\"n\" is 10; supported are 0 to 9",
-                 para_config_int_in(&c, "n", 1, 0, 9, &i));
-    assert_fails(PARA_ERR_CONFIG, "\"m\" is 0; supported are 1 to 9",
-                 para_config_int_in(&c, "m", 0, 1, 9, &i));
+    assert_fails(PARA_ERR_CONFIG, "\"n\" is 10; supported are 11 to 20", para_config_int_in(&c, "n", 1, 11, 20, &i));
+    assert_fails(PARA_ERR_CONFIG, "\"n\" is 10; supported are 0 to 9", para_config_int_in(&c, "n", 1, 0, 9, &i));
+    assert_fails(PARA_ERR_CONFIG, "\"m\" is 0; supported are 1 to 9", para_config_int_in(&c, "m", 0, 1, 9, &i));
     para_config_close(&c);
 }
 
@@ -129,9 +122,8 @@ static void syntax(void **state) {
 static void huge_number(void **state) {
     (void)state;
     para_config c;
-    assert_ok(parse(
-        &c,
-        "{\"model_max_length\": 1000000000000000019884624838656, \"n\": 77, \"edge\": 9007199254740994}"));
+    assert_ok(
+        parse(&c, "{\"model_max_length\": 1000000000000000019884624838656, \"n\": 77, \"edge\": 9007199254740994}"));
     int64_t i;
     double d;
     assert_ok(para_config_number(&c, "model_max_length", 0, &d));
