@@ -3,6 +3,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "progress.h"
@@ -16,10 +19,11 @@ typedef struct generate_options {
 } generate_options;
 
 static para_pipeline *volatile running; /* for the signal handler */
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, saving;
 static progress_view view;
 
 static void on_signal(int number) {
+    if (saving) return;                   /* a moment, and half-written files must not stay */
     if (interrupted) _Exit(128 + number); /* a second Ctrl-C does not wait for the step */
     interrupted = 1;
     para_cancel(running);
@@ -32,8 +36,14 @@ static void on_log(void *user, para_log_level level, const char *message) {
     if (!view.quiet) fprintf(stderr, "para generate: warning: %s\n", message);
 }
 
+/* What a failed run wrote goes again, but for devices. */
+static void remove_output(const char *path) {
+    struct stat at;
+    if (path && lstat(path, &at) == 0 && S_ISREG(at.st_mode)) unlink(path);
+}
+
 /* Text chunks: what it takes to draw the picture again. */
-static para_status save(const generate_options *g, const char *model, const para_result *result) {
+static para_status save_images(const generate_options *g, const char *model, const para_result *result) {
     const para_request *r = &g->request.request;
     char seed[24], settings[512];
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
@@ -47,9 +57,23 @@ static para_status save(const generate_options *g, const char *model, const para
     char software[32];
     snprintf(software, sizeof software, "paraattn %s", para_version());
     text[n++] = "Software", text[n++] = software;
-    para_status status = para_save_images(result, g->output, text);
-    if (status == PARA_OK && g->save_latents) status = para_save_tensor(&result->latents, "latents", g->save_latents);
-    if (status == PARA_OK && g->report) status = report_write(g->report, model, &g->request, result);
+    return para_save_images(result, g->output, text);
+}
+
+/* All files or none. */
+static para_status save(const generate_options *g, const char *model, const para_result *result) {
+    const char *written[2] = {NULL, NULL};
+    para_status status = PARA_OK;
+    if (g->report) {
+        status = report_write(g->report, model, &g->request, result);
+        if (status == PARA_OK) written[0] = g->report;
+    }
+    if (status == PARA_OK && g->save_latents) {
+        status = para_save_tensor(&result->latents, "latents", g->save_latents);
+        if (status == PARA_OK) written[1] = g->save_latents;
+    }
+    if (status == PARA_OK) status = save_images(g, model, result);
+    for (int i = 0; i < 2 && status != PARA_OK; i++) remove_output(written[i]);
     return status;
 }
 
@@ -70,13 +94,17 @@ static int run(generate_options *g, const char *model) {
     r->on_progress = progress_show;
     r->user = &view;
     if (status == PARA_OK) status = para_generate(pipe, r, &result);
-    if (status == PARA_OK) status = save(g, model, result);
+    if (status == PARA_OK) {
+        saving = 1;
+        status = save(g, model, result);
+        saving = 0;
+    }
     if (status == PARA_OK && !view.quiet)
         fprintf(stderr, "%s: text %.2f s, %d steps %.2f s, decode %.2f s, peak memory %.0f MB\n", g->output, result->text_seconds, r->num_inference_steps,
                 result->denoise_seconds, result->decode_seconds, (double)peak_memory() / 1e6);
     if (status != PARA_OK) {
         progress_break(&view);
-        complain("generate", "%s", para_last_error());
+        complain("generate", "%s", *para_last_error() ? para_last_error() : para_status_text(status));
         code = exit_status(status);
     }
     running = NULL;
@@ -96,7 +124,16 @@ static int check_outputs(const generate_options *g) {
         complain("generate", "where shall the picture go? Give -o picture.png");
         return EXIT_USAGE;
     }
+    const char *files[] = {g->output, g->save_latents, g->report};
+    for (int i = 0; i < 3; i++)
+        for (int k = 0; k < i; k++)
+            if (files[i] && files[k] && strcmp(files[i], files[k]) == 0) {
+                complain("generate", "'%s' is named for two outputs; give each a file of its own", files[i]);
+                return EXIT_USAGE;
+            }
     para_status status = para_save_check(g->output);
+    for (int i = 1; i < 3; i++)
+        if (status == PARA_OK && files[i]) status = para_save_check_folder(files[i]);
     if (status == PARA_OK) return EXIT_DONE;
     complain("generate", "%s", para_last_error());
     return exit_status(status);

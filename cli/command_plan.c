@@ -1,4 +1,5 @@
 /* para plan: what a request would cost. SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -68,7 +69,7 @@ int command_plan(int argc, char **argv) {
     const char *model;
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
-    if (code == EXIT_DONE && !help && o.rate < 0) {
+    if (code == EXIT_DONE && !help && !(o.rate >= 0 && isfinite(o.rate))) {
         complain("plan", "--rate '%g': give a rate above 0", (double)o.rate);
         code = EXIT_USAGE;
     }

@@ -24,6 +24,13 @@ static void usage(FILE *to) {
                 "  para generate models/tiny-flux --prompt \"a red heart on a blue background\" -o heart.png\n");
 }
 
+/* What went to standard output must have arrived: a full disk is a failure. */
+static int finish(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    perror("para: standard output cannot be written");
+    return code == EXIT_DONE ? EXIT_FAILED : code;
+}
+
 int main(int argc, char **argv) {
     if (argc < 2) {
         usage(stderr);
@@ -32,14 +39,14 @@ int main(int argc, char **argv) {
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         usage(stdout);
-        return EXIT_DONE;
+        return finish(EXIT_DONE);
     }
     if (strcmp(name, "--version") == 0) {
         printf("para %s\n%s\n", para_version(), para_build_info());
-        return EXIT_DONE;
+        return finish(EXIT_DONE);
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (strcmp(name, commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
+        if (strcmp(name, commands[i].name) == 0) return finish(commands[i].run(argc - 2, argv + 2));
     fprintf(stderr, "para: there is no command '%s'; para --help lists them\n", name);
     return EXIT_USAGE;
 }

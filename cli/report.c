@@ -1,7 +1,9 @@
 /* The report of a generate run. SPDX-License-Identifier: Apache-2.0 */
 #include "report.h"
 
+#include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -12,12 +14,26 @@ long long peak_memory(void) {
     return (long long)usage.ru_maxrss * 1024;
 }
 
+/* A string as JSON wants it: what is not UTF-8 (a path may be anything) becomes question marks. */
+static json_t *text_value(const char *text) {
+    json_t *value = text ? json_string(text) : json_null();
+    if (value) return value;
+    char *copy = strdup(text);
+    for (char *c = copy; c && *c; c++)
+        if ((unsigned char)*c > 127) *c = '?';
+    value = copy ? json_string(copy) : NULL;
+    free(copy);
+    return value;
+}
+
 static json_t *settings(const char *model, const request_options *o, const para_result *result) {
     const para_request *r = &o->request;
-    return json_pack("{s:s, s:s?, s:s?, s:s?, s:f, s:i, s:i, s:i, s:f, s:i, s:I, s:s, s:i, s:b, s:s, s:s, s:i}", "model", model, "prompt", r->prompt, "prompt_2",
-                     r->prompt_2, "negative_prompt", r->negative_prompt, "true_cfg_scale", (double)r->true_cfg_scale, "width", (int)result->images.dim[3], "height",
+    char seed[24]; /* a string: JSON readers round whole numbers of 64 bits */
+    snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:i}", "model", text_value(model), "prompt", text_value(r->prompt), "prompt_2",
+                     text_value(r->prompt_2), "negative_prompt", text_value(r->negative_prompt), "true_cfg_scale", (double)r->true_cfg_scale, "width", (int)result->images.dim[3], "height",
                      (int)result->images.dim[2], "num_inference_steps", r->num_inference_steps, "guidance_scale", (double)r->guidance_scale, "num_images",
-                     r->num_images, "seed", (json_int_t)r->seed, "rng", rng_choices[o->rng], "max_sequence_length", r->max_sequence_length, "vae_tiling",
+                     r->num_images, "seed", seed, "rng", rng_choices[o->rng], "max_sequence_length", r->max_sequence_length, "vae_tiling",
                      r->vae_tiling, "dtype", dtype_choices[o->dtype], "device", device_choices[o->device], "threads", o->threads);
 }
 

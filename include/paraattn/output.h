@@ -12,9 +12,11 @@ extern "C" {
 /* Checks that a result can be saved under `path`: its ending is .png or .safetensors, its folder is there and can be written.
  * PARA_ERR_ARGUMENT, PARA_ERR_NOT_FOUND, PARA_ERR_IO. Nothing is created. */
 PARA_API para_status para_save_check(const char *path);
+/* The same for a file of any ending: its folder alone is checked. */
+PARA_API para_status para_save_check_folder(const char *path);
 
 /* Saves the pictures of a result. "x.png": 8-bit RGB, clamped and rounded as diffusers does, with the text pairs (key, UTF-8 value, …,
- * NULL; or NULL for none) as text chunks; more than one picture go to x-1.png, x-2.png, … "x.safetensors": tensor `images`
+ * NULL; or NULL for none) as text chunks; more than one picture go to x-1.png, x-2.png, …, all or none. "x.safetensors": tensor `images`
  * F32 [n, 3, height, width], 0..1 before clamping, with the pairs as metadata. PARA_ERR_IO, PARA_ERR_ARGUMENT, PARA_ERR_MEMORY. */
 PARA_API para_status para_save_images(const para_result *result, const char *path, const char *const *text);
 

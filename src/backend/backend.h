@@ -12,6 +12,7 @@
 #define PARA_BACKEND_H
 
 #include <paraattn/tensor.h>
+#include <stdatomic.h>
 
 #include "core/arena.h"
 #include "core/trace.h"
@@ -146,6 +147,7 @@ struct para_device {
     para_arena arena;
     int threads;             /* host threads of this rank (cpu) */
     const para_trace *trace; /* or NULL */
+    const atomic_bool *cancel; /* set from any thread to end the request; or NULL */
     void *impl;              /* the back end's own state */
 };
 
@@ -155,6 +157,9 @@ para_status para_cpu_open(para_device **out, int threads);
 para_status para_dry_open(para_device **out);
 /* Closes; takes NULL. */
 void para_device_close(para_device **dev);
+
+/* PARA_ERR_CANCELLED once the request is to end. Called between ops that take long. */
+para_status para_device_check(const para_device *dev);
 
 /* Gives the device an empty arena of at least `bytes`, keeping the old one where it suffices. */
 para_status para_device_reserve(para_device *dev, size_t bytes);

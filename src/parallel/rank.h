@@ -2,16 +2,13 @@
 #ifndef PARA_PARALLEL_RANK_H
 #define PARA_PARALLEL_RANK_H
 
-#include <stdatomic.h>
-
 #include "backend/backend.h"
 
 typedef struct para_rank {
     para_device *device;
-    const atomic_bool *cancel; /* set from any thread to end the request; or NULL */
 } para_rank;
 
-/* PARA_ERR_CANCELLED once the request is to end. Called between ops that take long. */
+/* para_device_check of the rank's device. */
 para_status para_rank_check(const para_rank *rank);
 
 #endif

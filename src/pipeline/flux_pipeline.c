@@ -43,11 +43,20 @@ static para_status open_tokenizer(const para_pipeline *pipe, const char *name, p
     return status;
 }
 
+static para_status check_scheduler_class(const para_config *config) {
+    static const char wanted[] = "FlowMatchEulerDiscreteScheduler";
+    const char *named;
+    PARA_TRY(para_config_string(config, "_class_name", wanted, &named));
+    if (strcmp(named, wanted) == 0) return PARA_OK;
+    return para_fail(PARA_ERR_CONFIG, "'%s': _class_name is \"%s\", which is not supported; it must be %s", config->path, named, wanted);
+}
+
 static para_status read_scheduler(const para_pipeline *pipe, para_flow_match_euler *out) {
     para_config config = {0};
     char *path = para_path_join(pipe->folder, "scheduler/scheduler_config.json");
     if (!path) return PARA_ERR_MEMORY;
     para_status status = para_config_read(&config, path);
+    if (status == PARA_OK) status = check_scheduler_class(&config);
     if (status == PARA_OK) status = para_flow_match_euler_read(out, &config);
     para_config_close(&config);
     para_free(path);
@@ -304,6 +313,12 @@ const para_family para_flux_family = {
         },
     .transformer = TRANSFORMER,
     .vae = VAE,
+    .parts =
+        {
+            {"scheduler", "FlowMatchEulerDiscreteScheduler", NULL},
+            {"tokenizer", "CLIPTokenizer", "CLIPTokenizerFast"},
+            {"tokenizer_2", "T5TokenizerFast", "T5Tokenizer"},
+        },
     .open = flux_open,
     .load = flux_load,
     .close = flux_close,

@@ -19,9 +19,8 @@ static bool ends_with(const char *path, const char *ending) {
     return n > m && strcmp(path + n - m, ending) == 0;
 }
 
-para_status para_save_check(const char *path) {
-    if (!path || (!ends_with(path, ".png") && !ends_with(path, ".safetensors")))
-        return para_fail(PARA_ERR_ARGUMENT, "'%s': the output's name must end in .png or .safetensors", path ? path : "");
+para_status para_save_check_folder(const char *path) {
+    if (!path || !*path) return para_fail(PARA_ERR_ARGUMENT, "the output has no name; name a file");
     const char *slash = strrchr(path, '/');
     char *folder = slash ? para_strdup(path) : para_strdup(".");
     if (!folder) return PARA_ERR_MEMORY;
@@ -36,6 +35,12 @@ para_status para_save_check(const char *path) {
         status = para_fail(PARA_ERR_IO, "'%s': the folder '%s' cannot be written: %s", path, folder, strerror(errno));
     para_free(folder);
     return status;
+}
+
+para_status para_save_check(const char *path) {
+    if (!path || (!ends_with(path, ".png") && !ends_with(path, ".safetensors")))
+        return para_fail(PARA_ERR_ARGUMENT, "'%s': the output's name must end in .png or .safetensors", path ? path : "");
+    return para_save_check_folder(path);
 }
 
 /* Planar floats [3, H, W] to interleaved bytes [H, W, 3]: clamp, scale, round half to even, as VaeImageProcessor. */
@@ -59,17 +64,32 @@ static para_status save_png(const para_result *r, int64_t i, const char *path, c
     return status;
 }
 
-/* x.png, or x-1.png, x-2.png, … where there are several. */
+/* x-<number>.png in place of x.png */
+static void number_path(char *out, size_t room, const char *path, int64_t number) {
+    snprintf(out, room, "%.*s-%lld.png", (int)(strlen(path) - 4), path, (long long)number);
+}
+
+static void remove_file(const char *path) {
+    struct stat at;
+    if (lstat(path, &at) == 0 && S_ISREG(at.st_mode)) unlink(path); /* a device stays */
+}
+
+/* x.png, or x-1.png, x-2.png, … where there are several: all of them or none. */
 static para_status save_pngs(const para_result *r, const char *path, const char *const *text) {
-    int64_t n = r->images.dim[0];
+    int64_t n = r->images.dim[0], done = 0;
     if (n == 1) return save_png(r, 0, path, text);
     size_t room = strlen(path) + 24;
     char *numbered = para_alloc(room, 1);
     if (!numbered) return PARA_ERR_MEMORY;
     para_status status = PARA_OK;
-    for (int64_t i = 0; i < n && status == PARA_OK; i++) {
-        snprintf(numbered, room, "%.*s-%lld.png", (int)(strlen(path) - 4), path, (long long)i + 1);
-        status = save_png(r, i, numbered, text);
+    while (done < n && status == PARA_OK) {
+        number_path(numbered, room, path, done + 1);
+        status = save_png(r, done, numbered, text);
+        if (status == PARA_OK) done++;
+    }
+    for (int64_t i = 0; i < done && status != PARA_OK; i++) {
+        number_path(numbered, room, path, i + 1);
+        remove_file(numbered);
     }
     para_free(numbered);
     return status;

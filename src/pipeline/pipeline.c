@@ -23,13 +23,13 @@ static para_status find_family(const para_config *index, const para_family **out
     return para_fail(PARA_ERR_CONFIG, "%s: _class_name \"%s\" is not supported; this version runs FluxPipeline", index->path, name);
 }
 
-/* model_index.json names each component's library and class: ["diffusers", "AutoencoderKL"]. */
-static para_status check_entry(const para_config *index, const char *name, const char *class_name) {
+/* model_index.json names each component's library and class: ["diffusers", "AutoencoderKL"]. `also` is another name of the class, or NULL. */
+static para_status check_entry(const para_config *index, const char *name, const char *class_name, const char *also) {
     const json_t *entry = json_object_get(index->root, name);
     const char *named = json_string_value(json_array_get(entry, 1));
     if (!named)
         return para_fail(PARA_ERR_CONFIG, "%s: there is no component \"%s\" (a list of library and class); download the whole folder", index->path, name);
-    if (strcmp(named, class_name) != 0)
+    if (strcmp(named, class_name) != 0 && !(also && strcmp(named, also) == 0))
         return para_fail(PARA_ERR_CONFIG, "%s: the class of \"%s\" is %s, which is not supported; it must be %s", index->path, name, named, class_name);
     return PARA_OK;
 }
@@ -38,10 +38,12 @@ static para_status open_components(para_pipeline *pipe, const para_config *index
     PARA_TRY(find_family(index, &pipe->family));
     for (int i = 0; i < PARA_MAX_COMPONENTS && pipe->family->components[i].name; i++) {
         const char *name = pipe->family->components[i].name, *class_name = pipe->family->components[i].class_name;
-        PARA_TRY(check_entry(index, name, class_name));
+        PARA_TRY(check_entry(index, name, class_name, NULL));
         PARA_TRY(para_component_open(&pipe->component[i], pipe->folder, name, class_name));
         pipe->num_components++;
     }
+    for (int i = 0; i < PARA_MAX_PARTS && pipe->family->parts[i].name; i++)
+        PARA_TRY(check_entry(index, pipe->family->parts[i].name, pipe->family->parts[i].class_name, pipe->family->parts[i].also));
     return pipe->family->open(pipe);
 }
 
@@ -100,11 +102,12 @@ void para_pipeline_close(para_pipeline **out) {
 static para_status take_world(para_pipeline *pipe) {
     if (atomic_flag_test_and_set(&pipe->world->busy))
         return para_fail(PARA_ERR_BUSY, "the world is busy with another request; wait for it or open a second world");
-    pipe->world->rank.cancel = &pipe->cancel;
+    pipe->world->rank.device->cancel = &pipe->cancel;
     return PARA_OK;
 }
 
 static void release_world(para_pipeline *pipe) {
+    pipe->world->rank.device->cancel = NULL;
     atomic_store(&pipe->cancel, false);
     atomic_flag_clear(&pipe->world->busy);
 }

@@ -9,7 +9,7 @@
 #include "pipeline/component.h"
 #include "step/transformer.h"
 
-enum { PARA_MAX_COMPONENTS = 8 };
+enum { PARA_MAX_COMPONENTS = 8, PARA_MAX_PARTS = 4 };
 
 typedef struct para_run para_run;
 
@@ -28,6 +28,9 @@ typedef struct para_family {
         const char *name, *class_name;
     } components[PARA_MAX_COMPONENTS]; /* those with weights; the i-th is instance i of a run */
     int transformer, vae;              /* indices into components */
+    struct {
+        const char *name, *class_name, *also; /* two names of a class, as transformers renamed it; or NULL */
+    } parts[PARA_MAX_PARTS]; /* those without weights, which open() reads */
     /* The scheduler's config and what the configs must agree on, into pipe->family_state. */
     para_status (*open)(para_pipeline *pipe);
     /* Tokenizers, after the weights; may be called again. */

@@ -27,9 +27,10 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, para_
     *out = (para_dry_result){0};
     PARA_TRY(para_request_check(pipe, request));
     para_instance instance[PARA_MAX_COMPONENTS] = {0};
-    para_rank rank = {.cancel = &pipe->cancel};
+    para_rank rank = {0};
     PARA_TRY(para_dry_open(&rank.device));
     rank.device->threads = pipe->world->rank.device->threads;
+    rank.device->cancel = &pipe->cancel;
     para_run run = {.pipe = pipe, .request = request, .rank = &rank, .instance = instance, .dry = true, .stage_done = record_counts, .user = out};
     para_status status = pipe->family->geometry(pipe, request, &run.geometry);
     if (status == PARA_OK) status = dry_instances(pipe, rank.device, instance, &out->weight_bytes);

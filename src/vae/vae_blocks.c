@@ -66,6 +66,7 @@ int64_t para_vae_level_elements(const para_vae_level *l, int64_t h, int64_t w) {
 }
 
 para_status para_vae_conv(para_device *dev, const para_linear *w, para_tensor x, para_tensor y) {
+    PARA_TRY(para_device_check(dev));
     int pad = (int)w->weight.dim[2] / 2;
     return dev->ops->conv2d(
         dev,
