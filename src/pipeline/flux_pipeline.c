@@ -152,14 +152,15 @@ static para_status flux_schedule(const para_pipeline *pipe, const para_request *
     const flux_state *s = pipe->family_state;
     int steps = r->num_inference_steps;
     double *own = NULL;
-    if (!r->sigmas) { /* numpy.linspace(1, 1 / steps, steps) */
+    if (!r->sigmas && !s->scheduler.use_flow_sigmas) { /* numpy.linspace(1, 1 / steps, steps) */
         if (!(own = para_alloc((size_t)steps, sizeof *own))) return PARA_ERR_MEMORY;
         double step = steps > 1 ? (1.0 / steps - 1.0) / (steps - 1) : 0;
         for (int i = 0; i < steps; i++) own[i] = i * step + 1.0;
         if (steps > 1) own[steps - 1] = 1.0 / steps;
     }
     double mu = para_flow_match_euler_mu(&s->scheduler, g->grid_h * g->grid_w);
-    para_status status = para_flow_match_euler_sigmas(&s->scheduler, steps, own ? own : r->sigmas, mu, sigmas, timesteps);
+    const double *given = s->scheduler.use_flow_sigmas ? NULL : own ? own : r->sigmas;
+    para_status status = para_flow_match_euler_sigmas(&s->scheduler, steps, given, mu, sigmas, timesteps);
     para_free(own);
     return status;
 }
