@@ -27,7 +27,7 @@ para_status para_file_open(const char *path, int *fd, size_t *size) {
     }
     if (!S_ISREG(st.st_mode)) {
         close(f);
-        return para_fail(PARA_ERR_IO, "'%s' is %s where a file is needed", path,
+        return para_fail(PARA_ERR_IO, "'%s' is %s where a file is needed; check the path", path,
                          S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
     }
     *fd = f;
