@@ -24,6 +24,9 @@ foreach(source ${PARA_TEST_SOURCES})
   if(tier STREQUAL ops)
     target_link_libraries(${name} PRIVATE para_twins)
   endif()
+  if(tier STREQUAL cli)
+    add_dependencies(${name} para)
+  endif()
   add_test(NAME ${tier}/${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier})
 endforeach()
@@ -31,7 +34,7 @@ endforeach()
 # Checks of the tree and of what is installed: one build tells all, the sanitizers have nothing to add.
 if(NOT PARA_SANITIZE)
   find_program(CXX_COMPILER NAMES c++ g++ clang++ REQUIRED)
-  foreach(check unit/count_results headers/public headers/internal headers/layering headers/layering_catches
+  foreach(check unit/count_results headers/public headers/internal headers/clang headers/layering headers/layering_catches
                 install/consumer install/symbols install/man_page)
     get_filename_component(tier ${check} DIRECTORY)
     add_test(NAME ${check} COMMAND sh ${CMAKE_SOURCE_DIR}/tests/${check}.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
