@@ -88,13 +88,14 @@ def run_first_step(pipe, config):
 def main(names):
     transformers_logging.disable_progress_bar()
     diffusers_logging.disable_progress_bar()
+    torch.set_num_threads(1)
     failed = 0
     for name in names:
         config, folder = CONFIGS[name], golden_folder(name)
         spread = json.load(open(os.path.join(folder, "case.json")))["spread"]
         bound = {k: max(1e-5, 4 * v) for k, v in spread.items()}
         pipe = load(folder, tiling=config.get("tiling", False))
-        base = run(pipe, config)
+        base = run(pipe, config, threads=1)
         stored = load_file(os.path.join(folder, "reference.safetensors"))
         again = max(rel_l2(base[k], v) for k, v in stored.items())
         moved = {}
@@ -102,7 +103,7 @@ def main(names):
             if not attention_outputs(component, getattr(pipe, component)):
                 continue
             handles = zero_attention(pipe, component)
-            got = run(pipe, config)
+            got = run(pipe, config, threads=1)
             for o in outputs:
                 moved[f"{component}: {o}"] = deviation(o, got[o], base[o])
             for h in handles:

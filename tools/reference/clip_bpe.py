@@ -1,9 +1,11 @@
 """Trains a byte-level BPE and writes it as CLIP's tokenizer folder (vocab.json, merges.txt, configs)."""
 
+import heapq
 import json
 import os
+from collections import Counter
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 from common import write_json
 
@@ -23,24 +25,58 @@ def bytes_to_unicode():
     return order
 
 
-def train_merges(lines, count):
-    tok = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
-    tok.normalizer = normalizers.Sequence(
+def words_of(lines):
+    """How often each word occurs; a word is a tuple of symbols, the last with CLIP's mark of a word's end."""
+    normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
-    tok.pre_tokenizer = pre_tokenizers.Sequence(
+    split = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(SPLIT), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    alphabet = list(bytes_to_unicode().values())
-    trainer = trainers.BpeTrainer(
-        vocab_size=512 + count, end_of_word_suffix="</w>", initial_alphabet=alphabet, show_progress=False
-    )
-    tok.train_from_iterator(lines, trainer)
-    merges = [m if isinstance(m, list) else m.split(" ") for m in json.loads(tok.to_str())["model"]["merges"]]
-    return merges[:count]
+    words = Counter()
+    for line in lines:
+        words.update(piece for piece, _ in split.pre_tokenize_str(normalizer.normalize_str(line)))
+    return {(*w[:-1], w[-1] + "</w>"): n for w, n in sorted(words.items())}
+
+
+def train_merges(lines, count):
+    """Byte-pair merges by frequency, ties by the pair's text. (The tokenizers library breaks ties by chance.)"""
+    words = [[list(w), n] for w, n in words_of(lines).items()]
+    pairs, places = Counter(), {}
+    for i, (w, n) in enumerate(words):
+        for p in zip(w, w[1:]):
+            pairs[p] += n
+            places.setdefault(p, set()).add(i)
+    heap = [(-n, p) for p, n in pairs.items()]
+    heapq.heapify(heap)
+    merges = []
+    while heap and len(merges) < count:
+        n, pair = heapq.heappop(heap)
+        if pairs[pair] != -n or n == 0:
+            continue  # an old entry; the pair's own later entry holds its count
+        merges.append(pair)
+        changed = set()
+        for i in places.pop(pair):
+            w, times = words[i]
+            for p in zip(w, w[1:]):
+                pairs[p] -= times
+                changed.add(p)
+            at = 0
+            while at < len(w) - 1:
+                if (w[at], w[at + 1]) == pair:
+                    w[at:at + 2] = [w[at] + w[at + 1]]
+                at += 1
+            for p in zip(w, w[1:]):
+                pairs[p] += times
+                changed.add(p)
+                places.setdefault(p, set()).add(i)
+        for p in changed:
+            if pairs[p] > 0:
+                heapq.heappush(heap, (-pairs[p], p))
+    return merges
 
 
 def write_clip_folder(folder, lines, merges, specials_last=True, max_length=77):

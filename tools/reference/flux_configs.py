@@ -89,6 +89,7 @@ CONFIGS = {
                                 in_channels=16, out_channels=4, joint_attention_dim=20, pooled_projection_dim=24),
         vae=vae((8, 12), 4, norm_num_groups=2, scaling_factor=0.7, shift_factor=0.0, use_quant_conv=True),
         encode=(22, 18),
+        drop=("block.0.hidden_states", "block.2.hidden_states"),
         request=dict(prompt="three white owls & a huge grey rocket, bottom right", height=68, width=60,
                      num_inference_steps=2, guidance_scale=2.0, seed=123456789, num_images=1, max_sequence_length=20),
     ),

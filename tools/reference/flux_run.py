@@ -106,6 +106,7 @@ def run(pipe, config, math=False, threads=2):
         stages[f"step.{i}.latents"] = kw["latents"].float().clone()
         return kw
 
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     with sdpa_kernel(SDPBackend.MATH) if math else contextlib.nullcontext():
         with recorded(pipe, stages):
@@ -113,7 +114,7 @@ def run(pipe, config, math=False, threads=2):
         stages["vae.encode.in"] = encode_picture(config)
         dist = pipe.vae.encode(stages["vae.encode.in"].to(pipe.vae.dtype)).latent_dist
         stages["vae.encode.mean"], stages["vae.encode.logvar"] = dist.mean.float(), dist.logvar.float()
-    torch.set_num_threads(2)
+    torch.set_num_threads(before)
     return stages
 
 

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Writes all reference data again: tests/golden/flux-*, tests/golden/bf16.*, tests/data. About ten minutes on two cores.
+# usage: tools/reference/make_all.sh [python]
+set -eu
+cd "$(dirname "$0")"
+python=${1:-python3}
+for script in flux_golden bf16_golden rng_cpu scheduler_vectors dtype_vectors tokenizer_train tokenizer_strings; do
+    echo "== $script"
+    "$python" "$script.py"
+done
+for folder in clip t5; do
+    "$python" tokenizer_vectors.py "../../tests/data/tokenizer-$folder"
+done
+"$python" charsmap_vectors.py
+"$python" check_weights.py
