@@ -1,13 +1,14 @@
 /* Reading and checking of CLIP's vocabulary and merges. SPDX-License-Identifier: Apache-2.0 */
 #include "text/clip_vocabulary.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "core/alloc.h"
 #include "core/error.h"
 
-enum { ID_MAX = 1 << 24 }; /* no CLIP has a millionth of it; bounds the table of used ids */
+enum { ID_MAX = 1 << 24 }; /* above any embedding table */
 
 /* Where a merge or word comes from, for messages. */
 typedef struct source {
@@ -20,40 +21,49 @@ static para_status damaged(const source *s, const char *what, size_t number, con
                      why);
 }
 
-static para_status read_word(const source *s, const char *key, const json_t *value, unsigned char *used, int32_t *id) {
-    double number = json_number_value(value);
-    if (!json_is_number(value) || !(number >= 0 && number < ID_MAX) || number != (int32_t)number)
-        return para_fail(PARA_ERR_FORMAT, "%s/%s: the id of \"%.60s\" is not a whole number from 0 to %d",
-                         s->files->folder, para_tokenizer_file(s->name), key, ID_MAX - 1);
-    *id = (int32_t)number;
-    if (used[*id])
-        return para_fail(PARA_ERR_FORMAT, "%s/%s: \"%.60s\" has id %d, which another entry has too", s->files->folder,
-                         para_tokenizer_file(s->name), key, *id);
-    used[*id] = 1;
-    return PARA_OK;
+static int compare_ids(const void *left, const void *right) {
+    const int32_t *a = left, *b = right;
+    return (*a > *b) - (*a < *b);
+}
+
+static para_status check_ids(const source *s, const para_trie_entry *entries, size_t n) {
+    int32_t *ids = para_alloc(n, sizeof *ids);
+    if (!ids) return PARA_ERR_MEMORY;
+    for (size_t i = 0; i < n; i++) ids[i] = entries[i].value;
+    qsort(ids, n, sizeof *ids, compare_ids);
+    para_status status = PARA_OK;
+    for (size_t i = 1; status == PARA_OK && i < n; i++)
+        if (ids[i] == ids[i - 1])
+            status = para_fail(PARA_ERR_FORMAT, "%s/%s: two strings of the vocabulary have the id %d", s->files->folder,
+                               para_tokenizer_file(s->name), ids[i]);
+    para_free(ids);
+    return status;
+}
+
+static para_status read_entries(const source *s, json_t *object, para_trie_entry *entries) {
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+    json_object_foreach(object, key, value) {
+        double number = json_number_value(value);
+        if (!json_is_number(value) || !(number >= 0 && number < ID_MAX) || number != (int32_t)number)
+            return para_fail(PARA_ERR_FORMAT, "%s/%s: the id of \"%.60s\" is not a whole number from 0 to %d",
+                             s->files->folder, para_tokenizer_file(s->name), key, ID_MAX - 1);
+        entries[n++] = (para_trie_entry){key, strlen(key), (int32_t)number};
+    }
+    return check_ids(s, entries, n);
 }
 
 static para_status read_words(para_clip_vocabulary *v, const source *s, json_t *object) {
-    size_t count = json_object_size(object), n = 0;
-    if (!json_is_object(object) || count == 0)
+    size_t count = json_object_size(object);
+    if (count == 0)
         return para_fail(PARA_ERR_FORMAT, "%s/%s holds no vocabulary (an object of strings with ids)", s->files->folder,
                          para_tokenizer_file(s->name));
     para_trie_entry *entries = para_alloc(count, sizeof *entries);
-    unsigned char *used = para_alloc(ID_MAX, 1);
-    para_status status = entries && used ? PARA_OK : PARA_ERR_MEMORY;
-    const char *key;
-    json_t *value;
-    if (status == PARA_OK) {
-        json_object_foreach(object, key, value) {
-            int32_t id = 0;
-            status = read_word(s, key, value, used, &id);
-            if (status != PARA_OK) break;
-            entries[n++] = (para_trie_entry){key, strlen(key), id};
-        }
-    }
-    if (status == PARA_OK) status = para_trie_build(&v->words, entries, n);
-    v->size = (int32_t)n;
-    para_free(used);
+    if (!entries) return PARA_ERR_MEMORY;
+    para_status status = read_entries(s, object, entries);
+    if (status == PARA_OK) status = para_trie_build(&v->words, entries, count);
+    v->size = (int32_t)count;
     para_free(entries);
     return status;
 }
@@ -165,7 +175,7 @@ static para_status open_tokenizer_json(para_clip_vocabulary *v, const para_token
 static para_status open_files(para_clip_vocabulary *v, const para_tokenizer_files *files) {
     const source s = {files, PARA_FILE_VOCAB};
     if (!files->file[PARA_FILE_VOCAB].data || !files->file[PARA_FILE_MERGES].data)
-        return para_fail(PARA_ERR_NOT_FOUND, "%s has neither tokenizer.json nor both of vocab.json and merges.txt",
+        return para_fail(PARA_ERR_NOT_FOUND, "%s has neither tokenizer.json nor both of vocab.json and merges.txt; download them",
                          files->folder);
     json_t *object;
     PARA_TRY(para_tokenizer_files_json(files, PARA_FILE_VOCAB, &object));
