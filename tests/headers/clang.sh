@@ -5,9 +5,12 @@ set -u
 CLANG=${CLANG:-clang}
 command -v "$CLANG" >/dev/null || { echo "skipped: there is no $CLANG"; exit 77; }
 failed=0
-# gcc's omp.h, after clang's own headers, for a clang without its OpenMP package.
+# gcc's omp.h, alone, for a clang without its OpenMP package.
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cp "$(cc -print-file-name=include/omp.h)" "$work"
 flags="-std=c11 -D_GNU_SOURCE -DPARA_BUILDING -Iinclude -Isrc -Itests -isystem ${DNNL_INCLUDE_DIR:-/usr/include}
-       -idirafter $(dirname "$(cc -print-file-name=include/omp.h)") -fopenmp
+       -idirafter $work -fopenmp
        -Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Werror -fsyntax-only
        $(pkg-config --cflags jansson libpng libutf8proc libpcre2-8 cmocka)"
 
