@@ -55,6 +55,17 @@ static bool parse_numbers(const char *text, number_list *out) {
     return false;
 }
 
+/* "f32 or bf16" */
+static const char *choices_text(const option *o) {
+    static char text[96];
+    text[0] = '\0';
+    for (int i = 0; o->choices[i]; i++) {
+        const char *join = i == 0 ? "" : o->choices[i + 1] ? ", " : " or ";
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", join, o->choices[i]);
+    }
+    return text;
+}
+
 /* What kind of argument was wanted, or NULL when `text` is one and was stored. */
 static const char *store(const option *o, const char *text) {
     char *end;
@@ -88,7 +99,7 @@ static const char *store(const option *o, const char *text) {
                 return NULL;
             }
         }
-        return "one of the names that --help lists";
+        return choices_text(o);
     }
     return "no argument";
 }

@@ -29,7 +29,7 @@ para_status para_world_open(para_world **out, const para_world_options *options)
     }
     if (o.device != PARA_CPU) return para_fail(PARA_ERR_DEVICE, "device %d is not built in; use PARA_CPU", (int)o.device);
     if (o.threads < 0 || o.threads > MAX_THREADS)
-        return para_fail(PARA_ERR_ARGUMENT, "threads is %d; give 0 (all) to %d", o.threads, (int)MAX_THREADS);
+        return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o.threads, (int)MAX_THREADS);
     para_world *world = para_alloc(1, sizeof *world);
     if (!world) return PARA_ERR_MEMORY;
     world->options = o;

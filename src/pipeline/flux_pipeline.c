@@ -121,7 +121,7 @@ static para_status flux_load(para_pipeline *pipe) {
 static para_status round_edge(const para_pipeline *pipe, const char *name, int asked, int fallback, int unit, int *out) {
     int wanted = asked ? asked : fallback;
     *out = wanted / unit * unit;
-    if (*out == 0) return para_fail(PARA_ERR_ARGUMENT, "%s %d is too small; this model needs at least %d pixels", name, wanted, unit);
+    if (*out == 0) return para_fail(PARA_ERR_ARGUMENT, "%s (--%s) %d is too small; this model needs at least %d pixels", name, name, wanted, unit);
     if (*out != wanted) para_world_log(pipe->world, PARA_LOG_WARNING, "%s %d is not a multiple of %d: the picture gets %d", name, wanted, unit, *out);
     return PARA_OK;
 }
