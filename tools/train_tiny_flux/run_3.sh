@@ -1,0 +1,7 @@
+#!/bin/bash
+# Measures what run_2.sh exported, draws the contact sheet and fills the model card.
+. "$(dirname "$0")/run_common.sh"
+"$PYTHON" $TOOL/measure.py --folder "$STATE/tiny-flux" --batch 50 --counts 2 3 --json "$OUT/measured.json" \
+    --sheet "$OUT/tiny-flux.png" --card 2>&1 | tee "$OUT/run_3.log"
+[ "${PIPESTATUS[0]}" = 0 ]
+tar -C "$STATE" -cf "$OUT/tiny-flux.tar" tiny-flux
