@@ -8,9 +8,15 @@
 #include "backend/cpu/simd/vec.h"
 #include "backend/cpu/simd/vec_math.h"
 
+#include <float.h>
 #include <math.h>
 
 enum { MR = PARA_SIMD_MR, NR = PARA_SIMD_NR, PANEL = PARA_SIMD_KEY_PANEL, Q_BLOCK = PARA_SIMD_Q_BLOCK, KEY_BLOCK = 128 / PANEL * PANEL };
+enum { ROWS = (Q_BLOCK + VL - 1) / VL * VL }; /* of a block, in whole vectors */
+
+/* Scores are kept times log2(e), so that powers of two do for exponentials. */
+#define LOG2_E 1.44269504f
+#define LN_2 0.69314718f
 
 static int64_t panels(int64_t n) {
     return (n + PANEL - 1) / PANEL;
@@ -21,7 +27,8 @@ typedef struct work {
     float *q;      /* [Q_BLOCK / MR][D][MR] */
     float *scores; /* [Q_BLOCK][KEY_BLOCK], then their exponentials */
     float *out;    /* [Q_BLOCK][padded Dv], not yet divided by the sum */
-    float highest[Q_BLOCK], sum[Q_BLOCK], shrink[Q_BLOCK];
+    float highest[ROWS], shrink[ROWS];
+    vf sum[ROWS]; /* of a row's exponentials, by lanes */
 } work;
 
 static int64_t padded(int64_t dv) {
@@ -116,6 +123,12 @@ V_INLINE void multiply_values(float *out, int64_t width, const float *shrink, co
         for (int c = 0; c < NR; c++) v_storeu(out + r * width + c * VL, acc[r][c]);
 }
 
+/* A number to add to a score; the lowest finite ones, which stand for "not attended", stay finite. */
+V_INLINE float in_base_2(float added) {
+    float x = added * LOG2_E;
+    return x < -FLT_MAX && added >= -FLT_MAX ? -FLT_MAX : x;
+}
+
 /* Applies mask and causality to a row of scores whose first key is `first`. */
 static void mask_row(float *scores, const para_attention_args *a, int64_t b, int64_t h, int64_t query, int64_t first, int64_t keys) {
     if (a->mask.data) {
@@ -125,43 +138,49 @@ static void mask_row(float *scores, const para_attention_args *a, int64_t b, int
             for (int64_t j = 0; j < keys; j++)
                 if (!row[(first + j) * step]) scores[j] = -INFINITY;
         } else {
-            for (int64_t j = 0; j < keys; j++) scores[j] += element(row, (first + j) * step, PARA_F32);
+            for (int64_t j = 0; j < keys; j++) scores[j] += in_base_2(element(row, (first + j) * step, PARA_F32));
         }
     }
     if (a->causal)
         for (int64_t j = query + 1 > first ? query + 1 - first : 0; j < keys; j++) scores[j] = -INFINITY;
 }
 
-/* Turns a row of `keys` scores into exponentials of their distance from the highest so far. */
-V_INLINE void softmax_row(work *w, int row, int64_t keys) {
+/* Brings the rows' highest scores up to date, and by how much what was summed before them shrinks. */
+V_INLINE void raise_highest(work *w, int64_t rows, int64_t keys) {
+    float before[ROWS];
+    memcpy(before, w->highest, sizeof before);
+    for (int64_t r = 0; r < rows; r++) {
+        float *scores = w->scores + r * KEY_BLOCK;
+        for (int64_t j = keys; j % VL; j++) scores[j] = -INFINITY;
+        vf high = v_set(before[r]);
+        for (int64_t j = 0; j < keys; j += VL) high = v_max(high, v_loadu(scores + j));
+        w->highest[r] = v_highest(high);
+    }
+    for (int64_t r = 0; r < rows; r += VL) v_storeu(w->shrink + r, v_exp2(v_loadu(before + r) - v_loadu(w->highest + r)));
+}
+
+/* Turns a row of scores into powers of their distance from the highest so far. */
+V_INLINE void exponentials(work *w, int64_t row, int64_t keys) {
     float *scores = w->scores + row * KEY_BLOCK;
-    for (int64_t j = keys; j % VL; j++) scores[j] = -INFINITY;
-    vf high = v_set(w->highest[row]);
-    for (int64_t j = 0; j < keys; j += VL) high = v_max(high, v_loadu(scores + j));
-    float highest = v_highest(high);
-    /* nothing attended yet: any finite reference makes every exponential 0 */
-    float reference = highest == -INFINITY ? 0.0f : highest;
-    vf sum = {0};
+    vf highest = v_set(w->highest[row]), sum = w->sum[row] * w->shrink[row];
     for (int64_t j = 0; j < keys; j += VL) {
-        vf e = v_exp(v_loadu(scores + j) - reference);
+        vf e = v_exp2(v_loadu(scores + j) - highest);
         sum += e;
         v_storeu(scores + j, e);
     }
-    float shrink = expf(w->highest[row] - reference);
-    w->shrink[row] = shrink;
-    w->sum[row] = w->sum[row] * shrink + v_sum(sum);
-    w->highest[row] = highest;
+    w->sum[row] = sum;
 }
 
 V_INLINE void finish(const para_attention_block *block, const work *w, para_dtype type) {
     const para_attention_args *a = block->args;
     int64_t dv = a->v.dim[3], width = padded(dv);
     for (int64_t r = 0; r < block->rows; r++) {
+        float sum = v_sum(w->sum[r]);
         char *out = (char *)row_of(&a->out, block->b, block->h, block->first + r);
-        float factor = w->sum[r] == 0 ? 0.0f : 1.0f / w->sum[r];
+        float factor = sum == 0 ? 0.0f : 1.0f / sum;
         V_FOR(i, n, dv) v_put(out, i, type, v_loadu(w->out + r * width + i) * factor, n);
         if (a->lse.data) {
-            float lse = w->sum[r] == 0 ? -INFINITY : w->highest[r] + logf(w->sum[r]);
+            float lse = sum == 0 ? -INFINITY : w->highest[r] * LN_2 + logf(sum);
             memcpy((float *)a->lse.data + block->b * a->lse.stride[0] + block->h * a->lse.stride[1] + (block->first + r) * a->lse.stride[2],
                    &lse, 4);
         }
@@ -179,11 +198,11 @@ void PARA_SIMD_NAME(para_simd_attention)(const para_attention_block *block) {
     for (int64_t t = 0; t < tiles; t++) {
         int64_t left = block->rows - t * MR;
         V_SWITCH_TYPE(a->q.dtype, pack_columns(w.q + t * MR * d, &a->q, block->b, block->h, block->first + t * MR, left < MR ? left : MR,
-                                               MR, a->scale, T));
+                                               MR, a->scale * LOG2_E, T));
     }
-    for (int64_t r = 0; r < rows; r++) {
-        w.highest[r] = -INFINITY;
-        w.sum[r] = 0;
+    for (int64_t r = 0; r < ROWS; r++) {
+        w.highest[r] = -FLT_MAX; /* finite, so that -inf is infinitely far from it */
+        w.sum[r] = (vf){0};
     }
     memset(w.out, 0, (size_t)(rows * width) * sizeof(float));
     if (a->causal && block->first + block->rows < all_keys) all_keys = block->first + block->rows;
@@ -194,7 +213,8 @@ void PARA_SIMD_NAME(para_simd_attention)(const para_attention_block *block) {
                 multiply_keys(w.scores + t * MR * KEY_BLOCK + j, w.q + t * MR * d, block->packed_k + (first + j) * d, d);
         if (a->mask.data || (a->causal && first + keys > block->first))
             for (int64_t r = 0; r < block->rows; r++) mask_row(w.scores + r * KEY_BLOCK, a, block->b, block->h, block->first + r, first, keys);
-        for (int r = 0; r < rows; r++) softmax_row(&w, r, keys);
+        raise_highest(&w, rows, keys);
+        for (int64_t r = 0; r < rows; r++) exponentials(&w, r, keys);
         for (int64_t i = 0; i < width; i += PANEL)
             for (int64_t t = 0; t < tiles; t++)
                 multiply_values(w.out + t * MR * width + i, width, w.shrink + t * MR, w.scores + t * MR * KEY_BLOCK,

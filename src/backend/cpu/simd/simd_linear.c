@@ -3,7 +3,8 @@
 #include "backend/cpu/simd/vec.h"
 #include "backend/cpu/simd/vec_math.h"
 
-enum { ROWS = 4, COLUMNS = 4 }; /* of the block whose dot products are taken together */
+/* The most of a block whose dot products are taken together; ROWS × 2 or 4 × COLUMNS of them at a time. */
+enum { ROWS = 8, COLUMNS = 4 };
 
 V_INLINE float activation_of(para_activation f, float x) {
     vf v = {0};
@@ -12,19 +13,25 @@ V_INLINE float activation_of(para_activation f, float x) {
     return v[0];
 }
 
+/* Adds the products of n elements from index i. */
+V_INLINE void step(vf acc[ROWS][COLUMNS], const char *const *x, int rows, para_dtype type, const char *const *w, int columns,
+                   para_dtype weight_type, int64_t i, int64_t n) {
+    vf row[ROWS];
+    for (int r = 0; r < rows; r++) row[r] = v_get(x[r], i, type, n);
+    for (int c = 0; c < columns; c++) {
+        vf v = v_get(w[c], i, weight_type, n);
+        if (type == PARA_BF16 && weight_type != PARA_BF16) v = v_round_bf16(v);
+        for (int r = 0; r < rows; r++) acc[r][c] += row[r] * v;
+    }
+}
+
 /* sum[r][c] = x[r] · w[c] over k elements; rows and columns are constants where this is inlined. */
 V_INLINE void dots(float sum[ROWS][COLUMNS], const char *const *x, int rows, para_dtype type, const char *const *w, int columns,
                    para_dtype weight_type, int64_t k) {
     vf acc[ROWS][COLUMNS] = {0};
-    V_FOR(i, n, k) {
-        vf row[ROWS];
-        for (int r = 0; r < rows; r++) row[r] = v_get(x[r], i, type, n);
-        for (int c = 0; c < columns; c++) {
-            vf v = v_get(w[c], i, weight_type, n);
-            if (type == PARA_BF16 && weight_type != PARA_BF16) v = v_round_bf16(v);
-            for (int r = 0; r < rows; r++) acc[r][c] += row[r] * v;
-        }
-    }
+    int64_t i = 0;
+    for (; i + VL <= k; i += VL) step(acc, x, rows, type, w, columns, weight_type, i, VL);
+    if (i < k) step(acc, x, rows, type, w, columns, weight_type, i, k - i);
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < columns; c++) sum[r][c] = v_sum(acc[r][c]);
 }
@@ -62,7 +69,12 @@ V_INLINE void linear_few(const para_linear_args *a, int64_t first, int64_t last,
     int64_t m_count = a->x.dim[0], n = first;
     for (; n + COLUMNS <= last; n += COLUMNS) {
         int64_t m = 0;
-        for (; m + ROWS <= m_count; m += ROWS) block(a, m, ROWS, n, COLUMNS, type, weight_type);
+        for (; m + ROWS <= m_count; m += ROWS) {
+            block(a, m, ROWS, n, 2, type, weight_type);
+            block(a, m, ROWS, n + 2, 2, type, weight_type);
+        }
+        for (; m + 4 <= m_count; m += 4) block(a, m, 4, n, COLUMNS, type, weight_type);
+        for (; m + 2 <= m_count; m += 2) block(a, m, 2, n, COLUMNS, type, weight_type);
         for (; m < m_count; m++) block(a, m, 1, n, COLUMNS, type, weight_type);
     }
     for (; n < last; n++)

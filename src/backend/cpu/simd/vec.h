@@ -73,19 +73,27 @@ V_INLINE vf v_min(vf a, vf b) {
 }
 
 V_INLINE float v_sum(vf v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
     float lane[VL];
     memcpy(lane, &v, sizeof lane);
     for (int step = VL / 2; step > 0; step /= 2)
         for (int i = 0; i < step; i++) lane[i] += lane[i + step];
     return lane[0];
+#endif
 }
 
 V_INLINE float v_highest(vf v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)v);
+#else
     float lane[VL];
     memcpy(lane, &v, sizeof lane);
     for (int step = VL / 2; step > 0; step /= 2)
         for (int i = 0; i < step; i++) lane[i] = lane[i] > lane[i + step] ? lane[i] : lane[i + step];
     return lane[0];
+#endif
 }
 
 V_INLINE vf v_from_bf16(vh h) {

@@ -26,6 +26,33 @@ V_INLINE vf v_exp(vf x) {
     return v_select(x == x, scaled, x);
 }
 
+/* 2^x within 2 ulp for results that are normal numbers; 0 below them (-inf included), NaN for NaN, and no promise for
+ * x above 127.5: attention has none. x = n + r, |r| ≤ 1/2; 2^r = 1 + r P(r). */
+V_INLINE vf v_exp2(vf x) {
+#if defined(__AVX512F__)
+    vf n = (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    vf r = x - n;
+#else
+    vf t = v_max(v_set(-126.0f), v_min(v_set(127.5f), x));
+    vf shifted = t + 0x1.8p23f;
+    vf r = t - (shifted - 0x1.8p23f);
+#endif
+    vf p = v_set(0x1.41fb62p-13f);
+    p = p * r + 0x1.5f3edap-10f;
+    p = p * r + 0x1.3b2d4ep-7f;
+    p = p * r + 0x1.c6aee8p-5f;
+    p = p * r + 0x1.ebfbdcp-3f;
+    p = p * r + 0x1.62e43p-1f;
+    p = p * r + 1.0f;
+#if defined(__AVX512F__)
+    __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+    return (vf)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
+#else
+    vf scaled = (vf)(((vi)p + ((vi)shifted << 23)) & (vi)(x >= -126.0f));
+    return v_select(x == x, scaled, x);
+#endif
+}
+
 /* P(X > |x|) for a standard normal X: e^(-x²/2) · t · Q(t), t = 1 / (1 + 0.4 |x| / √2), Q fitted for least relative error. */
 V_INLINE vf v_normal_tail(vf x) {
     vf a = (vf)((vi)x & 0x7fffffff) * 0.70710678f;
