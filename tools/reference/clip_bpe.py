@@ -79,9 +79,10 @@ def train_merges(lines, count):
     return merges
 
 
-def write_clip_folder(folder, lines, merges, specials_last=True, max_length=77):
+def write_clip_folder(folder, lines, merges, specials_last=True, max_length=77, end_normalized=True):
     """Vocabulary as CLIP numbers it: bytes, bytes at a word's end, merges, the two special tokens.
-    specials_last=False puts these two before the merges, so that the end token is not the highest id."""
+    specials_last=False puts these two before the merges, so that the end token is not the highest id.
+    end_normalized=False has the end token looked for in the text as it came, before lower case."""
     merges = train_merges(lines, merges)
     tokens = list(bytes_to_unicode().values())
     tokens += [t + "</w>" for t in tokens]
@@ -103,7 +104,9 @@ def write_clip_folder(folder, lines, merges, specials_last=True, max_length=77):
     })
     write_json(os.path.join(folder, "tokenizer_config.json"), {
         "add_prefix_space": False,
-        "added_tokens_decoder": {str(vocab[t]): dict(token(t), special=True) for t in (START, END)},
+        "added_tokens_decoder": {
+            str(vocab[t]): dict(token(t), special=True, normalized=t == START or end_normalized) for t in (START, END)
+        },
         "bos_token": START, "clean_up_tokenization_spaces": True, "do_lower_case": True, "eos_token": END,
         "errors": "replace", "model_max_length": max_length, "pad_token": END,
         "tokenizer_class": "CLIPTokenizer", "unk_token": END,
