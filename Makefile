@@ -18,7 +18,7 @@ $(RELEASE)/CMakeCache.txt:
 check: ## every test that needs no GPU, sanitizers and short fuzzing included
 	@JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh
 
-check-full: ## the same with full grids and long fuzzing (hours)
+check-full: ## the same with 10 minutes for each fuzzer
 	@PARA_FULL=1 JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh
 
 bench: all ## measure, and compare with peers that are installed; writes bench/RESULTS.md

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds with and without sanitizers, runs every test of this machine, and counts. SPDX-License-Identifier: Apache-2.0
 # Usage: tests/run_all.sh   (what `make check` and `./setup.sh check` run)
-# Environment: JOBS (default: all cores), CMAKE; PARA_FULL=1 runs the full grids and fuzzes for 10 minutes each.
+# Environment: JOBS (default: all cores), CMAKE; PARA_FULL=1 gives each fuzzer 10 minutes, not 30 seconds.
 # The last line is "N passed, N failed, N skipped". Skips that tests/expected-skips does not list are failures.
 set -u
 cd "$(dirname "$0")/.." || exit 1
