@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cpu/cpu.h"
 #include "core/error.h"
 #include "core/float.h"
 
@@ -31,6 +32,16 @@ para_device *ops_device(int i) {
     return devices[i];
 }
 
+/* A CPU device with the i-th best instruction set; all but the best also do without oneDNN's BF16. */
+static para_status open_cpu(int threads, int i) {
+    PARA_TRY(para_cpu_open(&devices[device_count], threads));
+    para_cpu *cpu = para_cpu_of(devices[device_count]);
+    cpu->simd = para_simd_usable(i);
+    if (i > 0) para_onednn_without_bf16(cpu->onednn);
+    printf("device %d: cpu, %d threads, %s\n", device_count, threads, cpu->simd->name);
+    return para_device_reserve(devices[device_count++], ARENA);
+}
+
 int ops_setup(void **unused) {
     (void)unused;
     const char *seed = getenv("PARA_SEED");
@@ -38,10 +49,9 @@ int ops_setup(void **unused) {
     printf("seed %llu (set PARA_SEED to change it)\n", (unsigned long long)state);
     names = 0;
     device_count = 0;
-    for (int threads = 1; threads <= 3; threads += 2) {
-        if (para_cpu_open(&devices[device_count], threads) != PARA_OK) return -1;
-        if (para_device_reserve(devices[device_count++], ARENA) != PARA_OK) return -1;
-    }
+    if (open_cpu(3, 0) != PARA_OK) return -1;
+    for (int i = 0; para_simd_usable(i); i++)
+        if (open_cpu(1, i) != PARA_OK) return -1;
     return 0;
 }
 
@@ -172,6 +182,7 @@ static char *image_of(const ops_tensor *t) {
 ops_tensor ops_make(para_device *dev, para_dtype type, ops_layout layout, double spread, int rank, const int64_t *dim) {
     ops_tensor t = {.view = para_tensor_make(NULL, type, rank, dim)};
     int64_t elements, first, count = para_tensor_count(&t.view);
+    dev->arena.peak = 0; /* of what runs next; see ops_took */
     lay_out(&t.view, layout, &elements, &first);
     t.bytes = (size_t)elements * para_dtype_size(type);
     t.value = malloc((size_t)(count + 1) * sizeof *t.value);
@@ -297,4 +308,9 @@ void ops_check(para_device *dev, const ops_tensor *t, const double *want, double
 void ops_ok(para_device *dev, para_status status) {
     must(status);
     assert_int_equal(dev->arena.used, 0);
+}
+
+void ops_took(para_device *dev, size_t bytes) {
+    if (para_cpu_of(dev)->simd == para_simd_select())
+        assert_int_equal(dev->arena.peak, (bytes + PARA_ARENA_ALIGN - 1) / PARA_ARENA_ALIGN * PARA_ARENA_ALIGN);
 }

@@ -57,6 +57,8 @@ void ops_check(para_device *dev, const ops_tensor *t, const double *want, double
 double *ops_read(para_device *dev, const ops_tensor *t);
 /* Fails with the last error's sentence unless status is PARA_OK; checks that the arena was given back. */
 void ops_ok(para_device *dev, para_status status);
+/* Fails unless the op just run took `bytes` of the arena, where the device has the best instruction set. */
+void ops_took(para_device *dev, size_t bytes);
 
 /* Rounds as the type does. */
 double ops_round(para_dtype type, double x);

@@ -1,4 +1,5 @@
 /* Linear layers, convolutions and look-ups against their double-precision twins. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cpu/cpu_scratch.h"
 #include "ops/ops_case.h"
 #include "ops/twin_ops.h"
 
@@ -23,7 +24,9 @@ static void linear_case(para_device *dev, para_dtype type, para_dtype weight_typ
     ops_tensor b = bias ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, n) : ops_none(), y = OPS_MAKE(dev, type, layout, 1, m, n);
     para_linear layer = {w.view, b.view};
     double *used = used_weight(&w, type);
-    ops_ok(dev, dev->ops->linear(dev, &(para_linear_args){.x = x.view, .w = &layer, .y = y.view, .activation = f, .accumulate = accumulate}));
+    para_linear_args a = {.x = x.view, .w = &layer, .y = y.view, .activation = f, .accumulate = accumulate};
+    ops_ok(dev, dev->ops->linear(dev, &a));
+    ops_took(dev, para_cpu_linear_scratch(&a, dev->threads));
     twin_linear(y.value, x.value, used, b.value, m, n, k, f, accumulate);
     ops_check(dev, &y, y.value, 2, "linear %s %s", ops_type_name(weight_type), m <= 8 ? "few" : "many");
     free(used);
@@ -95,9 +98,10 @@ static void conv_case(para_device *dev, para_dtype type, para_dtype weight_type)
     ops_tensor y = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.oh, s.ow, s.o);
     para_linear layer = {w.view, b.view};
     double *used = used_weight(&w, type);
-    ops_ok(dev, dev->ops->conv2d(dev, &(para_conv2d_args){.x = x.view, .w = &layer, .stride = (int)s.stride, .pad_top = (int)s.top,
-                                                          .pad_left = (int)s.left, .pad_bottom = (int)bottom, .pad_right = (int)right,
-                                                          .y = y.view}));
+    para_conv2d_args a = {.x = x.view, .w = &layer, .stride = (int)s.stride, .pad_top = (int)s.top, .pad_left = (int)s.left,
+                          .pad_bottom = (int)bottom, .pad_right = (int)right, .y = y.view};
+    ops_ok(dev, dev->ops->conv2d(dev, &a));
+    ops_took(dev, para_cpu_conv2d_scratch(&a, dev->threads));
     twin_conv2d(y.value, x.value, used, b.value, &s);
     ops_check(dev, &y, y.value, 2, "conv2d %s", ops_type_name(weight_type));
     free(used);

@@ -35,6 +35,7 @@ struct para_onednn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     int threads;
+    bool without_bf16;
     uint64_t now;
     int count;
     entry *entries[KEPT];
@@ -219,7 +220,7 @@ static dnnl_status_t entry_make(para_onednn *o, entry *e, const para_onednn_key 
         const char *info = "";
         any_desc wanted = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
         dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &info);
-        e->op.reference = strstr(info, "ref") != NULL;
+        e->op.reference = strstr(info, "ref") != NULL || (o->without_bf16 && key->type == PARA_BF16);
         e->op.scratch_bytes = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0));
         e->op.packed_bytes = dnnl_memory_desc_equal(wanted, DESC(d.plain_weights)) ? 0 : dnnl_memory_desc_get_size(wanted);
         if (!describe_only) s = make_runnable(e, o->engine, &d, desc);
@@ -256,6 +257,10 @@ void para_onednn_close(para_onednn **o) {
     if ((*o)->engine) dnnl_engine_destroy((*o)->engine);
     para_free(*o);
     *o = NULL;
+}
+
+void para_onednn_without_bf16(para_onednn *o) {
+    o->without_bf16 = true;
 }
 
 /* An empty entry to fill: a new one, or the one that was not used for longest. */

@@ -34,6 +34,8 @@ typedef struct para_onednn_run_args {
 /* For a rank of `threads` threads. PARA_ERR_LIBRARY, PARA_ERR_MEMORY. */
 para_status para_onednn_open(para_onednn **out, int threads);
 void para_onednn_close(para_onednn **o);
+/* From now on it is as on a processor for which oneDNN has no fast BF16: so that tests see that path anywhere. */
+void para_onednn_without_bf16(para_onednn *o);
 
 /* Finds or makes the primitive; valid until the next call. With `describe_only` it can not be run (cheaper, for plans). */
 para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only, const para_onednn_op **out);

@@ -16,7 +16,7 @@ typedef struct para_attention_block {
 } para_attention_block;
 
 typedef struct para_simd {
-    const char *name; /* "base", "x86-64-v3", "x86-64-v4" */
+    const char *name; /* "base", "avx2", "avx512" */
 
     /* Rows [first, last) of the op of that name; head: tokens. */
     void (*norm)(const para_norm_args *a, int64_t first, int64_t last);
@@ -53,5 +53,7 @@ typedef struct para_simd {
 
 /* The table for the best instruction set that this processor has. */
 const para_simd *para_simd_select(void);
+/* All tables that it can run, the best first; NULL after the last. */
+const para_simd *para_simd_usable(int i);
 
 #endif
