@@ -29,6 +29,12 @@ static void on_signal(int number) {
     para_cancel(running);
 }
 
+/* A signal that whoever started us made to be ignored, as nohup does, stays so. */
+static void catch_signal(int number) {
+    struct sigaction old, action = {.sa_handler = on_signal};
+    if (sigaction(number, NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(number, &action, NULL);
+}
+
 static void on_log(void *user, para_log_level level, const char *message) {
     (void)user;
     (void)level;
@@ -171,9 +177,8 @@ int command_generate(int argc, char **argv) {
         request_options_finish(&g.request);
         code = check_outputs(&g);
         progress_open(&view, g.quiet);
-        struct sigaction action = {.sa_handler = on_signal};
-        sigaction(SIGINT, &action, NULL);
-        sigaction(SIGTERM, &action, NULL);
+        catch_signal(SIGINT);
+        catch_signal(SIGTERM);
         if (code == EXIT_DONE) code = run(&g, model);
     }
     free(g.request.sigmas.value);

@@ -1,0 +1,130 @@
+/* Help, and every example of help and man page as a user would paste it. SPDX-License-Identifier: Apache-2.0 */
+#include "program.h"
+
+static program p;
+
+static void help_exits_0(void **state) {
+    (void)state;
+    static const char *const commands[] = {"generate", "info", "plan", NULL};
+    for (int i = 0; commands[i]; i++) {
+        program_run(&p, NULL, commands[i], "--help");
+        program_expect(&p, 0, "");
+        assert_string_equal(p.said, "");
+        assert_non_null(strstr(p.out, "Usage: para "));
+        assert_non_null(strstr(p.out, "\n  para ")); /* an example */
+        program_run(&p, NULL, commands[i], "x", "-h");
+        assert_int_equal(p.code, 0);
+    }
+    static const char *const words[] = {"--help", "-h", "help", NULL};
+    for (int i = 0; words[i]; i++) {
+        program_run(&p, NULL, words[i]);
+        assert_int_equal(p.code, 0);
+        assert_non_null(strstr(p.out, "generate"));
+    }
+    program_run(&p, NULL, "--version");
+    assert_int_equal(p.code, 0);
+    assert_non_null(strstr(p.out, "oneDNN"));
+}
+
+/* ---- examples */
+
+#ifdef __SANITIZE_ADDRESS__
+static const bool draws = false; /* minutes, and test_progress draws the same */
+#else
+static const bool draws = true;
+#endif
+
+/* A folder in which `models/tiny-flux` and `FLUX.1-dev` are models. */
+static void open_place(char *folder, size_t room) {
+    char path[600];
+    const char *model = PARA_SOURCE_DIR "/models/tiny-flux";
+    snprintf(path, sizeof path, "%s/model_index.json", model);
+    if (access(path, R_OK) != 0) model = GOLDEN("flux-dev");
+    snprintf(folder, room, "%s", temp_path("place"));
+    assert_int_equal(mkdir(folder, 0777), 0);
+    snprintf(path, sizeof path, "%s/models", folder);
+    assert_int_equal(mkdir(path, 0777), 0);
+    snprintf(path, sizeof path, "%s/models/tiny-flux", folder);
+    assert_int_equal(symlink(model, path), 0);
+    snprintf(path, sizeof path, "%s/FLUX.1-dev", folder);
+    assert_int_equal(symlink(GOLDEN("flux-dev"), path), 0);
+}
+
+/* A line that ran already, in help and man page alike, does not run again. */
+static bool seen(const char *line) {
+    static char lines[32][256];
+    static int n;
+    for (int i = 0; i < n; i++)
+        if (strcmp(lines[i], line) == 0) return true;
+    assert_true(n < 32);
+    snprintf(lines[n++], sizeof lines[0], "%s", line);
+    return false;
+}
+
+static int run_example(const char *folder, const char *line) {
+    char command[2048];
+    if (seen(line) || (!draws && strstr(line, "para generate"))) return 0;
+    snprintf(command, sizeof command, "cd '%s' && PATH='%s':\"$PATH\" && %s >>log 2>&1", folder, PARA_BINARY_DIR, line);
+    double begun = program_seconds();
+    int status = system(command);
+    print_message("  %.1f s: %s\n", program_seconds() - begun, line);
+    return status;
+}
+
+/* Runs the lines that begin with `mark` and "para "; returns how many there were. */
+static int run_examples(const char *folder, char *text, const char *mark) {
+    int n = 0;
+    size_t skip = strlen(mark);
+    char *rest = text;
+    for (char *line; (line = strsep(&rest, "\n"));) {
+        if (strncmp(line, mark, skip) != 0 || strncmp(line + skip, "para ", 5) != 0 || strstr(line, "COMMAND")) continue;
+        if (strstr(line, "--help   ") || strstr(line, "--version   ")) continue; /* the list of commands */
+        n++;
+        if (run_example(folder, line + skip) != 0) {
+            size_t bytes;
+            char log[640];
+            snprintf(log, sizeof log, "%s/log", folder);
+            fail_msg("%s\n%s", line, slurp(log, &bytes));
+        }
+    }
+    return n;
+}
+
+static void unescape_dashes(char *text) {
+    char *to = text;
+    for (; *text; text++)
+        if (!(text[0] == '\\' && text[1] == '-')) *to++ = *text;
+    *to = '\0';
+}
+
+static void examples_run(void **state) {
+    (void)state;
+    char folder[512];
+    open_place(folder, sizeof folder);
+    static const char *const commands[] = {NULL, "generate", "info", "plan"};
+    int n = 0;
+    for (int i = 0; i < 4; i++) {
+        if (commands[i]) program_run(&p, NULL, commands[i], "--help");
+        else program_run(&p, NULL, "--help");
+        int found = run_examples(folder, p.out, "  ");
+        assert_true(found > 0);
+        n += found;
+    }
+    size_t bytes;
+    char *page = slurp(PARA_SOURCE_DIR "/docs/para.1", &bytes);
+    unescape_dashes(page);
+    char *examples = strstr(page, ".SH EXAMPLES");
+    assert_non_null(examples);
+    int in_page = run_examples(folder, examples, "");
+    free(page);
+    assert_true(in_page >= 4);
+    print_message("  %d examples in the help, %d in the man page\n", n, in_page);
+    char path[600];
+    snprintf(path, sizeof path, "%s/heart.png", folder);
+    if (draws) assert_int_equal(access(path, R_OK), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(help_exits_0), cmocka_unit_test(examples_run)};
+    return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
+}
