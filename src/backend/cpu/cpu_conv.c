@@ -46,7 +46,7 @@ static para_status make_plan(para_onednn *o, const para_conv2d_args *a, bool des
         p->x_bytes = para_cpu_round((size_t)para_tensor_count(&a->x) * 4);
         p->y_bytes = para_cpu_round((size_t)para_tensor_count(&a->y) * 4);
     }
-    p->convert_w = a->w->weight.dtype != p->type;
+    p->convert_w = a->w->weight.dtype != p->type || p->convert_xy; /* rounded to BF16 even if F32 is what then computes */
     if (p->convert_w) p->w_bytes = para_cpu_round((size_t)para_tensor_count(&a->w->weight) * para_dtype_size(p->type));
     p->packed_bytes = para_cpu_round(op->packed_bytes);
     p->onednn_bytes = op->scratch_bytes;
