@@ -3,6 +3,7 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX  ?= /usr/local
 DESTDIR ?=
 CMAKE   ?= cmake
+PYTHON  ?= python3
 RELEASE  = build/release
 C_FILES  = $(wildcard include/*/*.h src/*/*.[ch] src/*/*/*.[ch] src/*/*/*/*.[ch] cli/*.[ch] examples/*.c tests/*.h tests/*/*.[ch] bench/*.[ch])
 
@@ -21,8 +22,11 @@ check: ## every test that needs no GPU, sanitizers and short fuzzing included
 check-full: ## the same with 10 minutes for each fuzzer
 	@PARA_FULL=1 JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh
 
-bench: all ## measure, and compare with peers that are installed; writes bench/RESULTS.md
-	@bench/run.sh $(RELEASE)
+bench: all ## time the ops; with torch and diffusers for PYTHON, compare with them
+	@$(CMAKE) --build $(RELEASE) -j $(JOBS) --target bench_ops
+	$(RELEASE)/bench_ops
+	@if $(PYTHON) -c 'import torch, diffusers, transformers' 2>/dev/null; then $(PYTHON) bench/compare_cpu.py; \
+	 else echo "no comparison: $(PYTHON) has no torch, diffusers and transformers (make bench PYTHON=... names another)"; fi
 
 install: all ## install under PREFIX (/usr/local), below DESTDIR if given
 	@$(CMAKE) -S . -B $(RELEASE) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
@@ -40,4 +44,4 @@ tidy: ## clang-tidy over the library and the program
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: PREFIX, DESTDIR (install), JOBS (parallel jobs, default: all cores)"
+	@echo "Variables: PREFIX, DESTDIR (install), JOBS (parallel jobs, default: all cores), PYTHON (bench)"

@@ -1,0 +1,11 @@
+# Every bench/bench_*.c is a program that times internal functions; built by `make bench`, and with the tests.
+file(GLOB PARA_BENCH_SOURCES CONFIGURE_DEPENDS bench/bench_*.c)
+foreach(source ${PARA_BENCH_SOURCES})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source} $<TARGET_OBJECTS:para_objects>)
+  target_include_directories(${name} PRIVATE include src)
+  target_link_libraries(${name} PRIVATE para_deps)
+  if(NOT PARA_TESTS)
+    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
+endforeach()
