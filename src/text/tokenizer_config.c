@@ -74,13 +74,15 @@ static para_status put_indexed(para_token_list *list, int32_t index, para_added_
     token.id = index;
     for (size_t i = 0; i < list->n; i++) {
         if (list->items[i].id != index) continue;
-        para_token_list single = {0};
-        PARA_TRY(para_token_list_append(&single, &token));
-        para_added_token old = list->items[i];
-        list->items[i] = single.items[0];
-        single.items[0] = old;
+        para_token_list single = {0}; /* takes the new one first, then the old one */
+        para_status status = para_token_list_append(&single, &token);
+        if (status == PARA_OK) {
+            para_added_token old = list->items[i];
+            list->items[i] = single.items[0];
+            single.items[0] = old;
+        }
         para_token_list_close(&single);
-        return PARA_OK;
+        return status;
     }
     return para_token_list_append(list, &token);
 }

@@ -1,77 +1,119 @@
-/* What the two tokenizers' fuzzers share. SPDX-License-Identifier: Apache-2.0
- * Input: the first byte chooses. 't': the rest is text for tokenizers that are whole. A letter of `letters`: the rest stands for that
- * file of a small tokenizer's folder, and a fixed text is encoded with what comes of it; the capital letter: with the folder's
- * other vocabulary files gone. */
+/* One input as a tokenizer's folder and a text. SPDX-License-Identifier: Apache-2.0
+ * A byte 0x1E and a letter start a part: c tokenizer_config.json, m special_tokens_map.json, a added_tokens.json, t tokenizer.json,
+ * v vocab.json, g merges.txt, s spiece.model, x the text. What stands before the first is left out. */
 #ifndef PARA_FUZZ_TOKENIZER_INPUT_H
 #define PARA_FUZZ_TOKENIZER_INPUT_H
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/error.h"
 #include "fuzz_target.h"
 #include "text/tokenizer_parts.h"
-
-typedef para_status (*tokenizer_parser)(para_tokenizer **out, const para_tokenizer_files *files);
-
-/* Letters of the files, in the order of para_tokenizer_file_name. */
-static const char letters[] = "csajvmp";
-
-static const char fixed_text[] = "A photo of 3 cats\xE2\x80\xA6 \xE7\x8C\xAB e\xCC\x81 "
-                                 "\xF0\x9F\x98\x80<|endoftext|></s><extra_id_0>  don't\t\n\xEF\xAC\x81";
+#include "text/unicode_text.h"
 
 static inline void require(int condition) {
     if (!condition) abort();
 }
 
-/* Encodes in both ways and checks what they promise. */
-static inline void encode(const para_tokenizer *t, const char *text, size_t bytes) {
-    int32_t *all = NULL, some[16];
-    int64_t n = 0;
-    int used = 0, dropped = 0;
-    para_status whole = para_tokenize_all(t, text, bytes, &all, &n);
-    para_status cut = para_tokenize(t, text, bytes, 16, some, &used, &dropped);
-    require(whole == cut);
-    if (whole != PARA_OK) return;
-    require(n >= 1 && used >= 1 && used <= 16 && used + (int64_t)dropped == n);
-    require(memcmp(some, all, (size_t)(used - 1) * sizeof *some) == 0 && some[used - 1] == all[n - 1]);
-    for (int64_t i = 0; i < n; i++) require(all[i] >= 0);
-    para_free(all);
-    int32_t *again = NULL; /* with an allocation that fails */
-    para_alloc_fail_after(1 + (long)(bytes % 8));
-    if (para_tokenize_all(t, text, bytes, &again, &n) == PARA_OK) para_free(again);
-    para_alloc_fail_after(0);
+typedef struct tokenizer_input {
+    para_tokenizer_files files;
+    char *text;
+    size_t bytes;
+} tokenizer_input;
+
+/* A copy of exactly n bytes, so that the sanitizer sees a read behind them. */
+static inline char *copy_part(const uint8_t *data, size_t n) {
+    char *copy = malloc(n ? n : 1);
+    require(copy != NULL);
+    if (n) memcpy(copy, data, n);
+    return copy;
 }
 
-static inline void parse_files(tokenizer_parser parser, const para_tokenizer_files *files, long fail_at) {
-    para_tokenizer *t = NULL;
-    para_alloc_fail_after(fail_at);
-    para_status status = parser(&t, files);
-    para_alloc_fail_after(0);
-    require((status == PARA_OK) == (t != NULL));
-    if (t && fail_at == 0) encode(t, fixed_text, sizeof fixed_text - 1);
-    para_tokenizer_close(&t);
-}
-
-/* `base`: the small tokenizer's folder. `whole`: n tokenizers to encode text with. */
-static inline void fuzz_tokenizer(tokenizer_parser parser, const para_tokenizer_files *base, int n,
-                                  para_tokenizer *const *whole, const uint8_t *data, size_t size) {
-    if (size == 0) return;
-    const char *rest = (const char *)data + 1;
-    const char *letter = data[0] ? strchr(letters, tolower(data[0])) : NULL;
-    if (!letter) {
-        for (int i = 0; i < n; i++) encode(whole[i], rest, size - 1);
-        return;
+static inline void take_part(tokenizer_input *in, const uint8_t *data, size_t n) {
+    static const char letters[PARA_TOKENIZER_FILES] = {'c', 'm', 'a', 't', 'v', 'g', 's'};
+    const char *letter = memchr(letters, data[0], sizeof letters);
+    if (data[0] == 'x') {
+        free(in->text);
+        in->text = copy_part(data + 1, n - 1);
+        in->bytes = n - 1;
+    } else if (letter) {
+        size_t i = (size_t)(letter - letters);
+        free((void *)(uintptr_t)in->files.file[i].data);
+        in->files.file[i].data = copy_part(data + 1, n - 1);
+        in->files.file[i].bytes = n - 1;
     }
-    para_tokenizer_files files = *base;
-    if (isupper(data[0]))
-        for (int i = PARA_FILE_TOKENIZER; i < PARA_TOKENIZER_FILES; i++)
-            files.file[i].data = NULL, files.file[i].bytes = 0;
-    files.file[letter - letters].data = rest;
-    files.file[letter - letters].bytes = size - 1;
-    parse_files(parser, &files, 0);
-    parse_files(parser, &files, 1 + (long)(size % 64));
+}
+
+static inline tokenizer_input split_input(const uint8_t *data, size_t size) {
+    tokenizer_input in = {.files.folder = "fuzz"};
+    for (size_t at = 0; at + 1 < size;) {
+        size_t end = at + 1;
+        while (end + 1 < size && !(data[end] == 0x1E && strchr("cmatvgsx", data[end + 1]) && data[end + 1])) end++;
+        if (end + 1 >= size) end = size;
+        if (data[at] == 0x1E) take_part(&in, data + at + 1, end - at - 1);
+        at = end;
+    }
+    return in;
+}
+
+static inline void free_input(tokenizer_input *in) {
+    for (int i = 0; i < PARA_TOKENIZER_FILES; i++) free((void *)(uintptr_t)in->files.file[i].data);
+    free(in->text);
+}
+
+/* What holds for every tokenizer and text: the padded ids are the first of all ids. */
+static inline para_status encode_input(const para_tokenizer *t, const tokenizer_input *in) {
+    enum { LENGTH = 8 };
+    int32_t *all, ids[LENGTH];
+    int64_t n;
+    int used, dropped;
+    size_t bad;
+    para_status status = para_tokenize_all(t, in->text, in->bytes, &all, &n);
+    if (!para_utf8_valid(in->text, in->bytes, &bad)) require(status == PARA_ERR_ARGUMENT || status == PARA_ERR_MEMORY);
+    if (status != PARA_OK) return status;
+    status = para_tokenize(t, in->text, in->bytes, LENGTH, ids, &used, &dropped);
+    if (status == PARA_OK) {
+        require(n >= 1 && used >= 1 && used <= LENGTH && used + (int64_t)dropped == n);
+        for (int i = 0; i + 1 < used; i++) require(ids[i] == all[i]);
+        require(ids[used - 1] == all[n - 1]);
+        for (int64_t i = 0; i < n; i++) require(all[i] >= 0);
+        for (int i = used + 1; i < LENGTH; i++) require(ids[i] == ids[used]);
+    }
+    para_free(all);
+    return status;
+}
+
+typedef para_status (*parse_tokenizer)(para_tokenizer **out, const para_tokenizer_files *files);
+
+static inline para_status run_once(parse_tokenizer parse, const tokenizer_input *in) {
+    para_tokenizer *t;
+    para_status status = parse(&t, &in->files);
+    require((status == PARA_OK) == (t != NULL));
+    if (status == PARA_OK) status = encode_input(t, in);
+    require(status == PARA_OK || *para_last_error());
+    para_tokenizer_close(&t);
+    return status;
+}
+
+/* Once as it is, once with one allocation failing, which one the input decides. */
+static inline int run_input(parse_tokenizer parse, const uint8_t *data, size_t size) {
+    tokenizer_input in = split_input(data, size);
+    if (!in.text) in.text = copy_part(NULL, 0);
+    uint32_t mixed = 0;
+    for (size_t i = 0; i < size; i++) mixed = mixed * 31 + data[i];
+    para_clear_error();
+    para_alloc_fail_after(0);
+    run_once(parse, &in);
+    long made = para_alloc_count();
+    if (made) {
+        para_alloc_fail_after(1 + (long)(mixed % (unsigned long)made));
+        require(run_once(parse, &in) == PARA_ERR_MEMORY);
+        para_alloc_fail_after(0);
+    }
+    free_input(&in);
+    return 0;
 }
 
 #endif

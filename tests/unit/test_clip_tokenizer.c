@@ -207,6 +207,16 @@ static para_status open_and_encode(void) {
     return status;
 }
 
+/* Two tokens with one index. */
+static para_status open_with_added_twice(void) {
+    para_tokenizer_files files = small_files();
+    SET_FILE(files, PARA_FILE_ADDED_TOKENS, "{\"x\": 21, \"y\": 21}");
+    para_tokenizer *t;
+    para_status status = para_clip_tokenizer_parse(&t, &files);
+    para_tokenizer_close(&t);
+    return status;
+}
+
 static para_status open_folder(void) {
     para_tokenizer *t;
     para_status status = para_clip_tokenizer_open(&t, temp_folder);
@@ -217,6 +227,7 @@ static para_status open_folder(void) {
 static void survives_failed_allocations(void **state) {
     (void)state;
     assert_survives_alloc_failure(30, open_and_encode());
+    assert_survives_alloc_failure(30, open_with_added_twice());
     rmdir(temp_path("vocab.json"));
     temp_write("vocab.json", small_vocab, sizeof small_vocab - 1);
     temp_write("merges.txt", small_merges, sizeof small_merges - 1);
