@@ -95,6 +95,9 @@ static void special_tokens_in_the_text(void **state) {
     IDS(t, "a  b\t!", 10, 3, 17, 12, 11);    /* a new token's id follows the vocabulary */
     IDS(t, "abc ab b", 10, 7, 0, 4, 17, 11); /* single_word */
     para_tokenizer_close(&t);
+    t = open_with(PARA_FILE_TOKENIZER_CONFIG, "{\"added_tokens_decoder\": {\"40\": {\"content\": \"b  c\"}}}");
+    IDS(t, "a B\n \tC", 10, 3, 17, 11); /* white space is one space in token and text */
+    para_tokenizer_close(&t);
     t = open_with(PARA_FILE_TOKENIZER_CONFIG, "{\"split_special_tokens\": true, \"bos_token\": \"ab\"}");
     IDS(t, "abc", 6, 7, 11);
     para_tokenizer_close(&t);
