@@ -113,7 +113,7 @@ static void release_world(para_pipeline *pipe) {
 }
 
 static para_status load(para_pipeline *pipe) {
-    if (pipe->is_loaded) return PARA_OK;
+    if (pipe->is_loaded) return para_rank_check(&pipe->world->rank);
     for (int i = 0; i < pipe->num_components; i++) {
         para_status status = para_rank_check(&pipe->world->rank);
         if (status == PARA_OK) status = para_instance_open(&pipe->loaded[i], &pipe->component[i], pipe->world->rank.device, pipe->options.dtype);
@@ -145,6 +145,8 @@ static void record_seconds(para_run *run, para_stage stage) {
 /* The plan's dry run checks the request and sizes the arena; then the same code runs for real. */
 static para_status generate(para_pipeline *pipe, const para_request *request, para_result *result) {
     para_rank *rank = &pipe->world->rank;
+    PARA_TRY(para_request_check(pipe, request));
+    para_request_warn(pipe, request);
     para_run run = {.pipe = pipe, .request = request, .rank = rank, .instance = pipe->loaded, .result = result, .stage_done = record_seconds};
     run.stage_start = para_seconds();
     para_run_progress(&run, PARA_STAGE_LOAD, 0, 1);

@@ -82,6 +82,8 @@ extern const para_family para_flux_family;
 
 /* Checks the fields of a request that no model decides. */
 para_status para_request_check(const para_pipeline *pipe, const para_request *request);
+/* Logs which fields have no effect. */
+void para_request_warn(const para_pipeline *pipe, const para_request *request);
 /* Text, denoising, decoding; fills run->result. The device's arena must be large enough. */
 para_status para_run_all(para_run *run);
 /* Tells the request's on_progress. */

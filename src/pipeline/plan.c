@@ -25,7 +25,6 @@ static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_ins
 
 para_status para_dry_run(para_pipeline *pipe, const para_request *request, para_dry_result *out) {
     *out = (para_dry_result){0};
-    PARA_TRY(para_request_check(pipe, request));
     para_instance instance[PARA_MAX_COMPONENTS] = {0};
     para_rank rank = {0};
     PARA_TRY(para_dry_open(&rank.device));
@@ -47,10 +46,12 @@ static double flops(const para_counts *c) {
 }
 
 /* The step alone: what two steps cost more than one. */
-static para_status step_counts(para_pipeline *pipe, const para_request *request, double *all, double *attention) {
+static para_status step_counts(para_pipeline *pipe, const para_request *request, const para_geometry *g, double *all, double *attention) {
     para_dry_result one, two;
     para_request r = *request;
     r.sigmas = NULL;
+    r.height = g->height; /* rounded already: nothing to warn of */
+    r.width = g->width;
     r.num_inference_steps = 1;
     PARA_TRY(para_dry_run(pipe, &r, &one));
     r.num_inference_steps = 2;
@@ -64,9 +65,11 @@ static para_status step_counts(para_pipeline *pipe, const para_request *request,
 para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request, para_plan *out) {
     if (!out) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_plan: out is NULL");
     *out = (para_plan){0};
+    PARA_TRY(para_request_check(pipe, request));
+    para_request_warn(pipe, request);
     para_dry_result dry;
     PARA_TRY(para_dry_run(pipe, request, &dry));
-    PARA_TRY(step_counts(pipe, request, &out->step_flops, &out->step_attention_flops));
+    PARA_TRY(step_counts(pipe, request, &dry.geometry, &out->step_flops, &out->step_attention_flops));
     const para_geometry *g = &dry.geometry;
     int64_t n = request->num_images, pixels = 3 * (int64_t)g->height * g->width, tokens = g->frames * g->grid_h * g->grid_w;
     out->height = g->height;

@@ -12,7 +12,7 @@ typedef struct para_dry_result {
     int64_t weight_bytes;           /* all components, in the files' types */
 } para_dry_result;
 
-/* Runs the request on a dry device that stands for the rank's: geometry, counts and peak memory. Errors of the request come out here,
+/* Runs a checked request on a dry device that stands for the rank's: geometry, counts and peak memory. Errors of the request come out here,
  * before any weight is read. */
 para_status para_dry_run(para_pipeline *pipe, const para_request *request, para_dry_result *out);
 

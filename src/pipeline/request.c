@@ -33,10 +33,12 @@ para_status para_request_check(const para_pipeline *pipe, const para_request *r)
     if (r->size != sizeof *r)
         return para_fail(PARA_ERR_ARGUMENT, "request.size is %zu, not %zu; start from PARA_REQUEST_INIT and build against the installed header", r->size, sizeof *r);
     if (!r->prompt) return para_fail(PARA_ERR_ARGUMENT, "the request has no prompt (--prompt)");
-    PARA_TRY(check_numbers(r));
+    return check_numbers(r);
+}
+
+void para_request_warn(const para_pipeline *pipe, const para_request *r) {
     if (r->true_cfg_scale > 1 && !r->negative_prompt)
         para_world_log(pipe->world, PARA_LOG_WARNING, "true_cfg_scale %g has no effect without a negative prompt (--negative-prompt)", (double)r->true_cfg_scale);
     if (r->negative_prompt && r->true_cfg_scale <= 1)
         para_world_log(pipe->world, PARA_LOG_WARNING, "the negative prompt has no effect with true_cfg_scale %g; give --true-cfg above 1", (double)r->true_cfg_scale);
-    return PARA_OK;
 }

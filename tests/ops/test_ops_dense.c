@@ -26,7 +26,9 @@ static void linear_case(para_device *dev, para_dtype type, para_dtype weight_typ
     double *used = used_weight(&w, type);
     para_linear_args a = {.x = x.view, .w = &layer, .y = y.view, .activation = f, .accumulate = accumulate};
     ops_ok(dev, dev->ops->linear(dev, &a));
-    ops_took(dev, para_cpu_linear_scratch(&a, dev->threads));
+    size_t scratch;
+    assert_int_equal(para_cpu_linear_scratch(&a, dev->threads, &scratch), PARA_OK);
+    ops_took(dev, scratch);
     twin_linear(y.value, x.value, used, b.value, m, n, k, f, accumulate);
     ops_check(dev, &y, y.value, 2, "linear %s %s", ops_type_name(weight_type), m <= 8 ? "few" : "many");
     free(used);
@@ -101,7 +103,9 @@ static void conv_case(para_device *dev, para_dtype type, para_dtype weight_type)
     para_conv2d_args a = {.x = x.view, .w = &layer, .stride = (int)s.stride, .pad_top = (int)s.top, .pad_left = (int)s.left,
                           .pad_bottom = (int)bottom, .pad_right = (int)right, .y = y.view};
     ops_ok(dev, dev->ops->conv2d(dev, &a));
-    ops_took(dev, para_cpu_conv2d_scratch(&a, dev->threads));
+    size_t scratch;
+    assert_int_equal(para_cpu_conv2d_scratch(&a, dev->threads, &scratch), PARA_OK);
+    ops_took(dev, scratch);
     twin_conv2d(y.value, x.value, used, b.value, &s);
     ops_check(dev, &y, y.value, 2, "conv2d %s", ops_type_name(weight_type));
     free(used);

@@ -57,13 +57,16 @@ static size_t plan_bytes(const conv_plan *p) {
     return p->x_bytes + p->y_bytes + p->w_bytes + p->packed_bytes + p->onednn_bytes;
 }
 
-size_t para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads) {
-    para_onednn *o = NULL;
-    conv_plan plan = {0};
-    if (para_tensor_count(&a->y) == 0) return 0;
-    if (para_onednn_open(&o, threads) != PARA_OK || make_plan(o, a, true, &plan) != PARA_OK) plan = (conv_plan){0};
+para_status para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads, size_t *out) {
+    para_onednn *o;
+    conv_plan plan;
+    *out = 0;
+    if (para_tensor_count(&a->y) == 0) return PARA_OK;
+    PARA_TRY(para_onednn_open(&o, threads));
+    para_status status = make_plan(o, a, true, &plan);
     para_onednn_close(&o);
-    return plan_bytes(&plan);
+    if (status == PARA_OK) *out = plan_bytes(&plan);
+    return status;
 }
 
 /* Contiguous elements of another type. */

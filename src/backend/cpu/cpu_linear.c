@@ -85,13 +85,16 @@ static size_t plan_bytes(const linear_plan *p) {
     return p->x_bytes + p->w_bytes + p->y_bytes + p->onednn_bytes;
 }
 
-size_t para_cpu_linear_scratch(const para_linear_args *a, int threads) {
-    para_onednn *o = NULL;
-    linear_plan plan = {0};
-    if (a->x.dim[0] == 0 || a->y.dim[1] == 0) return 0;
-    if (para_onednn_open(&o, threads) != PARA_OK || make_plan(o, a, true, &plan) != PARA_OK) plan = (linear_plan){0};
+para_status para_cpu_linear_scratch(const para_linear_args *a, int threads, size_t *out) {
+    para_onednn *o;
+    linear_plan plan;
+    *out = 0;
+    if (a->x.dim[0] == 0 || a->y.dim[1] == 0) return PARA_OK;
+    PARA_TRY(para_onednn_open(&o, threads));
+    para_status status = make_plan(o, a, true, &plan);
     para_onednn_close(&o);
-    return plan_bytes(&plan);
+    if (status == PARA_OK) *out = plan_bytes(&plan);
+    return status;
 }
 
 /* Rows of a matrix to contiguous rows of another type. */

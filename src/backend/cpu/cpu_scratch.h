@@ -1,13 +1,13 @@
 /* Arena bytes that an op of the cpu back end takes while it runs. SPDX-License-Identifier: Apache-2.0
  *
- * Only types, sizes and strides are read, no data. 0 also where the op would fail: then it says why itself. */
+ * Only types, sizes and strides are read, no data. Where oneDNN has to be asked, what it answers may be an error. */
 #ifndef PARA_CPU_SCRATCH_H
 #define PARA_CPU_SCRATCH_H
 
 #include "backend/backend.h"
 
-size_t para_cpu_linear_scratch(const para_linear_args *a, int threads);
-size_t para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads);
+para_status para_cpu_linear_scratch(const para_linear_args *a, int threads, size_t *out);
+para_status para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads, size_t *out);
 size_t para_cpu_attention_scratch(const para_attention_args *a, int threads);
 size_t para_cpu_group_norm_scratch(const para_group_norm_args *a, int threads);
 

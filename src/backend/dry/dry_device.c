@@ -63,13 +63,17 @@ static para_status dry_copy(para_device *dev, para_tensor dst, para_tensor src) 
 }
 
 static para_status dry_linear(para_device *dev, const para_linear_args *a) {
-    PARA_TRY(touch_scratch(dev, para_cpu_linear_scratch(a, dev->threads)));
+    size_t scratch;
+    PARA_TRY(para_cpu_linear_scratch(a, dev->threads, &scratch));
+    PARA_TRY(touch_scratch(dev, scratch));
     double flops = 2.0 * (double)a->x.dim[0] * (double)a->x.dim[1] * (double)a->y.dim[1];
     return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
 }
 
 static para_status dry_conv2d(para_device *dev, const para_conv2d_args *a) {
-    PARA_TRY(touch_scratch(dev, para_cpu_conv2d_scratch(a, dev->threads)));
+    size_t scratch;
+    PARA_TRY(para_cpu_conv2d_scratch(a, dev->threads, &scratch));
+    PARA_TRY(touch_scratch(dev, scratch));
     const int64_t *k = a->w->weight.dim;
     double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3]);
     return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
