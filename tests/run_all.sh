@@ -68,7 +68,7 @@ run() { # folder, prefix of names, ctest's options …
     (cd "$folder" && ctest -V -j "$JOBS" "$@" 2>&1) | tee "$log" | grep -E '^ *[0-9]+/[0-9]+ +Test '
     awk -v prefix="$prefix" -f tests/count_results.awk "$log" >"$results.part"
     # What failed, in its own words.
-    sed -n 's/^ *[0-9]*\/[0-9]* *Test *#\([0-9]*\): .*\*\*\*.*/\1/p' "$log" | while read -r id; do
+    sed -n 's/^ *[0-9]*\/[0-9]* *Test *#\([0-9]*\): .*\*\*\*[^S].*/\1/p' "$log" | while read -r id; do
         echo "-- output of test $id:"
         grep "^$id: " "$log" | tail -n 60
     done
