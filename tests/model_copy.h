@@ -3,6 +3,7 @@
 #define PARA_TESTS_MODEL_COPY_H
 
 #include <jansson.h>
+#include <math.h>
 
 #include "core/float.h"
 #include "io/safetensors.h"
@@ -78,6 +79,20 @@ static inline void model_copy_set(const model_copy *m, const char *file, const c
     json_decref(root);
 }
 
+/* To the nearest of the type's 256 values; the library itself only reads this type. */
+static inline void model_copy_f8(uint8_t *out, const float *values, int64_t n) {
+    float known[256];
+    uint8_t codes[256];
+    for (int i = 0; i < 256; i++) codes[i] = (uint8_t)i;
+    para_floats_to_f32(known, codes, PARA_F8_E4M3, 256);
+    for (int64_t i = 0; i < n; i++) {
+        int best = 0;
+        for (int k = 1; k < 256; k++)
+            if (fabsf(known[k] - values[i]) < fabsf(known[best] - values[i])) best = k;
+        out[i] = (uint8_t)best;
+    }
+}
+
 /* Gives `change` the values of one tensor as F32, and writes back what it made of them, in the file's type. */
 static inline void model_copy_tensor(const model_copy *m, const char *file, const char *tensor, void (*change)(float *values, int64_t n, void *user),
                                      void *user) {
@@ -92,7 +107,8 @@ static inline void model_copy_tensor(const model_copy *m, const char *file, cons
     float *values = malloc((size_t)n * sizeof *values);
     para_floats_to_f32(values, t.data, t.dtype, n);
     change(values, n, user);
-    para_floats_from_f32(t.data, t.dtype, values, n);
+    if (t.dtype == PARA_F8_E4M3) model_copy_f8(t.data, values, n);
+    else para_floats_from_f32(t.data, t.dtype, values, n);
     free(values);
     para_safetensors_close(&parsed);
     model_copy_write(m, file, data, bytes);

@@ -15,6 +15,7 @@
 
 #include <jansson.h>
 
+#include "core/error.h"
 #include "core/float.h"
 #include "io/config.h"
 #include "io/safetensors.h"
@@ -34,6 +35,7 @@ typedef struct golden_run {
     double worst; /* largest relative L2 over bound */
     char worst_stage[64];
     bool print;
+    bool stop; /* at the first failure */
 } golden_run;
 
 static inline double golden_relative_l2(const float *a, const float *b, int64_t n) {
@@ -91,7 +93,7 @@ static inline para_status golden_on_stage(void *user, const char *name, const pa
     }
     golden_compare(g, name, values, n);
     free(values);
-    return PARA_OK;
+    return g->stop && g->failures ? para_fail(PARA_ERR_STATE, "%s differs", name) : PARA_OK;
 }
 
 static inline void golden_open(golden_run *g, const char *folder, bool print) {
@@ -146,8 +148,9 @@ static inline para_request golden_request(const golden_run *g) {
 }
 
 /* Runs the case of `folder` on the model in `model` (the folder itself, or a changed copy of it). A run that ends in an error counts as a failure. */
-static inline void golden_run_case(golden_run *g, const char *folder, const char *model, bool print) {
+static inline void golden_run_model(golden_run *g, const char *folder, const char *model, bool print, bool stop) {
     golden_open(g, folder, print);
+    g->stop = stop;
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.threads = 2;
     para_world *world;
@@ -178,6 +181,10 @@ static inline void golden_run_case(golden_run *g, const char *folder, const char
     para_pipeline_close(&pipe);
     para_world_close(&world);
     golden_close(g);
+}
+
+static inline void golden_run_case(golden_run *g, const char *folder, const char *model, bool print) {
+    golden_run_model(g, folder, model, print, false);
 }
 
 #endif
