@@ -40,10 +40,8 @@ static para_tensor make(para_dtype type, int rank, const int64_t *dim) {
     for (int64_t i = 0; i < para_tensor_count(&t); i++) {
         state = state * 1664525u + 1013904223u;
         float f = (float)(int32_t)state * 0x1p-31f;
-        if (type == PARA_F32)
-            ((float *)t.data)[i] = f;
-        else
-            memcpy((char *)t.data + 2 * i, (char *)&f + 2, 2); /* bf16, cut off */
+        if (type == PARA_F32) ((float *)t.data)[i] = f;
+        else memcpy((char *)t.data + 2 * i, (char *)&f + 2, 2); /* bf16, cut off */
     }
     return t;
 }
@@ -103,7 +101,8 @@ static para_status run_activate(void *a) {
     return dev->ops->activate(dev, PARA_ACT_GELU_TANH, *x, *x);
 }
 
-static void linear(para_dtype type, para_dtype weight_type, int64_t m, int64_t n, int64_t k, para_activation f, int64_t pad) {
+static void linear(para_dtype type, para_dtype weight_type, int64_t m, int64_t n, int64_t k, para_activation f,
+                   int64_t pad) {
     size_t mark = para_arena_mark(&dev->arena);
     para_linear w = {MAKE(weight_type, n, k), MAKE(PARA_F32, n)};
     para_tensor x = MAKE(type, m, k + pad), y = MAKE(type, m, n + pad);
@@ -111,18 +110,21 @@ static void linear(para_dtype type, para_dtype weight_type, int64_t m, int64_t n
     y.dim[1] = n;
     para_linear_args a = {.x = x, .w = &w, .y = y, .activation = f};
     double bytes = (double)(n * k) * (double)para_dtype_size(weight_type);
-    measure(run_linear, &a, m > 16 ? 2e-9 * (double)m * (double)n * (double)k : 1e-9 * bytes, m > 16 ? "GFLOP/s" : "GB/s",
-            "linear %lldx%lldx%lld %s w %s%s%s", (long long)m, (long long)n, (long long)k, text(type), text(weight_type), f ? " gelu" : "",
-            pad ? " strided" : "");
+    measure(run_linear, &a, m > 16 ? 2e-9 * (double)m * (double)n * (double)k : 1e-9 * bytes,
+            m > 16 ? "GFLOP/s" : "GB/s", "linear %lldx%lldx%lld %s w %s%s%s", (long long)m, (long long)n, (long long)k,
+            text(type), text(weight_type), f ? " gelu" : "", pad ? " strided" : "");
     para_arena_release(&dev->arena, mark);
 }
 
 static void attention(para_dtype type, int64_t h, int64_t s, int64_t d) {
     size_t mark = para_arena_mark(&dev->arena);
-    para_attention_args a = {.q = MAKE(type, 1, h, s, d), .k = MAKE(type, 1, h, s, d), .v = MAKE(type, 1, h, s, d),
-                             .out = PARA_PERMUTE(MAKE(type, 1, s, h, d), 0, 2, 1, 3), .scale = 0.1f};
-    measure(run_attention, &a, 4e-9 * (double)(h * s * s * d), "GFLOP/s", "attention %lldx%lldx%lld %s", (long long)h, (long long)s,
-            (long long)d, text(type));
+    para_attention_args a = {.q = MAKE(type, 1, h, s, d),
+                             .k = MAKE(type, 1, h, s, d),
+                             .v = MAKE(type, 1, h, s, d),
+                             .out = PARA_PERMUTE(MAKE(type, 1, s, h, d), 0, 2, 1, 3),
+                             .scale = 0.1f};
+    measure(run_attention, &a, 4e-9 * (double)(h * s * s * d), "GFLOP/s", "attention %lldx%lldx%lld %s", (long long)h,
+            (long long)s, (long long)d, text(type));
     para_arena_release(&dev->arena, mark);
 }
 
@@ -130,10 +132,17 @@ static void conv(para_dtype type, int64_t size, int64_t in, int64_t out, int64_t
     size_t mark = para_arena_mark(&dev->arena);
     para_linear w = {MAKE(type, out, in, kernel, kernel), MAKE(PARA_F32, out)};
     int pad = (int)kernel / 2;
-    para_conv2d_args a = {.x = MAKE(type, 1, size, size, in), .w = &w, .stride = 1, .pad_top = pad, .pad_left = pad, .pad_bottom = pad,
-                          .pad_right = pad, .y = MAKE(type, 1, size, size, out)};
-    measure(run_conv, &a, 2e-9 * (double)(size * size * in * out * kernel * kernel), "GFLOP/s", "conv2d %lldpx %lld->%lld k%lld %s",
-            (long long)size, (long long)in, (long long)out, (long long)kernel, text(type));
+    para_conv2d_args a = {.x = MAKE(type, 1, size, size, in),
+                          .w = &w,
+                          .stride = 1,
+                          .pad_top = pad,
+                          .pad_left = pad,
+                          .pad_bottom = pad,
+                          .pad_right = pad,
+                          .y = MAKE(type, 1, size, size, out)};
+    measure(run_conv, &a, 2e-9 * (double)(size * size * in * out * kernel * kernel), "GFLOP/s",
+            "conv2d %lldpx %lld->%lld k%lld %s", (long long)size, (long long)in, (long long)out, (long long)kernel,
+            text(type));
     para_arena_release(&dev->arena, mark);
 }
 
@@ -144,21 +153,33 @@ static void rows(para_dtype type, int64_t m, int64_t d) {
     para_norm_args norm = {.kind = PARA_NORM_LAYER, .eps = 1e-6f, .x = x, .scale = v, .shift = v, .y = y};
     measure(run_norm, &norm, 2 * gigabytes, "GB/s", "norm %lldx%lld %s", (long long)m, (long long)d, text(type));
     para_residual_args residual = {.x = x, .gate = v, .y = z, .norm = &norm};
-    measure(run_residual, &residual, 4 * gigabytes, "GB/s", "residual+norm %lldx%lld %s", (long long)m, (long long)d, text(type));
+    measure(run_residual, &residual, 4 * gigabytes, "GB/s", "residual+norm %lldx%lld %s", (long long)m, (long long)d,
+            text(type));
     measure(run_activate, &x, 2 * gigabytes, "GB/s", "gelu %lldx%lld %s", (long long)m, (long long)d, text(type));
     int64_t width = 64, h = d / width;
-    para_head_args head = {.x = PARA_RESHAPE(x, m, h, width), .weight = MAKE(PARA_F32, width), .eps = 1e-6f, .cos = MAKE(PARA_F32, m, width),
-                           .sin = MAKE(PARA_F32, m, width), .rope_interleaved = true, .y = PARA_RESHAPE(y, h, m, width)};
-    measure(run_head, &head, 2 * gigabytes, "GB/s", "head %lldx%lldx%lld %s", (long long)m, (long long)h, (long long)width, text(type));
+    para_head_args head = {.x = PARA_RESHAPE(x, m, h, width),
+                           .weight = MAKE(PARA_F32, width),
+                           .eps = 1e-6f,
+                           .cos = MAKE(PARA_F32, m, width),
+                           .sin = MAKE(PARA_F32, m, width),
+                           .rope_interleaved = true,
+                           .y = PARA_RESHAPE(y, h, m, width)};
+    measure(run_head, &head, 2 * gigabytes, "GB/s", "head %lldx%lldx%lld %s", (long long)m, (long long)h,
+            (long long)width, text(type));
     para_arena_release(&dev->arena, mark);
 }
 
 static void group_norm(para_dtype type, int64_t size, int64_t c) {
     size_t mark = para_arena_mark(&dev->arena);
-    para_group_norm_args a = {.x = MAKE(type, 1, size, size, c), .groups = 32, .eps = 1e-6f, .weight = MAKE(PARA_F32, c),
-                              .bias = MAKE(PARA_F32, c), .activation = PARA_ACT_SILU, .y = MAKE(type, 1, size, size, c)};
-    measure(run_group_norm, &a, 3e-9 * (double)(size * size * c) * (double)para_dtype_size(type), "GB/s", "group_norm+silu %lldpx %lld %s",
-            (long long)size, (long long)c, text(type));
+    para_group_norm_args a = {.x = MAKE(type, 1, size, size, c),
+                              .groups = 32,
+                              .eps = 1e-6f,
+                              .weight = MAKE(PARA_F32, c),
+                              .bias = MAKE(PARA_F32, c),
+                              .activation = PARA_ACT_SILU,
+                              .y = MAKE(type, 1, size, size, c)};
+    measure(run_group_norm, &a, 3e-9 * (double)(size * size * c) * (double)para_dtype_size(type), "GB/s",
+            "group_norm+silu %lldpx %lld %s", (long long)size, (long long)c, text(type));
     para_arena_release(&dev->arena, mark);
 }
 
@@ -193,12 +214,9 @@ static void all(para_dtype type) {
 int main(int argc, char **argv) {
     int threads = 2;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc)
-            threads = atoi(argv[++i]);
-        else if (strcmp(argv[i], "--repeats") == 0 && i + 1 < argc)
-            repeats = atoi(argv[++i]);
-        else
-            word = argv[i];
+        if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) threads = atoi(argv[++i]);
+        else if (strcmp(argv[i], "--repeats") == 0 && i + 1 < argc) repeats = atoi(argv[++i]);
+        else word = argv[i];
     }
     must(para_cpu_open(&dev, threads));
     must(para_device_reserve(dev, ARENA));

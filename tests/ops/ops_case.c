@@ -58,8 +58,8 @@ int ops_setup(void **unused) {
 int ops_teardown(void **unused) {
     (void)unused;
     for (int i = 0; i < names; i++)
-        printf("%-28s %4d cases: worst relative L2 %.2e (bound %.2e), worst element %.2f of its bound\n", worst[i].name, worst[i].cases,
-               worst[i].error, worst[i].bound, worst[i].highest);
+        printf("%-28s %4d cases: worst relative L2 %.2e (bound %.2e), worst element %.2f of its bound\n", worst[i].name,
+               worst[i].cases, worst[i].error, worst[i].bound, worst[i].highest);
     for (int i = 0; i < device_count; i++) para_device_close(&devices[i]);
     return 0;
 }
@@ -107,7 +107,10 @@ int64_t ops_count(const ops_tensor *t) {
 
 /* Strides for a layout, elements of memory needed, and where the first element lies. */
 static void lay_out(para_tensor *view, ops_layout layout, int64_t *elements, int64_t *first) {
-    int order[PARA_MAX_DIMS], rank = view->rank, movable = layout == OPS_ANY ? rank : layout == OPS_TURNED ? rank - 1 : 0;
+    int order[PARA_MAX_DIMS], rank = view->rank,
+                              movable = layout == OPS_ANY      ? rank
+                                        : layout == OPS_TURNED ? rank - 1
+                                                               : 0;
     for (int i = 0; i < rank; i++) order[i] = i;
     for (int i = movable - 1; i > 0; i--) {
         int j = (int)ops_int(0, i), swap = order[i];
@@ -171,10 +174,8 @@ static char *image_of(const ops_tensor *t) {
     memset(image, FILL, t->bytes);
     for (int64_t i = 0; i < ops_count(t); i++) {
         char *at = image + first + offset_of(&t->view, i) * (int64_t)size;
-        if (t->view.dtype == PARA_F8_E4M3)
-            *at = (char)(int)t->value[i]; /* replaced by its value below */
-        else
-            put(at, t->view.dtype, t->value[i]);
+        if (t->view.dtype == PARA_F8_E4M3) *at = (char)(int)t->value[i]; /* replaced by its value below */
+        else put(at, t->view.dtype, t->value[i]);
     }
     return image;
 }
@@ -189,14 +190,11 @@ ops_tensor ops_make(para_device *dev, para_dtype type, ops_layout layout, double
     must(dev->ops->alloc(dev, t.bytes, &t.memory));
     t.view.data = (char *)t.memory + first * (int64_t)para_dtype_size(type);
     for (int64_t i = 0; i < count; i++) {
-        if (type == PARA_I32)
-            t.value[i] = (double)ops_int(0, (int64_t)spread - 1);
-        else if (type == PARA_BOOL)
-            t.value[i] = ops_chance(0.7);
+        if (type == PARA_I32) t.value[i] = (double)ops_int(0, (int64_t)spread - 1);
+        else if (type == PARA_BOOL) t.value[i] = ops_chance(0.7);
         else if (type == PARA_F8_E4M3)
             t.value[i] = (double)(ops_int(0, 1) * 128 + ops_int(0, 0x47)); /* a code: at most 3.75 in size */
-        else
-            t.value[i] = ops_round(type, spread * ops_normal());
+        else t.value[i] = ops_round(type, spread * ops_normal());
     }
     char *image = image_of(&t);
     must(dev->ops->upload(dev, whole(&t), image));
@@ -250,7 +248,8 @@ static void check_gaps(const ops_tensor *t, const char *image, const char *name)
     char *taken = calloc(t->bytes + 1, 1);
     for (int64_t i = 0; i < ops_count(t); i++) memset(taken + first + offset_of(&t->view, i) * (int64_t)size, 1, size);
     for (size_t i = 0; i < t->bytes; i++)
-        if (!taken[i] && image[i] != FILL) fail_msg("%s wrote outside its result, at byte %zu of %zu", name, i, t->bytes);
+        if (!taken[i] && image[i] != FILL)
+            fail_msg("%s wrote outside its result, at byte %zu of %zu", name, i, t->bytes);
     free(taken);
 }
 
@@ -285,17 +284,20 @@ void ops_check(para_device *dev, const ops_tensor *t, const double *want, double
     double rms = count ? sqrt(size / (double)count) : 0;
     double rounding = t->view.dtype == PARA_BF16 ? 0x1p-8 : t->view.dtype == PARA_F16 ? 0x1p-11 : 0;
     double exact = 1e-6 * loose;
-    double bound = exact + rounding * fmin(1, 0.5 + 5 / sqrt((double)count)); /* of many elements, few are at their most */
+    double bound =
+        exact + rounding * fmin(1, 0.5 + 5 / sqrt((double)count)); /* of many elements, few are at their most */
     for (int64_t i = 0; i < count; i++) {
         if (!isfinite(want[i])) {
             if (!(got[i] == want[i] || (isnan(got[i]) && isnan(want[i]))))
                 fail_msg("%s: element %lld is %g, not %g", name, (long long)i, got[i], want[i]);
             continue;
         }
-        double off = fabs(got[i] - want[i]), allowed = (exact + rounding) * 1.01 * fabs(want[i]) + 8 * exact * rms + 1e-37;
+        double off = fabs(got[i] - want[i]),
+               allowed = (exact + rounding) * 1.01 * fabs(want[i]) + 8 * exact * rms + 1e-37;
         error += off * off;
         if (!(off <= allowed))
-            fail_msg("%s: element %lld of %lld is %.9g, not %.9g (rms %.3g)", name, (long long)i, (long long)count, got[i], want[i], rms);
+            fail_msg("%s: element %lld of %lld is %.9g, not %.9g (rms %.3g)", name, (long long)i, (long long)count,
+                     got[i], want[i], rms);
         if (off / allowed > highest) highest = off / allowed;
     }
     double relative = size > 0 ? sqrt(error / size) : sqrt(error);

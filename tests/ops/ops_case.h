@@ -2,8 +2,8 @@
 #ifndef PARA_TESTS_OPS_CASE_H
 #define PARA_TESTS_OPS_CASE_H
 
-#include <stdarg.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,10 +13,10 @@
 
 /* How a tensor lies in memory. The last dimension is contiguous but for ANY. */
 typedef enum ops_layout {
-    OPS_PLAIN,   /* contiguous */
-    OPS_PADDED,  /* rows further apart than they are long, and an odd offset */
-    OPS_TURNED,  /* outer dimensions in a random order of memory, padded */
-    OPS_ANY,     /* all dimensions in a random order, some of them backwards */
+    OPS_PLAIN,  /* contiguous */
+    OPS_PADDED, /* rows further apart than they are long, and an odd offset */
+    OPS_TURNED, /* outer dimensions in a random order of memory, padded */
+    OPS_ANY,    /* all dimensions in a random order, some of them backwards */
 } ops_layout;
 
 typedef struct ops_tensor {
@@ -29,7 +29,7 @@ typedef struct ops_tensor {
 /* The devices that are tested; opened once. */
 int ops_device_count(void);
 para_device *ops_device(int i);
-int ops_setup(void **state);    /* CMocka group setup: opens devices, prints the seed */
+int ops_setup(void **state); /* CMocka group setup: opens devices, prints the seed */
 int ops_teardown(void **state);
 
 /* Random numbers from the run's seed: [low, high], uniform in [0, 1), normal. */
@@ -40,8 +40,9 @@ bool ops_chance(double p);
 
 /* Random normal values times `spread` (BOOL: 0 or 1; I32: 0 to spread - 1), rounded to the type. */
 ops_tensor ops_make(para_device *dev, para_dtype type, ops_layout layout, double spread, int rank, const int64_t *dim);
-#define OPS_MAKE(dev, type, layout, spread, ...)                                                                         \
-    ops_make(dev, type, layout, spread, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define OPS_MAKE(dev, type, layout, spread, ...)                                                                       \
+    ops_make(dev, type, layout, spread, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)),                     \
+             (int64_t[]){__VA_ARGS__})
 /* No tensor at all: an op's "none". */
 ops_tensor ops_none(void);
 /* Writes t->value, rounded to the type, to the device again. */

@@ -20,8 +20,10 @@ static void linear_case(para_device *dev, para_dtype type, para_dtype weight_typ
     ops_layout layout = ops_chance(0.5) ? OPS_PLAIN : OPS_PADDED;
     para_activation f = ops_chance(0.5) ? PARA_ACT_NONE : (para_activation)ops_int(1, 5);
     bool accumulate = ops_chance(0.3), bias = ops_chance(0.6);
-    ops_tensor x = OPS_MAKE(dev, type, layout, 1, m, k), w = OPS_MAKE(dev, weight_type, ops_chance(0.7) ? OPS_PLAIN : OPS_PADDED, 0.3, n, k);
-    ops_tensor b = bias ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, n) : ops_none(), y = OPS_MAKE(dev, type, layout, 1, m, n);
+    ops_tensor x = OPS_MAKE(dev, type, layout, 1, m, k),
+               w = OPS_MAKE(dev, weight_type, ops_chance(0.7) ? OPS_PLAIN : OPS_PADDED, 0.3, n, k);
+    ops_tensor b = bias ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, n) : ops_none(),
+               y = OPS_MAKE(dev, type, layout, 1, m, n);
     para_linear layer = {w.view, b.view};
     double *used = used_weight(&w, type);
     para_linear_args a = {.x = x.view, .w = &layer, .y = y.view, .activation = f, .accumulate = accumulate};
@@ -44,8 +46,8 @@ static void linear_layers(void **state) {
         for (int t = 0; t < 2; t++)
             for (int w = 0; w < 4; w++) {
                 for (int i = 0; i < 12; i++)
-                    linear_case(ops_device(d), compute_types[t], weight_types[w], ops_chance(0.5) ? ops_int(1, 10) : ops_int(1, 150),
-                                ops_int(1, 200), ops_int(1, 300));
+                    linear_case(ops_device(d), compute_types[t], weight_types[w],
+                                ops_chance(0.5) ? ops_int(1, 10) : ops_int(1, 150), ops_int(1, 200), ops_int(1, 300));
                 linear_case(ops_device(d), compute_types[t], weight_types[w], 33, 1111, 1300);
             }
 }
@@ -64,8 +66,10 @@ static void weights_at_odd_addresses(void **state) {
     for (int t = 0; t < 2; t++)
         for (int64_t m = 3; m < 60; m += 30) {
             int64_t n = 70, k = 90;
-            ops_tensor x = OPS_MAKE(dev, compute_types[t], OPS_PLAIN, 1, m, k), w = OPS_MAKE(dev, compute_types[t], OPS_PLAIN, 0.3, n, k);
-            ops_tensor b = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, n), y = OPS_MAKE(dev, compute_types[t], OPS_PLAIN, 1, m, n);
+            ops_tensor x = OPS_MAKE(dev, compute_types[t], OPS_PLAIN, 1, m, k),
+                       w = OPS_MAKE(dev, compute_types[t], OPS_PLAIN, 0.3, n, k);
+            ops_tensor b = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, n),
+                       y = OPS_MAKE(dev, compute_types[t], OPS_PLAIN, 1, m, n);
             void *odd;
             size_t bytes = (size_t)(n * k) * para_dtype_size(compute_types[t]);
             ops_ok(dev, dev->ops->alloc(dev, bytes + 1 + (size_t)n * 4, &odd));
@@ -74,9 +78,11 @@ static void weights_at_odd_addresses(void **state) {
             layer.bias.data = (char *)odd + 1 + bytes;
             char *image = malloc(bytes);
             ops_ok(dev, dev->ops->download(dev, image, &w.view));
-            ops_ok(dev, dev->ops->upload(dev, para_tensor_make(layer.weight.data, PARA_U8, 1, (int64_t[]){(int64_t)bytes}), image));
+            ops_ok(dev, dev->ops->upload(
+                            dev, para_tensor_make(layer.weight.data, PARA_U8, 1, (int64_t[]){(int64_t)bytes}), image));
             ops_ok(dev, dev->ops->download(dev, image, &b.view));
-            ops_ok(dev, dev->ops->upload(dev, para_tensor_make(layer.bias.data, PARA_U8, 1, (int64_t[]){n * 4}), image));
+            ops_ok(dev,
+                   dev->ops->upload(dev, para_tensor_make(layer.bias.data, PARA_U8, 1, (int64_t[]){n * 4}), image));
             ops_ok(dev, dev->ops->linear(dev, &(para_linear_args){.x = x.view, .w = &layer, .y = y.view}));
             twin_linear(y.value, x.value, w.value, b.value, m, n, k, PARA_ACT_NONE, false);
             ops_check(dev, &y, y.value, 2, "linear odd address");
@@ -90,18 +96,33 @@ static void weights_at_odd_addresses(void **state) {
 }
 
 static void conv_case(para_device *dev, para_dtype type, para_dtype weight_type) {
-    twin_conv_sizes s = {.n = ops_int(1, 2), .h = ops_int(3, 20), .w = ops_int(3, 20), .i = ops_int(1, 40), .o = ops_int(1, 40),
-                         .kh = ops_int(1, 3), .kw = ops_int(1, 3), .stride = ops_int(1, 2), .top = ops_int(0, 1), .left = ops_int(0, 1)};
+    twin_conv_sizes s = {.n = ops_int(1, 2),
+                         .h = ops_int(3, 20),
+                         .w = ops_int(3, 20),
+                         .i = ops_int(1, 40),
+                         .o = ops_int(1, 40),
+                         .kh = ops_int(1, 3),
+                         .kw = ops_int(1, 3),
+                         .stride = ops_int(1, 2),
+                         .top = ops_int(0, 1),
+                         .left = ops_int(0, 1)};
     int64_t bottom = ops_int(0, 1), right = ops_int(0, 1);
     s.oh = (s.h + s.top + bottom - s.kh) / s.stride + 1;
     s.ow = (s.w + s.left + right - s.kw) / s.stride + 1;
-    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.h, s.w, s.i), w = OPS_MAKE(dev, weight_type, OPS_PLAIN, 0.3, s.o, s.i, s.kh, s.kw);
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.h, s.w, s.i),
+               w = OPS_MAKE(dev, weight_type, OPS_PLAIN, 0.3, s.o, s.i, s.kh, s.kw);
     ops_tensor b = ops_chance(0.7) ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s.o) : ops_none();
     ops_tensor y = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.oh, s.ow, s.o);
     para_linear layer = {w.view, b.view};
     double *used = used_weight(&w, type);
-    para_conv2d_args a = {.x = x.view, .w = &layer, .stride = (int)s.stride, .pad_top = (int)s.top, .pad_left = (int)s.left,
-                          .pad_bottom = (int)bottom, .pad_right = (int)right, .y = y.view};
+    para_conv2d_args a = {.x = x.view,
+                          .w = &layer,
+                          .stride = (int)s.stride,
+                          .pad_top = (int)s.top,
+                          .pad_left = (int)s.left,
+                          .pad_bottom = (int)bottom,
+                          .pad_right = (int)right,
+                          .y = y.view};
     ops_ok(dev, dev->ops->conv2d(dev, &a));
     size_t scratch;
     assert_int_equal(para_cpu_conv2d_scratch(&a, dev->threads, &scratch), PARA_OK);
@@ -125,11 +146,13 @@ static void convolutions(void **state) {
 
 static void embedding_case(para_device *dev, para_dtype type, para_dtype table_type) {
     int64_t v = ops_int(1, 60), m = ops_int(0, 40), width = ops_int(1, 100);
-    ops_tensor table = OPS_MAKE(dev, table_type, OPS_PADDED, 1, v, width), ids = OPS_MAKE(dev, PARA_I32, OPS_PADDED, (double)v, m);
+    ops_tensor table = OPS_MAKE(dev, table_type, OPS_PADDED, 1, v, width),
+               ids = OPS_MAKE(dev, PARA_I32, OPS_PADDED, (double)v, m);
     ops_tensor y = OPS_MAKE(dev, type, OPS_PADDED, 1, m, width);
     ops_ok(dev, dev->ops->embedding(dev, table.view, ids.view, y.view));
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < width; j++) y.value[i * width + j] = ops_round(type, table.value[(int64_t)ids.value[i] * width + j]);
+        for (int64_t j = 0; j < width; j++)
+            y.value[i * width + j] = ops_round(type, table.value[(int64_t)ids.value[i] * width + j]);
     ops_check(dev, &y, y.value, 1, "embedding %s", ops_type_name(table_type));
     ops_free(dev, &table);
     ops_free(dev, &ids);
@@ -162,8 +185,8 @@ static void ids_outside_the_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear_layers),    cmocka_unit_test(linear_in_slices), cmocka_unit_test(weights_at_odd_addresses),
-        cmocka_unit_test(convolutions),     cmocka_unit_test(embeddings),       cmocka_unit_test(ids_outside_the_table),
+        cmocka_unit_test(linear_layers), cmocka_unit_test(linear_in_slices), cmocka_unit_test(weights_at_odd_addresses),
+        cmocka_unit_test(convolutions),  cmocka_unit_test(embeddings),       cmocka_unit_test(ids_outside_the_table),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }

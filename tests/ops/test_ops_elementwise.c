@@ -26,7 +26,8 @@ static void activation_case(para_device *dev, para_dtype type, para_activation f
 static void gated_case(para_device *dev, para_dtype type, para_activation f) {
     ops_layout layout = ops_chance(0.5) ? OPS_PLAIN : OPS_PADDED;
     int64_t m = ops_int(1, 60), n = ops_int(1, 200);
-    ops_tensor a = OPS_MAKE(dev, type, layout, 2, m, n), b = OPS_MAKE(dev, type, OPS_PADDED, 2, m, n), y = OPS_MAKE(dev, type, layout, 1, m, n);
+    ops_tensor a = OPS_MAKE(dev, type, layout, 2, m, n), b = OPS_MAKE(dev, type, OPS_PADDED, 2, m, n),
+               y = OPS_MAKE(dev, type, layout, 1, m, n);
     ops_ok(dev, dev->ops->gated(dev, f, a.view, b.view, y.view));
     for (int64_t i = 0; i < m * n; i++) y.value[i] = twin_activation(f, a.value[i]) * b.value[i];
     ops_check(dev, &y, y.value, 1, "gated %s", names[f]);
@@ -83,7 +84,8 @@ static void copies(void **state) {
         if (rank == 2) dim[1] = ops_int(1, 3000);
         para_dtype to = any[ops_int(0, 2)], from = ops_chance(0.1) ? PARA_F8_E4M3 : any[ops_int(0, 2)];
         if (ops_chance(0.1)) to = from = PARA_I32;
-        ops_tensor src = ops_make(dev, from, (ops_layout)ops_int(0, 3), 9, rank, dim), dst = ops_make(dev, to, (ops_layout)ops_int(0, 3), 9, rank, dim);
+        ops_tensor src = ops_make(dev, from, (ops_layout)ops_int(0, 3), 9, rank, dim),
+                   dst = ops_make(dev, to, (ops_layout)ops_int(0, 3), 9, rank, dim);
         ops_ok(dev, dev->ops->copy(dev, dst.view, src.view));
         for (int64_t k = 0; k < ops_count(&src); k++) src.value[k] = ops_round(to, src.value[k]);
         double *got = ops_read(dev, &dst);
@@ -101,7 +103,8 @@ static void upsampling(void **state) {
         para_device *dev = ops_device(i % ops_device_count());
         para_dtype type = types[i % 2];
         int64_t n = ops_int(1, 2), h = ops_int(1, 9), w = ops_int(1, 9), c = ops_int(1, 40);
-        ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, h, w, c), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, 2 * h, 2 * w, c);
+        ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, h, w, c),
+                   y = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, 2 * h, 2 * w, c);
         ops_ok(dev, dev->ops->upsample2x(dev, x.view, y.view));
         for (int64_t j = 0; j < ops_count(&y); j++) {
             int64_t column = j / c % (2 * w), row = j / c / (2 * w) % (2 * h), picture = j / c / (4 * w * h);

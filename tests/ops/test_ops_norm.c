@@ -28,14 +28,21 @@ static void free_vectors(para_device *dev, norm_vectors *v) {
 }
 
 static para_norm_args norm_args(const norm_vectors *v, para_tensor x, para_tensor y) {
-    return (para_norm_args){.kind = ops_chance(0.5) ? PARA_NORM_LAYER : PARA_NORM_RMS, .eps = 1e-6f, .x = x, .y = y, .weight = v->weight.view,
-                            .bias = v->bias.view, .scale = v->scale.view, .shift = v->shift.view};
+    return (para_norm_args){.kind = ops_chance(0.5) ? PARA_NORM_LAYER : PARA_NORM_RMS,
+                            .eps = 1e-6f,
+                            .x = x,
+                            .y = y,
+                            .weight = v->weight.view,
+                            .bias = v->bias.view,
+                            .scale = v->scale.view,
+                            .shift = v->shift.view};
 }
 
 static void norm_rows(double *y, const double *x, const para_norm_args *a, const norm_vectors *v) {
     int64_t d = a->y.dim[1];
     for (int64_t i = 0; i < a->y.dim[0]; i++)
-        twin_norm(y + i * d, x + i * d, d, a->kind, a->eps, v->weight.value, v->bias.value, v->scale.value, v->shift.value);
+        twin_norm(y + i * d, x + i * d, d, a->kind, a->eps, v->weight.value, v->bias.value, v->scale.value,
+                  v->shift.value);
 }
 
 static void norm_case(para_device *dev, para_dtype type) {
@@ -48,7 +55,8 @@ static void norm_case(para_device *dev, para_dtype type) {
     para_norm_args a = norm_args(&v, x.view, y.view);
     ops_ok(dev, dev->ops->norm(dev, &a));
     norm_rows(y.value, x.value, &a, &v);
-    ops_check(dev, &y, y.value, a.kind == PARA_NORM_LAYER && d < 5 ? 20 : 5, "norm %s", a.kind == PARA_NORM_LAYER ? "layer" : "rms");
+    ops_check(dev, &y, y.value, a.kind == PARA_NORM_LAYER && d < 5 ? 20 : 5, "norm %s",
+              a.kind == PARA_NORM_LAYER ? "layer" : "rms");
     free_vectors(dev, &v);
     ops_free(dev, &x);
     ops_free(dev, &y);
@@ -65,10 +73,13 @@ static void residual_case(para_device *dev, para_dtype type) {
     int64_t m = ops_int(1, 40), d = ops_int(8, 300);
     bool with_norm = ops_chance(0.7);
     norm_vectors v = make_vectors(dev, d);
-    ops_tensor gate = maybe(dev, d), x = OPS_MAKE(dev, type, OPS_PADDED, 2, m, d), y = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
+    ops_tensor gate = maybe(dev, d), x = OPS_MAKE(dev, type, OPS_PADDED, 2, m, d),
+               y = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
     ops_tensor out = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
     para_norm_args norm = norm_args(&v, (para_tensor){0}, out.view);
-    ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view, .gate = gate.view, .y = y.view, .norm = with_norm ? &norm : NULL}));
+    ops_ok(dev,
+           dev->ops->residual(dev, &(para_residual_args){
+                                       .x = x.view, .gate = gate.view, .y = y.view, .norm = with_norm ? &norm : NULL}));
     for (int64_t i = 0; i < m * d; i++) x.value[i] += y.value[i] * (gate.value ? gate.value[i % d] : 1);
     ops_check(dev, &x, x.value, 1, "residual");
     double *sum = ops_read(dev, &x); /* rounded as the device rounded it */
@@ -93,11 +104,17 @@ static void head_case(para_device *dev, para_dtype type) {
     int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
     bool rope = ops_chance(0.8), interleaved = ops_chance(0.5);
     if (!rope && ops_chance(0.5)) d--;
-    ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d), weight = maybe(dev, d);
+    ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d),
+               weight = maybe(dev, d);
     ops_tensor cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
     ops_tensor sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
-    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .weight = weight.view, .eps = 1e-6f, .cos = cosine.view, .sin = sine.view,
-                                                      .rope_interleaved = interleaved, .y = y.view}));
+    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view,
+                                                      .weight = weight.view,
+                                                      .eps = 1e-6f,
+                                                      .cos = cosine.view,
+                                                      .sin = sine.view,
+                                                      .rope_interleaved = interleaved,
+                                                      .y = y.view}));
     twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, interleaved);
     ops_check(dev, &y, y.value, 1, "head");
     ops_free(dev, &x);
@@ -123,12 +140,18 @@ static void group_norm_case(para_device *dev, para_dtype type, int64_t h, int64_
     for (int64_t i = 0; i < ops_count(&x); i++) x.value[i] += shift;
     ops_write(dev, &x);
     bool in_place = ops_chance(0.3);
-    para_group_norm_args a = {.x = x.view, .groups = groups, .eps = 1e-6f, .weight = weight.view, .bias = bias.view, .activation = f,
+    para_group_norm_args a = {.x = x.view,
+                              .groups = groups,
+                              .eps = 1e-6f,
+                              .weight = weight.view,
+                              .bias = bias.view,
+                              .activation = f,
                               .y = in_place ? x.view : y.view};
     ops_ok(dev, dev->ops->group_norm(dev, &a));
     ops_took(dev, para_cpu_group_norm_scratch(&a, dev->threads));
     twin_group_norm(y.value, x.value, n, h * w, c, groups, 1e-6f, weight.value, bias.value, f);
-    ops_check(dev, in_place ? &x : &y, y.value, 1 + 0.2 * (shift < 0 ? -shift : shift), shift == 0 ? "group_norm" : "group_norm off centre");
+    ops_check(dev, in_place ? &x : &y, y.value, 1 + 0.2 * (shift < 0 ? -shift : shift),
+              shift == 0 ? "group_norm" : "group_norm off centre");
     ops_free(dev, &x);
     ops_free(dev, &y);
     ops_free(dev, &weight);

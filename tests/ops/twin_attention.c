@@ -5,7 +5,8 @@
 #include "ops/twin_ops.h"
 
 /* One query's scores; those that are not attended are -inf. */
-static double scores_of(double *score, const double *q, const double *k, const double *mask, int64_t query, const twin_attention_sizes *s) {
+static double scores_of(double *score, const double *q, const double *k, const double *mask, int64_t query,
+                        const twin_attention_sizes *s) {
     double highest = -INFINITY;
     for (int64_t j = 0; j < s->skv; j++) {
         double dot = 0;
@@ -25,7 +26,8 @@ void twin_attention(double *out, double *lse, const double *q, const double *k, 
     for (int64_t row = 0; row < s->b * s->h * s->sq; row++) {
         int64_t query = row % s->sq, head = row / s->sq % s->h, b = row / s->sq / s->h;
         int64_t key_head = b * s->hkv + head / (s->h / s->hkv);
-        double highest = scores_of(score, q + row * s->d, k + key_head * s->skv * s->d, mask ? mask + row * s->skv : NULL, query, s);
+        double highest =
+            scores_of(score, q + row * s->d, k + key_head * s->skv * s->d, mask ? mask + row * s->skv : NULL, query, s);
         double sum = 0;
         for (int64_t j = 0; j < s->skv; j++) {
             score[j] = highest == -INFINITY ? 0 : exp(score[j] - highest);

@@ -15,8 +15,8 @@ double twin_activation(para_activation f, double x) {
     return NAN;
 }
 
-void twin_linear(double *y, const double *x, const double *w, const double *bias, int64_t m, int64_t n, int64_t k, para_activation f,
-                 bool accumulate) {
+void twin_linear(double *y, const double *x, const double *w, const double *bias, int64_t m, int64_t n, int64_t k,
+                 para_activation f, bool accumulate) {
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             double sum = bias ? bias[j] : 0;
@@ -36,7 +36,8 @@ void twin_conv2d(double *y, const double *x, const double *w, const double *bias
                             int64_t iy = oy * s->stride + ky - s->top, ix = ox * s->stride + kx - s->left;
                             if (iy < 0 || iy >= s->h || ix < 0 || ix >= s->w) continue;
                             for (int64_t i = 0; i < s->i; i++)
-                                sum += x[((n * s->h + iy) * s->w + ix) * s->i + i] * w[((o * s->i + i) * s->kh + ky) * s->kw + kx];
+                                sum += x[((n * s->h + iy) * s->w + ix) * s->i + i] *
+                                       w[((o * s->i + i) * s->kh + ky) * s->kw + kx];
                         }
                     y[((n * s->oh + oy) * s->ow + ox) * s->o + o] = sum;
                 }

@@ -3,8 +3,8 @@
 
 #include "ops/twin_ops.h"
 
-void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, double eps, const double *weight, const double *bias,
-               const double *scale, const double *shift) {
+void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, double eps, const double *weight,
+               const double *bias, const double *scale, const double *shift) {
     double mean = 0, variance = 0;
     for (int64_t i = 0; i < d && kind == PARA_NORM_LAYER; i++) mean += x[i] / (double)d;
     for (int64_t i = 0; i < d; i++) variance += (x[i] - mean) * (x[i] - mean) / (double)d;
@@ -18,8 +18,8 @@ void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, doubl
     }
 }
 
-void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int64_t c, int groups, double eps, const double *weight,
-                     const double *bias, para_activation f) {
+void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int64_t c, int groups, double eps,
+                     const double *weight, const double *bias, para_activation f) {
     int64_t size = c / groups;
     for (int64_t picture = 0; picture < n; picture++)
         for (int g = 0; g < groups; g++) {
@@ -32,12 +32,13 @@ void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int6
                 for (int64_t i = 0; i < size; i++) variance += (in[p * c + i] - mean) * (in[p * c + i] - mean) / count;
             for (int64_t p = 0; p < pixels; p++)
                 for (int64_t i = 0; i < size; i++)
-                    out[p * c + i] = twin_activation(f, (in[p * c + i] - mean) / sqrt(variance + eps) * weight[g * size + i] + bias[g * size + i]);
+                    out[p * c + i] = twin_activation(
+                        f, (in[p * c + i] - mean) / sqrt(variance + eps) * weight[g * size + i] + bias[g * size + i]);
         }
 }
 
-void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps, const double *cosine,
-               const double *sine, bool interleaved) {
+void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps,
+               const double *cosine, const double *sine, bool interleaved) {
     for (int64_t t = 0; t < s; t++)
         for (int64_t head = 0; head < h; head++) {
             const double *in = x + (t * h + head) * d;

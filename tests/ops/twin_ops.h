@@ -9,8 +9,8 @@
 double twin_activation(para_activation f, double x);
 
 /* y[m, n] = f(x[m, k] · w[n, k] + bias[n]), added to y when asked */
-void twin_linear(double *y, const double *x, const double *w, const double *bias, int64_t m, int64_t n, int64_t k, para_activation f,
-                 bool accumulate);
+void twin_linear(double *y, const double *x, const double *w, const double *bias, int64_t m, int64_t n, int64_t k,
+                 para_activation f, bool accumulate);
 
 /* y[N, OH, OW, O] from x[N, H, W, I], w[O, I, kh, kw]; top and left are the padding */
 typedef struct twin_conv_sizes {
@@ -19,16 +19,16 @@ typedef struct twin_conv_sizes {
 void twin_conv2d(double *y, const double *x, const double *w, const double *bias, const twin_conv_sizes *s);
 
 /* One row of norm: y[d] */
-void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, double eps, const double *weight, const double *bias,
-               const double *scale, const double *shift);
+void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, double eps, const double *weight,
+               const double *bias, const double *scale, const double *shift);
 
 /* y[n, h·w, c] from x, c split into groups */
-void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int64_t c, int groups, double eps, const double *weight,
-                     const double *bias, para_activation f);
+void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int64_t c, int groups, double eps,
+                     const double *weight, const double *bias, para_activation f);
 
 /* y[h, s, d] from x[s, h, d] */
-void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps, const double *cosine,
-               const double *sine, bool interleaved);
+void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps,
+               const double *cosine, const double *sine, bool interleaved);
 
 typedef struct twin_attention_sizes {
     int64_t b, h, hkv, sq, skv, d, dv;

@@ -44,7 +44,8 @@ static void run_groups(const para_simd *simd, const para_attention_args *a, cons
         int64_t heads = all - first < p->group ? all - first : p->group;
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < heads * packs; i++) {
-            int64_t head = i / packs, from = i % packs * pack_step, to = from + pack_step < keys ? from + pack_step : keys;
+            int64_t head = i / packs, from = i % packs * pack_step,
+                    to = from + pack_step < keys ? from + pack_step : keys;
             int64_t b = (first + head) / key_heads, h = (first + head) % key_heads;
             simd->pack_k((float *)(void *)(scratch + (size_t)head * p->k_bytes), a, b, h, from, to);
             simd->pack_v((float *)(void *)(values + (size_t)head * p->v_bytes), a, b, h, from, to);
@@ -69,15 +70,18 @@ static void run_groups(const para_simd *simd, const para_attention_args *a, cons
 para_status para_cpu_attention(para_device *dev, const para_attention_args *a) {
     const int64_t *q = a->q.dim, *k = a->k.dim, *v = a->v.dim, *out = a->out.dim;
     void *scratch;
-    PARA_TRY(para_cpu_check(a->q.rank == 4 && a->k.rank == 4 && a->v.rank == 4 && a->out.rank == 4 && q[0] == k[0] && q[0] == v[0] &&
-                                q[0] == out[0] && k[1] > 0 && q[1] % k[1] == 0 && v[1] == k[1] && out[1] == q[1] && q[3] == k[3] &&
-                                k[2] == v[2] && out[2] == q[2] && out[3] == v[3],
-                            "attention", "q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv] and out [B, H, Sq, Dv] do not fit together"));
-    PARA_TRY(para_cpu_check(!a->mask.data || (a->mask.rank == 4 && a->mask.dim[0] == q[0] && a->mask.dim[1] == q[1] && a->mask.dim[2] == q[2] &&
-                                              a->mask.dim[3] == k[2] && (a->mask.dtype == PARA_BOOL || a->mask.dtype == PARA_F32)),
+    PARA_TRY(para_cpu_check(
+        a->q.rank == 4 && a->k.rank == 4 && a->v.rank == 4 && a->out.rank == 4 && q[0] == k[0] && q[0] == v[0] &&
+            q[0] == out[0] && k[1] > 0 && q[1] % k[1] == 0 && v[1] == k[1] && out[1] == q[1] && q[3] == k[3] &&
+            k[2] == v[2] && out[2] == q[2] && out[3] == v[3],
+        "attention",
+        "q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv] and out [B, H, Sq, Dv] do not fit together"));
+    PARA_TRY(para_cpu_check(!a->mask.data || (a->mask.rank == 4 && a->mask.dim[0] == q[0] && a->mask.dim[1] == q[1] &&
+                                              a->mask.dim[2] == q[2] && a->mask.dim[3] == k[2] &&
+                                              (a->mask.dtype == PARA_BOOL || a->mask.dtype == PARA_F32)),
                             "attention", "the mask must be [B, H, Sq, Skv] of BOOL or F32"));
-    PARA_TRY(para_cpu_check(!a->lse.data || (a->lse.rank == 3 && a->lse.dtype == PARA_F32 && a->lse.dim[0] == q[0] && a->lse.dim[1] == q[1] &&
-                                             a->lse.dim[2] == q[2]),
+    PARA_TRY(para_cpu_check(!a->lse.data || (a->lse.rank == 3 && a->lse.dtype == PARA_F32 && a->lse.dim[0] == q[0] &&
+                                             a->lse.dim[1] == q[1] && a->lse.dim[2] == q[2]),
                             "attention", "lse must be [B, H, Sq] of F32"));
     if (q[0] * q[1] * q[2] == 0) return PARA_OK;
     const para_simd *simd = para_simd_of(dev);

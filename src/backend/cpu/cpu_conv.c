@@ -46,7 +46,8 @@ static para_status make_plan(para_onednn *o, const para_conv2d_args *a, bool des
         p->x_bytes = para_cpu_round((size_t)para_tensor_count(&a->x) * 4);
         p->y_bytes = para_cpu_round((size_t)para_tensor_count(&a->y) * 4);
     }
-    p->convert_w = a->w->weight.dtype != p->type || p->convert_xy; /* rounded to BF16 even if F32 is what then computes */
+    p->convert_w =
+        a->w->weight.dtype != p->type || p->convert_xy; /* rounded to BF16 even if F32 is what then computes */
     if (p->convert_w) p->w_bytes = para_cpu_round((size_t)para_tensor_count(&a->w->weight) * para_dtype_size(p->type));
     p->packed_bytes = para_cpu_round(op->packed_bytes);
     p->onednn_bytes = op->scratch_bytes;
@@ -81,7 +82,8 @@ static void convert_range(void *context, int64_t first, int64_t last, int worker
     const convert_all *c = context;
     (void)worker;
     c->simd->convert((char *)c->to + first * (int64_t)para_dtype_size(c->to_type), c->to_type,
-                     (const char *)c->from + first * (int64_t)para_dtype_size(c->from_type), c->from_type, c->between, last - first);
+                     (const char *)c->from + first * (int64_t)para_dtype_size(c->from_type), c->from_type, c->between,
+                     last - first);
 }
 
 static void convert(para_device *dev, const para_tensor *from, void *to, para_dtype to_type, para_dtype between) {
@@ -118,14 +120,15 @@ para_status para_cpu_conv2d(para_device *dev, const para_conv2d_args *a) {
     const para_tensor *w = &a->w->weight;
     conv_plan plan;
     void *scratch;
-    PARA_TRY(para_cpu_check(a->x.rank == 4 && a->y.rank == 4 && w->rank == 4 && a->x.dim[0] == a->y.dim[0] && a->x.dim[3] == w->dim[1] &&
-                                a->y.dim[3] == w->dim[0] && a->x.dtype == a->y.dtype && a->stride > 0,
-                            "conv2d", "x [N, H, W, I], weight [O, I, kh, kw] and y [N, OH, OW, O] do not fit together"));
+    PARA_TRY(para_cpu_check(
+        a->x.rank == 4 && a->y.rank == 4 && w->rank == 4 && a->x.dim[0] == a->y.dim[0] && a->x.dim[3] == w->dim[1] &&
+            a->y.dim[3] == w->dim[0] && a->x.dtype == a->y.dtype && a->stride > 0,
+        "conv2d", "x [N, H, W, I], weight [O, I, kh, kw] and y [N, OH, OW, O] do not fit together"));
     PARA_TRY(para_cpu_check(a->y.dim[1] == out_size(a->x.dim[1], a->pad_top, a->pad_bottom, w->dim[2], a->stride) &&
                                 a->y.dim[2] == out_size(a->x.dim[2], a->pad_left, a->pad_right, w->dim[3], a->stride),
                             "conv2d", "y's height and width do not follow from x, padding, kernel and stride"));
-    PARA_TRY(para_cpu_check(para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y) && para_tensor_contiguous(w), "conv2d",
-                            "x, y and the weight must be contiguous"));
+    PARA_TRY(para_cpu_check(para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y) && para_tensor_contiguous(w),
+                            "conv2d", "x, y and the weight must be contiguous"));
     if (para_tensor_count(&a->y) == 0) return PARA_OK;
     PARA_TRY(make_plan(para_cpu_of(dev)->onednn, a, false, &plan));
     size_t mark = para_arena_mark(&dev->arena);

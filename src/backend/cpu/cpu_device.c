@@ -19,13 +19,15 @@ static void cpu_free(para_device *dev, void *p) {
 static para_status cpu_alloc(para_device *dev, size_t bytes, void **out) {
     (void)dev;
     size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : PARA_ARENA_ALIGN;
-    if (bytes > SIZE_MAX - 2 * align) return para_fail(PARA_ERR_MEMORY, "out of memory: %zu bytes could not be allocated", bytes);
+    if (bytes > SIZE_MAX - 2 * align)
+        return para_fail(PARA_ERR_MEMORY, "out of memory: %zu bytes could not be allocated", bytes);
     char *raw = para_alloc_aligned(bytes + align + sizeof(void *));
     if (!raw) return PARA_ERR_MEMORY;
     char *p = raw + sizeof(void *);
     p += (align - (uintptr_t)p % align) % align;
     ((void **)p)[-1] = raw;
-    if (bytes >= HUGE_PAGE) madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* fewer TLB misses; refusal is harmless */
+    if (bytes >= HUGE_PAGE)
+        madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* fewer TLB misses; refusal is harmless */
     *out = p;
     return PARA_OK;
 }

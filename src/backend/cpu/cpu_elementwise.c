@@ -57,10 +57,8 @@ static void map_range(void *context, int64_t first, int64_t last, int worker) {
     const map_task *t = context;
     (void)worker;
     for (int64_t row = first; row < last; row++) {
-        if (t->b)
-            t->simd->gated(t->f, row_at(t->y, row), row_at(t->a, row), row_at(t->b, row), t->y->dtype, t->length);
-        else
-            t->simd->activate(t->f, row_at(t->y, row), row_at(t->a, row), t->y->dtype, t->length);
+        if (t->b) t->simd->gated(t->f, row_at(t->y, row), row_at(t->a, row), row_at(t->b, row), t->y->dtype, t->length);
+        else t->simd->activate(t->f, row_at(t->y, row), row_at(t->a, row), t->y->dtype, t->length);
     }
 }
 
@@ -68,7 +66,8 @@ static void map_range(void *context, int64_t first, int64_t last, int worker) {
 static void map_flat(void *context, int64_t first, int64_t last, int worker) {
     map_task run = *(const map_task *)context;
     run.length = last - first;
-    para_tensor a = para_rows(*run.a, first, 1), y = para_rows(*run.y, first, 1), b = run.b ? para_rows(*run.b, first, 1) : *run.a;
+    para_tensor a = para_rows(*run.a, first, 1), y = para_rows(*run.y, first, 1),
+                b = run.b ? para_rows(*run.b, first, 1) : *run.a;
     run.a = &a;
     run.y = &y;
     if (run.b) run.b = &b;
@@ -89,15 +88,17 @@ static void map(para_device *dev, para_activation f, const para_tensor *a, const
 }
 
 para_status para_cpu_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y) {
-    PARA_TRY(para_cpu_check(same_sizes(&x, &y) && x.dtype == y.dtype && computes(x.dtype) && last_stride(&x) == 1 && last_stride(&y) == 1,
+    PARA_TRY(para_cpu_check(same_sizes(&x, &y) && x.dtype == y.dtype && computes(x.dtype) && last_stride(&x) == 1 &&
+                                last_stride(&y) == 1,
                             "activate", "x and y must have the same sizes and type, with contiguous rows"));
     map(dev, f, &x, NULL, &y);
     return PARA_OK;
 }
 
 para_status para_cpu_gated(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y) {
-    PARA_TRY(para_cpu_check(same_sizes(&a, &y) && same_sizes(&b, &y) && a.dtype == y.dtype && b.dtype == y.dtype && computes(y.dtype) &&
-                                last_stride(&a) == 1 && last_stride(&b) == 1 && last_stride(&y) == 1,
+    PARA_TRY(para_cpu_check(same_sizes(&a, &y) && same_sizes(&b, &y) && a.dtype == y.dtype && b.dtype == y.dtype &&
+                                computes(y.dtype) && last_stride(&a) == 1 && last_stride(&b) == 1 &&
+                                last_stride(&y) == 1,
                             "gated", "a, b and y must have the same sizes and type, with contiguous rows"));
     map(dev, f, &a, &b, &y);
     return PARA_OK;
@@ -119,7 +120,8 @@ static void combine_range(void *context, int64_t first, int64_t last, int worker
         memset(sum, 0, sizeof sum);
         for (int i = 0; i < t->n; i++) {
             const para_tensor *x = &t->x[i];
-            t->simd->convert(term, PARA_F32, (char *)x->data + at * (int64_t)para_dtype_size(x->dtype), x->dtype, PARA_F32, count);
+            t->simd->convert(term, PARA_F32, (char *)x->data + at * (int64_t)para_dtype_size(x->dtype), x->dtype,
+                             PARA_F32, count);
             for (int64_t j = 0; j < count; j++) sum[j] += t->c[i] * term[j];
         }
         para_floats_from_f32((char *)t->y->data + at * (int64_t)para_dtype_size(t->y->dtype), t->y->dtype, sum, count);
@@ -128,10 +130,12 @@ static void combine_range(void *context, int64_t first, int64_t last, int worker
 
 para_status para_cpu_combine(para_device *dev, para_tensor y, int n, const para_tensor *x, const float *c) {
     combine_task task = {para_simd_of(dev), &y, x, c, n};
-    PARA_TRY(para_cpu_check(n >= 0 && n <= MOST_TERMS && para_tensor_contiguous(&y) && is_float(y.dtype) && y.dtype != PARA_F8_E4M3, "combine",
-                            "at most 4 terms into a contiguous y of F32, F16 or BF16"));
+    PARA_TRY(para_cpu_check(n >= 0 && n <= MOST_TERMS && para_tensor_contiguous(&y) && is_float(y.dtype) &&
+                                y.dtype != PARA_F8_E4M3,
+                            "combine", "at most 4 terms into a contiguous y of F32, F16 or BF16"));
     for (int i = 0; i < n; i++)
-        PARA_TRY(para_cpu_check(para_tensor_count(&x[i]) == para_tensor_count(&y) && para_tensor_contiguous(&x[i]) && is_float(x[i].dtype),
+        PARA_TRY(para_cpu_check(para_tensor_count(&x[i]) == para_tensor_count(&y) && para_tensor_contiguous(&x[i]) &&
+                                    is_float(x[i].dtype),
                                 "combine", "each term must be contiguous, of a float type and as large as y"));
     para_cpu_split(dev, para_tensor_count(&y), para_cpu_grain(4), combine_range, &task);
     return PARA_OK;
@@ -157,7 +161,8 @@ static void copy_row(const copy_task *t, char *dst, const char *src, int64_t cou
         float wide[CHUNK];
         const char *in = src + at * from * (int64_t)from_size;
         if (from != 1) {
-            for (int64_t i = 0; i < now; i++) memcpy(gathered + (size_t)i * from_size, in + i * from * (int64_t)from_size, from_size);
+            for (int64_t i = 0; i < now; i++)
+                memcpy(gathered + (size_t)i * from_size, in + i * from * (int64_t)from_size, from_size);
             in = gathered;
         }
         if (!same) {
@@ -166,17 +171,18 @@ static void copy_row(const copy_task *t, char *dst, const char *src, int64_t cou
             in = converted;
         }
         char *out = dst + at * to * (int64_t)to_size;
-        if (to == 1)
-            memcpy(out, in, (size_t)now * to_size);
+        if (to == 1) memcpy(out, in, (size_t)now * to_size);
         else
-            for (int64_t i = 0; i < now; i++) memcpy(out + i * to * (int64_t)to_size, in + (size_t)i * to_size, to_size);
+            for (int64_t i = 0; i < now; i++)
+                memcpy(out + i * to * (int64_t)to_size, in + (size_t)i * to_size, to_size);
     }
 }
 
 static void copy_range(void *context, int64_t first, int64_t last, int worker) {
     const copy_task *t = context;
     (void)worker;
-    for (int64_t row = first; row < last; row++) copy_row(t, row_at(t->dst, row), row_at(t->src, row), row_length(t->dst));
+    for (int64_t row = first; row < last; row++)
+        copy_row(t, row_at(t->dst, row), row_at(t->src, row), row_length(t->dst));
 }
 
 static void copy_flat(void *context, int64_t first, int64_t last, int worker) {
@@ -189,12 +195,13 @@ static void copy_flat(void *context, int64_t first, int64_t last, int worker) {
 para_status para_cpu_copy(para_device *dev, para_tensor dst, para_tensor src) {
     copy_task task = {para_simd_of(dev), &dst, &src};
     PARA_TRY(para_cpu_check(same_sizes(&dst, &src), "copy", "source and destination must have the same sizes"));
-    PARA_TRY(para_cpu_check(dst.dtype == src.dtype || (is_float(src.dtype) && is_float(dst.dtype) && dst.dtype != PARA_F8_E4M3), "copy",
-                            "only float types are converted, and none to F8_E4M3"));
-    if (para_tensor_contiguous(&dst) && para_tensor_contiguous(&src) && last_stride(&dst) == 1 && last_stride(&src) == 1)
+    PARA_TRY(para_cpu_check(dst.dtype == src.dtype ||
+                                (is_float(src.dtype) && is_float(dst.dtype) && dst.dtype != PARA_F8_E4M3),
+                            "copy", "only float types are converted, and none to F8_E4M3"));
+    if (para_tensor_contiguous(&dst) && para_tensor_contiguous(&src) && last_stride(&dst) == 1 &&
+        last_stride(&src) == 1)
         para_cpu_split(dev, para_tensor_count(&dst), para_cpu_grain(4), copy_flat, &task);
-    else
-        para_cpu_split(dev, row_count(&dst), para_cpu_grain(row_length(&dst) * 4), copy_range, &task);
+    else para_cpu_split(dev, row_count(&dst), para_cpu_grain(row_length(&dst) * 4), copy_range, &task);
     return PARA_OK;
 }
 
@@ -213,17 +220,21 @@ static void embedding_range(void *context, int64_t first, int64_t last, int work
     const embedding_task *t = context;
     (void)worker;
     for (int64_t i = first; i < last; i++)
-        t->simd->convert(row_at(t->y, i), t->y->dtype, row_at(t->table, id_at(t->ids, i)), t->table->dtype, PARA_F32, t->y->dim[1]);
+        t->simd->convert(row_at(t->y, i), t->y->dtype, row_at(t->table, id_at(t->ids, i)), t->table->dtype, PARA_F32,
+                         t->y->dim[1]);
 }
 
 para_status para_cpu_embedding(para_device *dev, para_tensor table, para_tensor ids, para_tensor y) {
     embedding_task task = {para_simd_of(dev), &table, &ids, &y};
-    PARA_TRY(para_cpu_check(table.rank == 2 && ids.rank == 1 && y.rank == 2 && ids.dim[0] == y.dim[0] && table.dim[1] == y.dim[1] &&
-                                ids.dtype == PARA_I32 && is_float(table.dtype) && computes(y.dtype),
+    PARA_TRY(para_cpu_check(table.rank == 2 && ids.rank == 1 && y.rank == 2 && ids.dim[0] == y.dim[0] &&
+                                table.dim[1] == y.dim[1] && ids.dtype == PARA_I32 && is_float(table.dtype) &&
+                                computes(y.dtype),
                             "embedding", "table [V, D], ids [M] of I32 and y [M, D] do not fit together"));
     for (int64_t i = 0; i < ids.dim[0]; i++)
         if (id_at(&ids, i) < 0 || id_at(&ids, i) >= table.dim[0])
-            return para_fail(PARA_ERR_ARGUMENT, "token id %d is outside the embedding table of %lld rows: tokenizer and text encoder do not belong together",
+            return para_fail(PARA_ERR_ARGUMENT,
+                             "token id %d is outside the embedding table of %lld rows: tokenizer and text encoder do "
+                             "not belong together",
                              id_at(&ids, i), (long long)table.dim[0]);
     para_cpu_split(dev, ids.dim[0], para_cpu_grain(y.dim[1] * 4), embedding_range, &task);
     return PARA_OK;
@@ -247,7 +258,8 @@ static void finite_range(void *context, int64_t first, int64_t last, int worker)
 
 para_status para_cpu_all_finite(para_device *dev, para_tensor x, bool *out) {
     finite_task task = {para_simd_of(dev), &x, false};
-    PARA_TRY(para_cpu_check(para_tensor_contiguous(&x) && is_float(x.dtype), "all_finite", "x must be contiguous and of a float type"));
+    PARA_TRY(para_cpu_check(para_tensor_contiguous(&x) && is_float(x.dtype), "all_finite",
+                            "x must be contiguous and of a float type"));
     para_cpu_split(dev, para_tensor_count(&x), para_cpu_grain(4), finite_range, &task);
     *out = !task.bad;
     return PARA_OK;

@@ -20,12 +20,15 @@ static bool table_of(const para_tensor *t, int64_t s, int64_t d) {
 para_status para_cpu_head(para_device *dev, const para_head_args *a) {
     const int64_t *x = a->x.dim, *y = a->y.dim;
     head_task task = {para_simd_of(dev), a};
-    PARA_TRY(para_cpu_check(a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] && a->x.dtype == a->y.dtype,
+    PARA_TRY(para_cpu_check(a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] &&
+                                a->x.dtype == a->y.dtype,
                             "head", "x [S, H, D] and y [H, S, D] do not fit together"));
-    PARA_TRY(para_cpu_check(!a->weight.data || (a->weight.dim[0] == x[2] && a->weight.dtype == PARA_F32), "head", "the weight must be [D] of F32"));
-    PARA_TRY(para_cpu_check(!a->cos.data == !a->sin.data && (!a->cos.data || (table_of(&a->cos, x[0], x[2]) && table_of(&a->sin, x[0], x[2]) &&
-                                                                             x[2] % 2 == 0)),
-                            "head", "cos and sin must be [S, D] of F32 with an even D"));
+    PARA_TRY(para_cpu_check(!a->weight.data || (a->weight.dim[0] == x[2] && a->weight.dtype == PARA_F32), "head",
+                            "the weight must be [D] of F32"));
+    PARA_TRY(para_cpu_check(
+        !a->cos.data == !a->sin.data &&
+            (!a->cos.data || (table_of(&a->cos, x[0], x[2]) && table_of(&a->sin, x[0], x[2]) && x[2] % 2 == 0)),
+        "head", "cos and sin must be [S, D] of F32 with an even D"));
     para_cpu_split(dev, x[0], para_cpu_grain(x[1] * x[2] * 4), head_range, &task);
     return PARA_OK;
 }

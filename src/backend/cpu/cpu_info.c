@@ -3,7 +3,7 @@
 
 #include <dnnl.h>
 
-#define TEXT_OF(x) #x
+#define TEXT_OF(x)      #x
 #define DOTTED(a, b, c) TEXT_OF(a) "." TEXT_OF(b) "." TEXT_OF(c)
 
 const char *para_build_info(void) {

@@ -12,7 +12,7 @@ enum {
 
 /* How a layer is computed: weight rows [i · slice, (i + 1) · slice) at a time. */
 typedef struct linear_plan {
-    para_dtype type;         /* of the product: the activations', or F32 where oneDNN has no fast BF16 */
+    para_dtype type; /* of the product: the activations', or F32 where oneDNN has no fast BF16 */
     bool few, convert_x, convert_w, convert_y;
     int64_t slice;
     size_t x_bytes, w_bytes, y_bytes, onednn_bytes;
@@ -41,7 +41,8 @@ static int64_t slice_of(int64_t wanted, int64_t n) {
 }
 
 /* oneDNN's scratch for whole slices and for the rest. */
-static para_status measure(para_onednn *o, const para_linear_args *a, linear_plan *p, bool describe_only, bool *reference) {
+static para_status measure(para_onednn *o, const para_linear_args *a, linear_plan *p, bool describe_only,
+                           bool *reference) {
     int64_t n = a->y.dim[1], columns[] = {p->slice, n % p->slice};
     p->onednn_bytes = 0;
     for (int i = 0; i < 2; i++) {
@@ -129,10 +130,8 @@ static void store_range(void *context, int64_t first, int64_t last, int worker) 
     for (int64_t row = first; row < last; row++) {
         char *y = (char *)s->a->y.data + (row * s->a->y.stride[0] + s->column) * (int64_t)para_dtype_size(type);
         const float *tile = s->tile + row * s->columns;
-        if (s->a->accumulate)
-            s->simd->add(y, type, tile, s->columns);
-        else
-            s->simd->convert(y, type, tile, PARA_F32, PARA_F32, s->columns);
+        if (s->a->accumulate) s->simd->add(y, type, tile, s->columns);
+        else s->simd->convert(y, type, tile, PARA_F32, PARA_F32, s->columns);
     }
 }
 
@@ -182,8 +181,8 @@ para_status para_cpu_linear(para_device *dev, const para_linear_args *a) {
     const para_tensor *w = &a->w->weight;
     linear_plan plan;
     void *scratch;
-    PARA_TRY(para_cpu_check(a->x.rank == 2 && w->rank == 2 && a->y.rank == 2 && a->x.dim[0] == a->y.dim[0] && a->x.dim[1] == w->dim[1] &&
-                                a->y.dim[1] == w->dim[0] && a->x.dtype == a->y.dtype,
+    PARA_TRY(para_cpu_check(a->x.rank == 2 && w->rank == 2 && a->y.rank == 2 && a->x.dim[0] == a->y.dim[0] &&
+                                a->x.dim[1] == w->dim[1] && a->y.dim[1] == w->dim[0] && a->x.dtype == a->y.dtype,
                             "linear", "x [M, K], weight [N, K] and y [M, N] do not fit together"));
     if (a->x.dim[0] == 0 || a->y.dim[1] == 0) return PARA_OK;
     PARA_TRY(make_plan(para_cpu_of(dev)->onednn, a, false, &plan));

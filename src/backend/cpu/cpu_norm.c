@@ -48,8 +48,8 @@ para_status para_cpu_residual(para_device *dev, const para_residual_args *a) {
     norm_task task = {.simd = para_simd_of(dev), .residual = a};
     PARA_TRY(para_cpu_check(same_matrix(&a->x, &a->y) && vector_of(&a->gate, a->x.dim[1]), "residual",
                             "x [M, D], y [M, D] and gate [D] of F32 do not fit together"));
-    PARA_TRY(para_cpu_check(!a->norm || (same_matrix(&a->x, &a->norm->y) && norm_vectors(a->norm, a->x.dim[1])), "residual",
-                            "x [M, D] and the norm's y [M, D] and vectors [D] do not fit together"));
+    PARA_TRY(para_cpu_check(!a->norm || (same_matrix(&a->x, &a->norm->y) && norm_vectors(a->norm, a->x.dim[1])),
+                            "residual", "x [M, D] and the norm's y [M, D] and vectors [D] do not fit together"));
     para_cpu_split(dev, a->x.dim[0], para_cpu_grain(a->x.dim[1] * 4), residual_range, &task);
     return PARA_OK;
 }
@@ -96,8 +96,8 @@ static void moments_range(void *context, int64_t first, int64_t last, int worker
 static void scale_range(void *context, int64_t first, int64_t last, int worker) {
     const group_task *t = context;
     (void)worker;
-    t->simd->channel_scale(t->a->activation, pixel(&t->a->y, t->picture, first), pixel(&t->a->x, t->picture, first), t->a->x.dtype,
-                           last - first, t->a->x.dim[3], t->scale, t->offset);
+    t->simd->channel_scale(t->a->activation, pixel(&t->a->y, t->picture, first), pixel(&t->a->x, t->picture, first),
+                           t->a->x.dtype, last - first, t->a->x.dim[3], t->scale, t->offset);
 }
 
 static float float_at(const para_tensor *v, int64_t i) {
@@ -133,11 +133,12 @@ static void make_scales(const group_task *t, int threads) {
 para_status para_cpu_group_norm(para_device *dev, const para_group_norm_args *a) {
     int64_t c = a->x.dim[3], pixels = a->x.dim[1] * a->x.dim[2];
     void *scratch;
-    PARA_TRY(para_cpu_check(a->x.rank == 4 && a->y.rank == 4 && a->groups > 0 && c % a->groups == 0 && vector_of(&a->weight, c) &&
-                                vector_of(&a->bias, c) && a->weight.data && a->bias.data && a->x.dtype == a->y.dtype &&
-                                para_tensor_count(&a->x) == para_tensor_count(&a->y) && para_tensor_contiguous(&a->x) &&
-                                para_tensor_contiguous(&a->y),
-                            "group_norm", "x and y [N, H, W, C], contiguous, and the vectors [C] of F32 do not fit together"));
+    PARA_TRY(para_cpu_check(a->x.rank == 4 && a->y.rank == 4 && a->groups > 0 && c % a->groups == 0 &&
+                                vector_of(&a->weight, c) && vector_of(&a->bias, c) && a->weight.data && a->bias.data &&
+                                a->x.dtype == a->y.dtype && para_tensor_count(&a->x) == para_tensor_count(&a->y) &&
+                                para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y),
+                            "group_norm",
+                            "x and y [N, H, W, C], contiguous, and the vectors [C] of F32 do not fit together"));
     size_t mark = para_arena_mark(&dev->arena);
     PARA_TRY(para_arena_take(&dev->arena, para_cpu_group_norm_scratch(a, dev->threads), &scratch));
     char *part = scratch;

@@ -13,7 +13,8 @@ typedef struct picture_task {
 /* Rows of y [N · 2H]. */
 static void upsample_range(void *context, int64_t first, int64_t last, int worker) {
     const picture_task *t = context;
-    int64_t height = t->y->dim[1], width = t->x->dim[2], size = (int64_t)para_dtype_size(t->x->dtype), bytes = t->x->dim[3] * size;
+    int64_t height = t->y->dim[1], width = t->x->dim[2], size = (int64_t)para_dtype_size(t->x->dtype),
+            bytes = t->x->dim[3] * size;
     (void)worker;
     for (int64_t row = first; row < last; row++) {
         int64_t picture = row / height, line = row % height;
@@ -26,8 +27,9 @@ static void upsample_range(void *context, int64_t first, int64_t last, int worke
 
 para_status para_cpu_upsample2x(para_device *dev, para_tensor x, para_tensor y) {
     picture_task task = {&x, &y, 0};
-    PARA_TRY(para_cpu_check(x.rank == 4 && y.rank == 4 && x.dim[0] == y.dim[0] && 2 * x.dim[1] == y.dim[1] && 2 * x.dim[2] == y.dim[2] &&
-                                x.dim[3] == y.dim[3] && x.dtype == y.dtype && x.stride[3] == 1 && y.stride[3] == 1,
+    PARA_TRY(para_cpu_check(x.rank == 4 && y.rank == 4 && x.dim[0] == y.dim[0] && 2 * x.dim[1] == y.dim[1] &&
+                                2 * x.dim[2] == y.dim[2] && x.dim[3] == y.dim[3] && x.dtype == y.dtype &&
+                                x.stride[3] == 1 && y.stride[3] == 1,
                             "upsample2x", "x [N, H, W, C] and y [N, 2H, 2W, C] do not fit together"));
     para_cpu_split(dev, y.dim[0] * y.dim[1], para_cpu_grain(y.dim[2] * y.dim[3] * 4), upsample_range, &task);
     return PARA_OK;
@@ -41,10 +43,8 @@ static float load(const para_tensor *t, int64_t at) {
 }
 
 static void store(const para_tensor *t, int64_t at, float f) {
-    if (t->dtype == PARA_F32)
-        ((float *)t->data)[at] = f;
-    else
-        ((uint16_t *)t->data)[at] = para_f32_to_bf16(f);
+    if (t->dtype == PARA_F32) ((float *)t->data)[at] = f;
+    else ((uint16_t *)t->data)[at] = para_f32_to_bf16(f);
 }
 
 /* Where along `axis` the row-th row lies. */
@@ -77,6 +77,7 @@ para_status para_cpu_blend(para_device *dev, para_tensor edge, para_tensor dst, 
     for (int i = 0; right && i < dst.rank; i++) right = edge.dim[i] == dst.dim[i];
     PARA_TRY(para_cpu_check(right, "blend", "edge and dst must have the same sizes and type, F32 or BF16"));
     int64_t length = dst.dim[dst.rank - 1];
-    if (length > 0) para_cpu_split(dev, para_tensor_count(&dst) / length, para_cpu_grain(length * 16), blend_range, &task);
+    if (length > 0)
+        para_cpu_split(dev, para_tensor_count(&dst) / length, para_cpu_grain(length * 16), blend_range, &task);
     return PARA_OK;
 }

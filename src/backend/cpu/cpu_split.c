@@ -21,7 +21,7 @@ void para_cpu_split(const para_device *dev, int64_t n, int64_t grain, para_cpu_t
 }
 
 int64_t para_cpu_grain(int64_t bytes) {
-    enum { WORTH = 16384 };
+    enum { WORTH = 65536 };
     return bytes >= WORTH ? 1 : WORTH / (bytes > 0 ? bytes : 1);
 }
 

@@ -45,13 +45,14 @@ struct para_onednn {
 static para_status check(dnnl_status_t status, const char *call) {
     if (status == dnnl_success) return PARA_OK;
     if (status == dnnl_out_of_memory) return para_fail(PARA_ERR_MEMORY, "out of memory in oneDNN (%s)", call);
-    return para_fail(PARA_ERR_LIBRARY, "oneDNN %d.%d.%d: %s failed with status %d", dnnl_version()->major, dnnl_version()->minor,
-                     dnnl_version()->patch, call, (int)status);
+    return para_fail(PARA_ERR_LIBRARY, "oneDNN %d.%d.%d: %s failed with status %d", dnnl_version()->major,
+                     dnnl_version()->minor, dnnl_version()->patch, call, (int)status);
 }
 
 /* Descriptors of memory: v3 made them opaque. */
 
-static dnnl_status_t desc_by_strides(own_desc *out, int rank, const dnnl_dim_t *dim, dnnl_data_type_t type, const dnnl_dim_t *stride) {
+static dnnl_status_t desc_by_strides(own_desc *out, int rank, const dnnl_dim_t *dim, dnnl_data_type_t type,
+                                     const dnnl_dim_t *stride) {
     dnnl_dims_t dims = {0}, strides = {0};
     memcpy(dims, dim, (size_t)rank * sizeof *dim);
     memcpy(strides, stride, (size_t)rank * sizeof *stride);
@@ -62,7 +63,8 @@ static dnnl_status_t desc_by_strides(own_desc *out, int rank, const dnnl_dim_t *
 #endif
 }
 
-static dnnl_status_t desc_by_tag(own_desc *out, int rank, const dnnl_dim_t *dim, dnnl_data_type_t type, dnnl_format_tag_t tag) {
+static dnnl_status_t desc_by_tag(own_desc *out, int rank, const dnnl_dim_t *dim, dnnl_data_type_t type,
+                                 dnnl_format_tag_t tag) {
     dnnl_dims_t dims = {0};
     memcpy(dims, dim, (size_t)rank * sizeof *dim);
 #if DNNL_VERSION_MAJOR >= 3
@@ -96,10 +98,13 @@ static void descs_free(descs *d) {
 
 static dnnl_status_t matmul_descs(descs *d, const para_onednn_key *k, dnnl_data_type_t type) {
     dnnl_status_t s = desc_by_strides(&d->src, 2, (dnnl_dim_t[]){k->m, k->k}, type, (dnnl_dim_t[]){k->src_row, 1});
-    if (s == dnnl_success) s = desc_by_strides(&d->weights, 2, (dnnl_dim_t[]){k->k, k->n}, type, (dnnl_dim_t[]){1, k->weights_row});
-    if (s == dnnl_success) s = desc_by_strides(&d->plain_weights, 2, (dnnl_dim_t[]){k->k, k->n}, type, (dnnl_dim_t[]){1, k->weights_row});
+    if (s == dnnl_success)
+        s = desc_by_strides(&d->weights, 2, (dnnl_dim_t[]){k->k, k->n}, type, (dnnl_dim_t[]){1, k->weights_row});
+    if (s == dnnl_success)
+        s = desc_by_strides(&d->plain_weights, 2, (dnnl_dim_t[]){k->k, k->n}, type, (dnnl_dim_t[]){1, k->weights_row});
     if (s == dnnl_success) s = desc_by_strides(&d->bias, 2, (dnnl_dim_t[]){1, k->n}, dnnl_f32, (dnnl_dim_t[]){k->n, 1});
-    if (s == dnnl_success) s = desc_by_strides(&d->dst, 2, (dnnl_dim_t[]){k->m, k->n}, type, (dnnl_dim_t[]){k->dst_row, 1});
+    if (s == dnnl_success)
+        s = desc_by_strides(&d->dst, 2, (dnnl_dim_t[]){k->m, k->n}, type, (dnnl_dim_t[]){k->dst_row, 1});
     return s;
 }
 
@@ -119,8 +124,14 @@ static dnnl_status_t append_activation(dnnl_post_ops_t ops, para_activation f) {
     dnnl_alg_kind_t kind;
     float alpha = 0;
     switch (f) {
-    case PARA_ACT_SILU: kind = dnnl_eltwise_swish; alpha = 1; break;
-    case PARA_ACT_QUICK_GELU: kind = dnnl_eltwise_swish; alpha = 1.702f; break;
+    case PARA_ACT_SILU:
+        kind = dnnl_eltwise_swish;
+        alpha = 1;
+        break;
+    case PARA_ACT_QUICK_GELU:
+        kind = dnnl_eltwise_swish;
+        alpha = 1.702f;
+        break;
     case PARA_ACT_GELU_TANH: kind = dnnl_eltwise_gelu_tanh; break;
     case PARA_ACT_GELU_ERF: kind = dnnl_eltwise_gelu_erf; break;
     case PARA_ACT_RELU: kind = dnnl_eltwise_relu; break;
@@ -156,17 +167,20 @@ static dnnl_status_t make_attributes(dnnl_primitive_attr_t *out, const para_oned
 static dnnl_status_t make_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engine, descs *d, const para_onednn_key *k,
                                dnnl_primitive_attr_t attr) {
     any_desc bias = k->bias ? DESC(d->bias) : NULL;
-    dnnl_dims_t stride = {k->stride, k->stride}, dilation = {0}, before = {k->pad_top, k->pad_left}, after = {k->pad_bottom, k->pad_right};
+    dnnl_dims_t stride = {k->stride, k->stride}, dilation = {0}, before = {k->pad_top, k->pad_left},
+                after = {k->pad_bottom, k->pad_right};
 #if DNNL_VERSION_MAJOR >= 3
     if (k->conv)
-        return dnnl_convolution_forward_primitive_desc_create(out, engine, dnnl_forward_inference, dnnl_convolution_direct, d->src,
-                                                              d->weights, bias, d->dst, stride, dilation, before, after, attr);
+        return dnnl_convolution_forward_primitive_desc_create(out, engine, dnnl_forward_inference,
+                                                              dnnl_convolution_direct, d->src, d->weights, bias, d->dst,
+                                                              stride, dilation, before, after, attr);
     return dnnl_matmul_primitive_desc_create(out, engine, d->src, d->weights, bias, d->dst, attr);
 #else
     if (k->conv) {
         dnnl_convolution_desc_t conv;
-        dnnl_status_t s = dnnl_dilated_convolution_forward_desc_init(&conv, dnnl_forward_inference, dnnl_convolution_direct, DESC(d->src),
-                                                                     DESC(d->weights), bias, DESC(d->dst), stride, dilation, before, after);
+        dnnl_status_t s = dnnl_dilated_convolution_forward_desc_init(
+            &conv, dnnl_forward_inference, dnnl_convolution_direct, DESC(d->src), DESC(d->weights), bias, DESC(d->dst),
+            stride, dilation, before, after);
         return s == dnnl_success ? dnnl_primitive_desc_create(out, &conv, attr, engine, NULL) : s;
     }
     dnnl_matmul_desc_t matmul;
@@ -221,8 +235,10 @@ static dnnl_status_t entry_make(para_onednn *o, entry *e, const para_onednn_key 
         any_desc wanted = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
         dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &info);
         e->op.reference = strstr(info, "ref") != NULL || (o->without_bf16 && key->type == PARA_BF16);
-        e->op.scratch_bytes = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0));
-        e->op.packed_bytes = dnnl_memory_desc_equal(wanted, DESC(d.plain_weights)) ? 0 : dnnl_memory_desc_get_size(wanted);
+        e->op.scratch_bytes =
+            dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0));
+        e->op.packed_bytes =
+            dnnl_memory_desc_equal(wanted, DESC(d.plain_weights)) ? 0 : dnnl_memory_desc_get_size(wanted);
         if (!describe_only) s = make_runnable(e, o->engine, &d, desc);
     }
     if (desc) dnnl_primitive_desc_destroy(desc);
@@ -238,11 +254,10 @@ para_status para_onednn_open(para_onednn **out, int threads) {
     if (!o) return PARA_ERR_MEMORY;
     o->threads = threads;
     para_status status = check(dnnl_engine_create(&o->engine, dnnl_cpu, 0), "dnnl_engine_create");
-    if (status == PARA_OK) status = check(dnnl_stream_create(&o->stream, o->engine, dnnl_stream_default_flags), "dnnl_stream_create");
-    if (status != PARA_OK)
-        para_onednn_close(&o);
-    else
-        *out = o;
+    if (status == PARA_OK)
+        status = check(dnnl_stream_create(&o->stream, o->engine, dnnl_stream_default_flags), "dnnl_stream_create");
+    if (status != PARA_OK) para_onednn_close(&o);
+    else *out = o;
     return status;
 }
 
@@ -277,7 +292,8 @@ static entry *entry_take(para_onednn *o) {
     return oldest;
 }
 
-para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only, const para_onednn_op **out) {
+para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only,
+                             const para_onednn_op **out) {
     *out = NULL;
     for (int i = 0; i < o->count; i++) {
         entry *e = o->entries[i];

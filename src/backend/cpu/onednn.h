@@ -14,7 +14,7 @@ typedef struct para_onednn_key {
     para_activation activation;
     int32_t bias, accumulate, conv; /* flags */
     int32_t stride, pad_top, pad_left, pad_bottom, pad_right;
-    int64_t m, n, k;                      /* matmul: dst[m, n] = src[m, k] · weights[n, k]ᵀ */
+    int64_t m, n, k;                       /* matmul: dst[m, n] = src[m, k] · weights[n, k]ᵀ */
     int64_t src_row, weights_row, dst_row; /* its strides */
     int64_t batch, height, width, inputs, outputs, kernel_h, kernel_w, out_height, out_width; /* conv */
 } para_onednn_key;
@@ -38,7 +38,8 @@ void para_onednn_close(para_onednn **o);
 void para_onednn_without_bf16(para_onednn *o);
 
 /* Finds or makes the primitive; valid until the next call. With `describe_only` it can not be run (cheaper, for plans). */
-para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only, const para_onednn_op **out);
+para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only,
+                             const para_onednn_op **out);
 para_status para_onednn_run(para_onednn *o, const para_onednn_op *op, const para_onednn_run_args *args);
 
 #endif

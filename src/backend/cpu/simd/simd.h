@@ -9,10 +9,10 @@
 /* One block of queries against all keys of a head; see cpu_attention.c. */
 typedef struct para_attention_block {
     const para_attention_args *args;
-    int64_t b, h, first, rows;     /* batch, head, first query, queries (≤ q_block) */
-    const float *packed_k;         /* as pack_k wrote it */
-    const float *packed_v;         /* as pack_v wrote it */
-    float *scratch;                /* block_floats(D, Dv) floats of this thread, 64-byte aligned */
+    int64_t b, h, first, rows; /* batch, head, first query, queries (≤ q_block) */
+    const float *packed_k;     /* as pack_k wrote it */
+    const float *packed_v;     /* as pack_v wrote it */
+    float *scratch;            /* block_floats(D, Dv) floats of this thread, 64-byte aligned */
 } para_attention_block;
 
 typedef struct para_simd {
@@ -37,9 +37,10 @@ typedef struct para_simd {
     /* Group norm. sums: for each channel of the `count` pixels at x (contiguous, [count, C]) merges into
      * mean[C] and m2[C] (sum of squared distances from the mean), which hold `before` pixels.
      * scale: y = f(x · scale[c] + offset[c]). */
-    void (*channel_moments)(const void *x, para_dtype type, int64_t count, int64_t c, int64_t before, double *mean, double *m2);
-    void (*channel_scale)(para_activation f, void *y, const void *x, para_dtype type, int64_t count, int64_t c, const float *scale,
-                          const float *offset);
+    void (*channel_moments)(const void *x, para_dtype type, int64_t count, int64_t c, int64_t before, double *mean,
+                            double *m2);
+    void (*channel_scale)(para_activation f, void *y, const void *x, para_dtype type, int64_t count, int64_t c,
+                          const float *scale, const float *offset);
 
     /* Attention. Sizes in floats; pack_k and pack_v convert the keys [first, last) of one head, first a multiple of key_panel. */
     int q_block, key_panel;

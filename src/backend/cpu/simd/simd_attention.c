@@ -11,12 +11,18 @@
 #include <float.h>
 #include <math.h>
 
-enum { MR = PARA_SIMD_MR, NR = PARA_SIMD_NR, PANEL = PARA_SIMD_KEY_PANEL, Q_BLOCK = PARA_SIMD_Q_BLOCK, KEY_BLOCK = 128 / PANEL * PANEL };
+enum {
+    MR = PARA_SIMD_MR,
+    NR = PARA_SIMD_NR,
+    PANEL = PARA_SIMD_KEY_PANEL,
+    Q_BLOCK = PARA_SIMD_Q_BLOCK,
+    KEY_BLOCK = 128 / PANEL * PANEL
+};
 enum { ROWS = (Q_BLOCK + VL - 1) / VL * VL }; /* of a block, in whole vectors */
 
 /* Scores are kept times log2(e), so that powers of two do for exponentials. */
 #define LOG2_E 1.44269504f
-#define LN_2 0.69314718f
+#define LN_2   0.69314718f
 
 static int64_t panels(int64_t n) {
     return (n + PANEL - 1) / PANEL;
@@ -48,7 +54,8 @@ size_t PARA_SIMD_NAME(para_simd_block_floats)(int64_t d, int64_t dv) {
 }
 
 static const char *row_of(const para_tensor *t, int64_t b, int64_t h, int64_t s) {
-    return (char *)t->data + (b * t->stride[0] + h * t->stride[1] + s * t->stride[2]) * (int64_t)para_dtype_size(t->dtype);
+    return (char *)t->data +
+           (b * t->stride[0] + h * t->stride[1] + s * t->stride[2]) * (int64_t)para_dtype_size(t->dtype);
 }
 
 V_INLINE float element(const char *row, int64_t i, para_dtype type) {
@@ -63,8 +70,8 @@ V_INLINE float element(const char *row, int64_t i, para_dtype type) {
 }
 
 /* The rows [first, first + width) of t side by side: out[i][column], `wide` columns, missing rows 0. */
-V_INLINE void pack_columns(float *out, const para_tensor *t, int64_t b, int64_t h, int64_t first, int64_t width, int wide, float factor,
-                           para_dtype type) {
+V_INLINE void pack_columns(float *out, const para_tensor *t, int64_t b, int64_t h, int64_t first, int64_t width,
+                           int wide, float factor, para_dtype type) {
     int64_t d = t->dim[3];
     for (int64_t column = 0; column < width; column++) {
         const char *row = row_of(t, b, h, first + column);
@@ -74,7 +81,8 @@ V_INLINE void pack_columns(float *out, const para_tensor *t, int64_t b, int64_t 
         for (int64_t i = 0; i < d; i++) out[i * wide + column] = 0;
 }
 
-V_INLINE void pack_value_rows(float *packed, const para_tensor *v, int64_t b, int64_t h, int64_t first, int64_t last, para_dtype type) {
+V_INLINE void pack_value_rows(float *packed, const para_tensor *v, int64_t b, int64_t h, int64_t first, int64_t last,
+                              para_dtype type) {
     int64_t dv = v->dim[3], keys = v->dim[2];
     for (int64_t key = first; key < last; key++) {
         const char *row = row_of(v, b, h, key);
@@ -85,13 +93,15 @@ V_INLINE void pack_value_rows(float *packed, const para_tensor *v, int64_t b, in
     }
 }
 
-void PARA_SIMD_NAME(para_simd_pack_k)(float *packed, const para_attention_args *a, int64_t b, int64_t head, int64_t first, int64_t last) {
+void PARA_SIMD_NAME(para_simd_pack_k)(float *packed, const para_attention_args *a, int64_t b, int64_t head,
+                                      int64_t first, int64_t last) {
     for (int64_t key = first; key < last; key += PANEL)
-        V_SWITCH_TYPE(a->k.dtype, pack_columns(packed + key * a->k.dim[3], &a->k, b, head, key, last - key < PANEL ? last - key : PANEL,
-                                               PANEL, 1.0f, T));
+        V_SWITCH_TYPE(a->k.dtype, pack_columns(packed + key * a->k.dim[3], &a->k, b, head, key,
+                                               last - key < PANEL ? last - key : PANEL, PANEL, 1.0f, T));
 }
 
-void PARA_SIMD_NAME(para_simd_pack_v)(float *packed, const para_attention_args *a, int64_t b, int64_t head, int64_t first, int64_t last) {
+void PARA_SIMD_NAME(para_simd_pack_v)(float *packed, const para_attention_args *a, int64_t b, int64_t head,
+                                      int64_t first, int64_t last) {
     V_SWITCH_TYPE(a->v.dtype, pack_value_rows(packed, &a->v, b, head, first, last, T));
 }
 
@@ -109,7 +119,8 @@ V_INLINE void multiply_keys(float *scores, const float *queries, const float *ke
 }
 
 /* out[MR][PANEL] = out · shrink + weights[MR][keys] · values[keys][PANEL]; rows of out are `width` apart. */
-V_INLINE void multiply_values(float *out, int64_t width, const float *shrink, const float *weights, const float *values, int64_t keys) {
+V_INLINE void multiply_values(float *out, int64_t width, const float *shrink, const float *weights, const float *values,
+                              int64_t keys) {
     vf acc[MR][NR];
     for (int r = 0; r < MR; r++)
         for (int c = 0; c < NR; c++) acc[r][c] = v_loadu(out + r * width + c * VL) * shrink[r];
@@ -130,7 +141,8 @@ V_INLINE float in_base_2(float added) {
 }
 
 /* Applies mask and causality to a row of scores whose first key is `first`. */
-static void mask_row(float *scores, const para_attention_args *a, int64_t b, int64_t h, int64_t query, int64_t first, int64_t keys) {
+static void mask_row(float *scores, const para_attention_args *a, int64_t b, int64_t h, int64_t query, int64_t first,
+                     int64_t keys) {
     if (a->mask.data) {
         int64_t step = a->mask.stride[3];
         const char *row = row_of(&a->mask, b, h, query);
@@ -156,7 +168,8 @@ V_INLINE void raise_highest(work *w, int64_t rows, int64_t keys) {
         for (int64_t j = 0; j < keys; j += VL) high = v_max(high, v_loadu(scores + j));
         w->highest[r] = v_highest(high);
     }
-    for (int64_t r = 0; r < rows; r += VL) v_storeu(w->shrink + r, v_exp2(v_loadu(before + r) - v_loadu(w->highest + r)));
+    for (int64_t r = 0; r < rows; r += VL)
+        v_storeu(w->shrink + r, v_exp2(v_loadu(before + r) - v_loadu(w->highest + r)));
 }
 
 /* Turns a row of scores into powers of their distance from the highest so far. */
@@ -181,7 +194,8 @@ V_INLINE void finish(const para_attention_block *block, const work *w, para_dtyp
         V_FOR(i, n, dv) v_put(out, i, type, v_loadu(w->out + r * width + i) * factor, n);
         if (a->lse.data) {
             float lse = sum == 0 ? -INFINITY : w->highest[r] * LN_2 + logf(sum);
-            memcpy((float *)a->lse.data + block->b * a->lse.stride[0] + block->h * a->lse.stride[1] + (block->first + r) * a->lse.stride[2],
+            memcpy((float *)a->lse.data + block->b * a->lse.stride[0] + block->h * a->lse.stride[1] +
+                       (block->first + r) * a->lse.stride[2],
                    &lse, 4);
         }
     }
@@ -197,8 +211,8 @@ void PARA_SIMD_NAME(para_simd_attention)(const para_attention_block *block) {
     w.out = w.scores + Q_BLOCK * KEY_BLOCK;
     for (int64_t t = 0; t < tiles; t++) {
         int64_t left = block->rows - t * MR;
-        V_SWITCH_TYPE(a->q.dtype, pack_columns(w.q + t * MR * d, &a->q, block->b, block->h, block->first + t * MR, left < MR ? left : MR,
-                                               MR, a->scale * LOG2_E, T));
+        V_SWITCH_TYPE(a->q.dtype, pack_columns(w.q + t * MR * d, &a->q, block->b, block->h, block->first + t * MR,
+                                               left < MR ? left : MR, MR, a->scale * LOG2_E, T));
     }
     for (int64_t r = 0; r < ROWS; r++) {
         w.highest[r] = -FLT_MAX; /* finite, so that -inf is infinitely far from it */
@@ -210,9 +224,11 @@ void PARA_SIMD_NAME(para_simd_attention)(const para_attention_block *block) {
         int64_t keys = all_keys - first < KEY_BLOCK ? all_keys - first : KEY_BLOCK;
         for (int64_t j = 0; j < keys; j += PANEL)
             for (int64_t t = 0; t < tiles; t++)
-                multiply_keys(w.scores + t * MR * KEY_BLOCK + j, w.q + t * MR * d, block->packed_k + (first + j) * d, d);
+                multiply_keys(w.scores + t * MR * KEY_BLOCK + j, w.q + t * MR * d, block->packed_k + (first + j) * d,
+                              d);
         if (a->mask.data || (a->causal && first + keys > block->first))
-            for (int64_t r = 0; r < block->rows; r++) mask_row(w.scores + r * KEY_BLOCK, a, block->b, block->h, block->first + r, first, keys);
+            for (int64_t r = 0; r < block->rows; r++)
+                mask_row(w.scores + r * KEY_BLOCK, a, block->b, block->h, block->first + r, first, keys);
         raise_highest(&w, rows, keys);
         for (int64_t r = 0; r < rows; r++) exponentials(&w, r, keys);
         for (int64_t i = 0; i < width; i += PANEL)

@@ -47,7 +47,8 @@ void PARA_SIMD_NAME(para_simd_activate)(para_activation f, void *y, const void *
     V_SWITCH_TYPE(type, V_SWITCH_ACTIVATION(f, activate(F, y, x, T, n)));
 }
 
-void PARA_SIMD_NAME(para_simd_gated)(para_activation f, void *y, const void *a, const void *b, para_dtype type, int64_t n) {
+void PARA_SIMD_NAME(para_simd_gated)(para_activation f, void *y, const void *a, const void *b, para_dtype type,
+                                     int64_t n) {
     V_SWITCH_TYPE(type, V_SWITCH_ACTIVATION(f, gated(F, y, a, b, T, n)));
 }
 
@@ -55,13 +56,11 @@ void PARA_SIMD_NAME(para_simd_add)(void *y, para_dtype type, const float *x, int
     V_SWITCH_TYPE(type, add(y, T, x, n));
 }
 
-void PARA_SIMD_NAME(para_simd_convert)(void *y, para_dtype to, const void *x, para_dtype from, para_dtype between, int64_t n) {
-    if (to == PARA_BF16)
-        convert_to(y, PARA_BF16, x, from, false, n);
-    else if (between == PARA_BF16)
-        convert_to(y, PARA_F32, x, from, true, n);
-    else
-        convert_to(y, PARA_F32, x, from, false, n);
+void PARA_SIMD_NAME(para_simd_convert)(void *y, para_dtype to, const void *x, para_dtype from, para_dtype between,
+                                       int64_t n) {
+    if (to == PARA_BF16) convert_to(y, PARA_BF16, x, from, false, n);
+    else if (between == PARA_BF16) convert_to(y, PARA_F32, x, from, true, n);
+    else convert_to(y, PARA_F32, x, from, false, n);
 }
 
 bool PARA_SIMD_NAME(para_simd_all_finite)(const void *x, para_dtype type, int64_t n) {

@@ -49,7 +49,8 @@ V_INLINE void head_row(const para_head_args *a, int64_t token, const void *x, vo
     V_FOR(i, n, half) {
         vf low = scaled(x, weight, factor, i, type, n), high = scaled(x, weight, factor, i + half, type, n);
         v_put(y, i, type, low * v_get(cosine, i, PARA_F32, n) - high * v_get(sine, i, PARA_F32, n), n);
-        v_put(y, i + half, type, high * v_get(cosine, i + half, PARA_F32, n) + low * v_get(sine, i + half, PARA_F32, n), n);
+        v_put(y, i + half, type, high * v_get(cosine, i + half, PARA_F32, n) + low * v_get(sine, i + half, PARA_F32, n),
+              n);
     }
 }
 

@@ -14,8 +14,8 @@ V_INLINE float activation_of(para_activation f, float x) {
 }
 
 /* Adds the products of n elements from index i. */
-V_INLINE void step(vf acc[ROWS][COLUMNS], const char *const *x, int rows, para_dtype type, const char *const *w, int columns,
-                   para_dtype weight_type, int64_t i, int64_t n) {
+V_INLINE void step(vf acc[ROWS][COLUMNS], const char *const *x, int rows, para_dtype type, const char *const *w,
+                   int columns, para_dtype weight_type, int64_t i, int64_t n) {
     vf row[ROWS];
     for (int r = 0; r < rows; r++) row[r] = v_get(x[r], i, type, n);
     for (int c = 0; c < columns; c++) {
@@ -26,8 +26,8 @@ V_INLINE void step(vf acc[ROWS][COLUMNS], const char *const *x, int rows, para_d
 }
 
 /* sum[r][c] = x[r] · w[c] over k elements; rows and columns are constants where this is inlined. */
-V_INLINE void dots(float sum[ROWS][COLUMNS], const char *const *x, int rows, para_dtype type, const char *const *w, int columns,
-                   para_dtype weight_type, int64_t k) {
+V_INLINE void dots(float sum[ROWS][COLUMNS], const char *const *x, int rows, para_dtype type, const char *const *w,
+                   int columns, para_dtype weight_type, int64_t k) {
     vf acc[ROWS][COLUMNS] = {0};
     int64_t i = 0;
     for (; i + VL <= k; i += VL) step(acc, x, rows, type, w, columns, weight_type, i, VL);
@@ -53,7 +53,8 @@ V_INLINE void finish(const para_linear_args *a, int64_t row, int64_t column, flo
     }
 }
 
-V_INLINE void block(const para_linear_args *a, int64_t m, int rows, int64_t column, int columns, para_dtype type, para_dtype weight_type) {
+V_INLINE void block(const para_linear_args *a, int64_t m, int rows, int64_t column, int columns, para_dtype type,
+                    para_dtype weight_type) {
     const para_tensor *weight = &a->w->weight;
     const char *x[ROWS], *w[COLUMNS];
     int64_t size = type == PARA_BF16 ? 2 : 4, weight_size = (int64_t)para_dtype_size(weight_type);
@@ -65,7 +66,8 @@ V_INLINE void block(const para_linear_args *a, int64_t m, int rows, int64_t colu
         for (int c = 0; c < columns; c++) finish(a, m + r, column + c, sum[r][c], type);
 }
 
-V_INLINE void linear_few(const para_linear_args *a, int64_t first, int64_t last, para_dtype type, para_dtype weight_type) {
+V_INLINE void linear_few(const para_linear_args *a, int64_t first, int64_t last, para_dtype type,
+                         para_dtype weight_type) {
     int64_t m_count = a->x.dim[0], n = first;
     for (; n + COLUMNS <= last; n += COLUMNS) {
         int64_t m = 0;

@@ -56,7 +56,8 @@ V_INLINE void norm_row(const para_norm_args *a, const void *x, void *y, int64_t 
 V_INLINE void norm_rows(const para_norm_args *a, int64_t first, int64_t last, para_dtype type) {
     int64_t size = type == PARA_BF16 ? 2 : 4;
     for (int64_t row = first; row < last; row++)
-        norm_row(a, (char *)a->x.data + row * a->x.stride[0] * size, (char *)a->y.data + row * a->y.stride[0] * size, a->x.dim[1], type);
+        norm_row(a, (char *)a->x.data + row * a->x.stride[0] * size, (char *)a->y.data + row * a->y.stride[0] * size,
+                 a->x.dim[1], type);
 }
 
 V_INLINE void residual_rows(const para_residual_args *a, int64_t first, int64_t last, para_dtype type) {

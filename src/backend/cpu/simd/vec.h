@@ -165,18 +165,16 @@ V_INLINE void v_store_n(void *p, int64_t i, para_dtype type, vf v, int64_t n) {
 }
 
 /* Calls body(i, n) for every whole vector of [0, count) and once for the rest; n == VL means a whole one. */
-#define V_FOR(i, n, count)                                                                                                \
-    for (int64_t i = 0, n = VL; i < (count) && (n = (count) - i < VL ? (count) - i : VL, true); i += VL)
+#define V_FOR(i, n, count)                                                                                             \
+    for (int64_t i = 0, n = VL; i < (count) && (n = (count)-i < VL ? (count)-i : VL, true); i += VL)
 
 V_INLINE vf v_get(const void *p, int64_t i, para_dtype type, int64_t n) {
     return __builtin_expect(n == VL, 1) ? v_load(p, i, type) : v_load_n(p, i, type, n);
 }
 
 V_INLINE void v_put(void *p, int64_t i, para_dtype type, vf v, int64_t n) {
-    if (__builtin_expect(n == VL, 1))
-        v_store(p, i, type, v);
-    else
-        v_store_n(p, i, type, v, n);
+    if (__builtin_expect(n == VL, 1)) v_store(p, i, type, v);
+    else v_store_n(p, i, type, v, n);
 }
 
 #endif

@@ -88,31 +88,31 @@ V_INLINE vf v_activation(para_activation f, vf x) {
 }
 
 /* Runs `statement` once for the run-time activation f, with F a constant in each copy. */
-#define V_CASE_ACTIVATION(value, statement)                                                                               \
-    case value: {                                                                                                         \
-        const para_activation F = value;                                                                                  \
-        statement;                                                                                                        \
+#define V_CASE_ACTIVATION(value, statement)                                                                            \
+    case value: {                                                                                                      \
+        const para_activation F = value;                                                                               \
+        statement;                                                                                                     \
     } break;
-#define V_SWITCH_ACTIVATION(f, statement)                                                                                 \
-    switch (f) {                                                                                                          \
-        V_CASE_ACTIVATION(PARA_ACT_NONE, statement)                                                                       \
-        V_CASE_ACTIVATION(PARA_ACT_SILU, statement)                                                                       \
-        V_CASE_ACTIVATION(PARA_ACT_GELU_TANH, statement)                                                                  \
-        V_CASE_ACTIVATION(PARA_ACT_GELU_ERF, statement)                                                                   \
-        V_CASE_ACTIVATION(PARA_ACT_QUICK_GELU, statement)                                                                 \
-        V_CASE_ACTIVATION(PARA_ACT_RELU, statement)                                                                       \
+#define V_SWITCH_ACTIVATION(f, statement)                                                                              \
+    switch (f) {                                                                                                       \
+        V_CASE_ACTIVATION(PARA_ACT_NONE, statement)                                                                    \
+        V_CASE_ACTIVATION(PARA_ACT_SILU, statement)                                                                    \
+        V_CASE_ACTIVATION(PARA_ACT_GELU_TANH, statement)                                                               \
+        V_CASE_ACTIVATION(PARA_ACT_GELU_ERF, statement)                                                                \
+        V_CASE_ACTIVATION(PARA_ACT_QUICK_GELU, statement)                                                              \
+        V_CASE_ACTIVATION(PARA_ACT_RELU, statement)                                                                    \
     }
 
 /* Runs `statement` for the run-time type, F32 or BF16, with T a constant in each copy. */
-#define V_SWITCH_TYPE(type, statement)                                                                                    \
-    do {                                                                                                                  \
-        if ((type) == PARA_BF16) {                                                                                        \
-            const para_dtype T = PARA_BF16;                                                                               \
-            statement;                                                                                                    \
-        } else {                                                                                                          \
-            const para_dtype T = PARA_F32;                                                                                \
-            statement;                                                                                                    \
-        }                                                                                                                 \
+#define V_SWITCH_TYPE(type, statement)                                                                                 \
+    do {                                                                                                               \
+        if ((type) == PARA_BF16) {                                                                                     \
+            const para_dtype T = PARA_BF16;                                                                            \
+            statement;                                                                                                 \
+        } else {                                                                                                       \
+            const para_dtype T = PARA_F32;                                                                             \
+            statement;                                                                                                 \
+        }                                                                                                              \
     } while (0)
 
 #endif
