@@ -28,8 +28,9 @@ bench: all ## time the ops; with torch and diffusers for PYTHON, compare with th
 	@if $(PYTHON) -c 'import torch, diffusers, transformers' 2>/dev/null; then $(PYTHON) bench/compare_cpu.py; \
 	 else echo "no comparison: $(PYTHON) has no torch, diffusers and transformers (make bench PYTHON=... names another)"; fi
 
-install: all ## install under PREFIX (/usr/local), below DESTDIR if given
+install: $(RELEASE)/CMakeCache.txt ## install under PREFIX (/usr/local), below DESTDIR if given
 	@$(CMAKE) -S . -B $(RELEASE) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@$(CMAKE) --build $(RELEASE) -j $(JOBS)
 	@DESTDIR=$(DESTDIR) $(CMAKE) --install $(RELEASE)
 
 clean: ## remove build and out
