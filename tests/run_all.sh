@@ -99,5 +99,18 @@ if [ -x tests/fuzz/run.sh ]; then
     rm "$results.part"
 fi
 
+# Errors put into the source one at a time: each must make a test fail.
+if [ -n "${PARA_FULL:-}" ]; then
+    say "mutants"
+    tests/mutants/run.sh >"$results.part"
+    cat "$results.part"
+    awk '$1 == "killed" || $1 == "survived" || $1 == "broken" {
+        sub(/:$/, "", $2)
+        print ($1 == "killed" ? "passed" : "failed"), "mutants/" $2
+    }' "$results.part" >>"$results"
+    tail -n 1 "$results.part" | grep -q "mutants killed" || echo "failed mutants/run.sh" >>"$results"
+    rm "$results.part"
+fi
+
 say "done"
 finish
