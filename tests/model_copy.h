@@ -94,8 +94,8 @@ static inline void model_copy_f8(uint8_t *out, const float *values, int64_t n) {
 }
 
 /* Gives `change` the values of one tensor as F32, and writes back what it made of them, in the file's type. */
-static inline void model_copy_tensor(const model_copy *m, const char *file, const char *tensor, void (*change)(float *values, int64_t n, void *user),
-                                     void *user) {
+static inline void model_copy_tensor(const model_copy *m, const char *file, const char *tensor,
+                                     void (*change)(float *values, int64_t n, void *user), void *user) {
     size_t bytes;
     char *data = model_copy_read(m, file, &bytes);
     para_safetensors *parsed;

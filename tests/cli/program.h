@@ -13,20 +13,22 @@
 
 #include "model_copy.h"
 
-#define PARA PARA_BINARY_DIR "/para"
+#define PARA         PARA_BINARY_DIR "/para"
 #define GOLDEN(name) PARA_SOURCE_DIR "/tests/golden/" name
 /* Small and quick; what the cases change comes after and wins. */
-#define QUICK "--prompt", "a red heart", "--width", "32", "--height", "32", "--steps", "1", "--max-sequence-length", "8", "--threads", "1"
+#define QUICK                                                                                                          \
+    "--prompt", "a red heart", "--width", "32", "--height", "32", "--steps", "1", "--max-sequence-length", "8",        \
+        "--threads", "1"
 
 enum { PROGRAM_TEXT = 1 << 16, PROGRAM_ARGUMENTS = 48, PROGRAM_PATIENCE_MS = 120000 };
 
 typedef struct program {
     pid_t pid;
-    int err;                    /* reads the program's standard error; a terminal's master side where it has one */
-    char said[PROGRAM_TEXT];    /* standard error so far */
+    int err;                 /* reads the program's standard error; a terminal's master side where it has one */
+    char said[PROGRAM_TEXT]; /* standard error so far */
     size_t length;
-    char out[PROGRAM_TEXT];     /* standard output, after the end */
-    int code;                   /* exit status, or 128 + signal */
+    char out[PROGRAM_TEXT]; /* standard output, after the end */
+    int code;               /* exit status, or 128 + signal */
 } program;
 
 typedef struct program_options {

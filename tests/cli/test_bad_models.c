@@ -2,7 +2,7 @@
 #include "program.h"
 
 #define TRANSFORMER "transformer/diffusion_pytorch_model.safetensors"
-#define VAE "vae/diffusion_pytorch_model.safetensors"
+#define VAE         "vae/diffusion_pytorch_model.safetensors"
 
 typedef struct bad_model {
     const char *name, *source;
@@ -104,7 +104,10 @@ static json_t *entry(json_t *header, const char *tensor) {
 }
 static void shift_range(json_t *header) { /* the same length, 4 bytes early */
     json_t *offsets = json_object_get(entry(header, "decoder.conv_in.weight"), "data_offsets");
-    for (size_t i = 0; i < 2; i++) json_array_set_new(offsets, i, json_integer(json_integer_value(json_array_get(offsets, i)) + (json_integer_value(json_array_get(offsets, 0)) ? -4 : 4)));
+    for (size_t i = 0; i < 2; i++)
+        json_array_set_new(offsets, i,
+                           json_integer(json_integer_value(json_array_get(offsets, i)) +
+                                        (json_integer_value(json_array_get(offsets, 0)) ? -4 : 4)));
 }
 static void overlap(const model_copy *m) {
     model_copy_header(m, VAE, shift_range);
@@ -216,7 +219,9 @@ static void other_text_activation(const model_copy *m) {
     model_copy_set(m, "text_encoder/config.json", "hidden_act", json_string("softplus"));
 }
 static void other_block(const model_copy *m) {
-    model_copy_set(m, "vae/config.json", "up_block_types", json_pack("[s, s, s, s]", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "AttnUpDecoderBlock2D"));
+    model_copy_set(
+        m, "vae/config.json", "up_block_types",
+        json_pack("[s, s, s, s]", "UpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D", "AttnUpDecoderBlock2D"));
 }
 static void broken_json(const model_copy *m) {
     model_copy_write(m, "vae/config.json", "{\"act_fn\": \"silu\",\n oops}", 24);
@@ -228,7 +233,10 @@ static void json_array_config(const model_copy *m) {
 static const bad_model bad_models[] = {
     {"model_index.json is missing", "flux-dev", no_index, {"model_index.json", "does not exist", "check the path"}},
     {"a config is missing", "flux-dev", no_config, {"transformer/config.json", "does not exist"}},
-    {"the scheduler's config is missing", "flux-dev", no_scheduler, {"scheduler/scheduler_config.json", "does not exist"}},
+    {"the scheduler's config is missing",
+     "flux-dev",
+     no_scheduler,
+     {"scheduler/scheduler_config.json", "does not exist"}},
     {"a vocabulary is missing", "flux-dev", no_vocabulary, {"tokenizer", "vocab.json"}},
     {"a weight file is missing", "flux-dev", no_weights, {"/vae", "no weights", "download"}},
     {"weights as a pickle", "flux-dev", only_a_pickle, {"/vae", "pickle", "safetensors"}},
@@ -241,34 +249,70 @@ static const bad_model bad_models[] = {
     {"four bytes", "flux-dev", four_bytes, {TRANSFORMER, "cut short", "download"}},
     {"an empty file", "flux-dev", no_bytes, {TRANSFORMER, "cut short", "download"}},
     {"a Git LFS pointer", "flux-dev", lfs_pointer, {TRANSFORMER, "git lfs pull"}},
-    {"header longer than the file", "flux-dev", long_header, {TRANSFORMER, "header is longer than the file", "download"}},
+    {"header longer than the file",
+     "flux-dev",
+     long_header,
+     {TRANSFORMER, "header is longer than the file", "download"}},
     {"header length of 2^64 - 1", "flux-dev", endless_header, {TRANSFORMER, "not a safetensors file"}},
     {"header that is no JSON", "flux-dev", header_is_no_json, {TRANSFORMER, "header is damaged", "download"}},
     {"overlapping ranges", "flux-dev", overlap, {VAE, "decoder.conv_in", "download"}},
     {"wrong shape", "flux-dev", wrong_shape, {VAE, "decoder.conv_out.weight", "shape [", "do not belong together"}},
-    {"shape larger than the range", "flux-dev", shape_beyond_range, {VAE, "decoder.conv_out.weight", "does not fit its byte range"}},
+    {"shape larger than the range",
+     "flux-dev",
+     shape_beyond_range,
+     {VAE, "decoder.conv_out.weight", "does not fit its byte range"}},
     {"shape whose product overflows", "flux-dev", shape_overflow, {VAE, "decoder.conv_out.weight", "overflows"}},
     {"a matrix of type I64", "flux-dev", wrong_type, {VAE, "decoder.conv_in.weight", "I64", "supported are"}},
     {"a vector of type I32", "flux-dev", whole_numbers, {VAE, "decoder.conv_in.bias", "I32", "supported are"}},
     {"a tensor is missing", "flux-dev", no_tensor, {"/vae", "decoder.conv_in.weight", "do not belong together"}},
-    {"unknown pipeline class", "flux-dev", other_pipeline, {"model_index.json", "StableDiffusionPipeline", "FluxPipeline"}},
+    {"unknown pipeline class",
+     "flux-dev",
+     other_pipeline,
+     {"model_index.json", "StableDiffusionPipeline", "FluxPipeline"}},
     {"no pipeline class", "flux-dev", no_pipeline, {"model_index.json", "_class_name"}},
-    {"unknown component class", "flux-dev", other_component, {"model_index.json", "vae", "AutoencoderTiny", "AutoencoderKL"}},
+    {"unknown component class",
+     "flux-dev",
+     other_component,
+     {"model_index.json", "vae", "AutoencoderTiny", "AutoencoderKL"}},
     {"a component left out", "flux-dev", no_component, {"model_index.json", "text_encoder_2", "download"}},
-    {"unknown class in a config", "flux-dev", other_config, {"transformer/config.json", "SD3Transformer2DModel", "FluxTransformer2DModel"}},
-    {"unknown scheduler class", "flux-dev", other_scheduler, {"model_index.json", "DDIMScheduler", "FlowMatchEulerDiscreteScheduler"}},
-    {"unknown class in the scheduler's config", "flux-dev", other_scheduler_config, {"scheduler_config.json", "DDIMScheduler", "FlowMatchEulerDiscreteScheduler"}},
+    {"unknown class in a config",
+     "flux-dev",
+     other_config,
+     {"transformer/config.json", "SD3Transformer2DModel", "FluxTransformer2DModel"}},
+    {"unknown scheduler class",
+     "flux-dev",
+     other_scheduler,
+     {"model_index.json", "DDIMScheduler", "FlowMatchEulerDiscreteScheduler"}},
+    {"unknown class in the scheduler's config",
+     "flux-dev",
+     other_scheduler_config,
+     {"scheduler_config.json", "DDIMScheduler", "FlowMatchEulerDiscreteScheduler"}},
     {"unknown tokenizer class", "flux-dev", other_tokenizer, {"model_index.json", "LlamaTokenizer", "T5Tokenizer"}},
-    {"unknown time_shift_type", "flux-dev", time_shift_type, {"scheduler_config.json", "time_shift_type", "cosine", "exponential or linear"}},
+    {"unknown time_shift_type",
+     "flux-dev",
+     time_shift_type,
+     {"scheduler_config.json", "time_shift_type", "cosine", "exponential or linear"}},
     {"stochastic sampling", "flux-dev", stochastic_sampling, {"scheduler", "stochastic_sampling", "set it to false"}},
     {"a shift that is no number", "flux-dev", shift_is_text, {"scheduler_config.json", "shift", "must be a number"}},
     {"two sigma schedules", "flux-dev", two_schedules, {"scheduler_config.json", "use_karras_sigmas", "only one"}},
-    {"layers that are no number", "flux-dev", layers_as_text, {"transformer/config.json", "num_layers", "a whole number"}},
+    {"layers that are no number",
+     "flux-dev",
+     layers_as_text,
+     {"transformer/config.json", "num_layers", "a whole number"}},
     {"no heads", "flux-dev", no_heads, {"transformer/config.json", "num_attention_heads", "0"}},
-    {"more layers than the weights have", "flux-dev", more_layers, {"/transformer", "transformer_blocks.2.", "do not belong together"}},
-    {"VAE and transformer that do not fit", "flux-dev", other_channels, {"config.json", "in_channels", "do not belong together"}},
+    {"more layers than the weights have",
+     "flux-dev",
+     more_layers,
+     {"/transformer", "transformer_blocks.2.", "do not belong together"}},
+    {"VAE and transformer that do not fit",
+     "flux-dev",
+     other_channels,
+     {"config.json", "in_channels", "do not belong together"}},
     {"unknown activation of the VAE", "flux-dev", other_activation, {"vae/config.json", "act_fn", "softplus"}},
-    {"unknown activation of a text encoder", "flux-dev", other_text_activation, {"text_encoder/config.json", "hidden_act", "softplus"}},
+    {"unknown activation of a text encoder",
+     "flux-dev",
+     other_text_activation,
+     {"text_encoder/config.json", "hidden_act", "softplus"}},
     {"unknown block of the VAE", "flux-dev", other_block, {"vae/config.json", "AttnUpDecoderBlock2D"}},
     {"JSON with a slip", "flux-dev", broken_json, {"vae/config.json", "line 2", "column"}},
     {"an array for a config", "flux-dev", json_array_config, {"vae/config.json", "an object"}},
@@ -284,7 +328,8 @@ static void damaged_models(void **state) {
         model_copy_open(&m, source, "model");
         b->damage(&m);
         print_message("  %s\n", b->name);
-        program_run(&p, NULL, "generate", m.folder, QUICK, "-o", output_path("x.png"), "--report", output_path("x.json"));
+        program_run(&p, NULL, "generate", m.folder, QUICK, "-o", output_path("x.png"), "--report",
+                    output_path("x.json"));
         program_expect_words(&p, 1, b->words);
         print_message("    %.*s", (int)p.length, p.said);
         if (strchr(p.said, '\n') != p.said + p.length - 1) fail_msg("more than one line: %s", p.said);

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#define MODEL GOLDEN("flux-dev")
+#define MODEL    GOLDEN("flux-dev")
 #define GENERATE "generate", MODEL, QUICK, "-o", output_path("x.png")
 
 static program p;
@@ -90,7 +90,8 @@ static void bad_numbers(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         program_run(&p, NULL, GENERATE, cases[i].option, cases[i].argument);
         print_message("  %s %s: %.*s", cases[i].option, cases[i].argument, (int)p.length, p.said);
-        bool named = strcmp(cases[i].option, "-o") != 0 && strcmp(cases[i].option, "--report") != 0; /* the file is named there */
+        bool named = strcmp(cases[i].option, "-o") != 0 &&
+                     strcmp(cases[i].option, "--report") != 0; /* the file is named there */
         program_expect(&p, 2, cases[i].words, named ? cases[i].option : "");
         expect_nothing_left();
     }
@@ -99,7 +100,8 @@ static void bad_numbers(void **state) {
 static void sizes_round_down(void **state) {
     (void)state;
     program_run(&p, NULL, GENERATE, "--width", "47", "--height", "40");
-    program_expect(&p, 0, "warning: width 47 is not a multiple of 16: the picture gets 32", "warning: height 40", "gets 32");
+    program_expect(&p, 0, "warning: width 47 is not a multiple of 16: the picture gets 32", "warning: height 40",
+                   "gets 32");
     program_run(&p, NULL, GENERATE, "--width", "47", "--quiet");
     program_expect(&p, 0, "");
     assert_string_equal(p.said, "");
@@ -112,7 +114,8 @@ static void long_prompts_are_cut(void **state) {
     char prompt[4096] = "";
     while (strlen(prompt) < 3000) strcat(prompt, "a red heart, ");
     program_run(&p, NULL, GENERATE, "--prompt", prompt);
-    program_expect(&p, 0, "warning: the prompt is too long for the CLIP text encoder: its last ", "tokens were cut (limit 77)", "T5", "(limit 8)");
+    program_expect(&p, 0, "warning: the prompt is too long for the CLIP text encoder: its last ",
+                   "tokens were cut (limit 77)", "T5", "(limit 8)");
     int clip = 0, t5 = 0;
     sscanf(strstr(p.said, "CLIP text encoder: its last "), "CLIP text encoder: its last %d", &clip);
     sscanf(strstr(p.said, "T5 text encoder: its last "), "T5 text encoder: its last %d", &t5);
@@ -171,8 +174,12 @@ static void given_noise(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(usage),        cmocka_unit_test(bad_numbers), cmocka_unit_test(sizes_round_down),
-        cmocka_unit_test(long_prompts_are_cut), cmocka_unit_test(odd_prompts), cmocka_unit_test(given_noise),
+        cmocka_unit_test(usage),
+        cmocka_unit_test(bad_numbers),
+        cmocka_unit_test(sizes_round_down),
+        cmocka_unit_test(long_prompts_are_cut),
+        cmocka_unit_test(odd_prompts),
+        cmocka_unit_test(given_noise),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }

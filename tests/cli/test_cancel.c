@@ -42,7 +42,8 @@ static void add_blocks(json_t *header) {
         json_object_foreach(own, key, value) {
             if (strncmp(key, first, (size_t)length) != 0) continue;
             json_t *copy = json_deep_copy(value), *offsets = json_object_get(copy, "data_offsets");
-            int64_t bytes = json_integer_value(json_array_get(offsets, 1)) - json_integer_value(json_array_get(offsets, 0));
+            int64_t bytes =
+                json_integer_value(json_array_get(offsets, 1)) - json_integer_value(json_array_get(offsets, 0));
             json_array_set_new(offsets, 0, json_integer(at));
             json_array_set_new(offsets, 1, json_integer(at += bytes));
             snprintf(name, sizeof name, "%s%d.%s", copies.prefix, i, key + length);
@@ -54,7 +55,8 @@ static void add_blocks(json_t *header) {
 }
 
 /* Gives the model `count` blocks; the new ones are holes in the file, that is zeros. */
-static void replicate(const model_copy *m, const char *file, const char *prefix, const char *config, const char *key, int count) {
+static void replicate(const model_copy *m, const char *file, const char *prefix, const char *config, const char *key,
+                      int count) {
     copies.prefix = prefix;
     copies.count = count;
     model_copy_header(m, file, add_blocks);
@@ -67,8 +69,8 @@ static void replicate(const model_copy *m, const char *file, const char *prefix,
 /* ---- the cases */
 
 typedef struct stage {
-    const char *name;   /* as the progress names it */
-    const char *later;  /* the next stage, which must not come */
+    const char *name;  /* as the progress names it */
+    const char *later; /* the next stage, which must not come */
     const char *words[6];
 } stage;
 
@@ -81,8 +83,23 @@ static const stage stages[] = {
 enum { LOAD, TEXT, DENOISE, DECODE, STAGES };
 
 static void start(const program_options *o, const char *model, const stage *s) {
-    const char *argv[32] = {PARA, "generate", model, "--prompt", "a red heart", "--width", "32", "--height", "32", "--max-sequence-length", "8", "--threads", "1",
-                            "-o", output_path("x.png"), "--report", output_path("x.json")};
+    const char *argv[32] = {PARA,
+                            "generate",
+                            model,
+                            "--prompt",
+                            "a red heart",
+                            "--width",
+                            "32",
+                            "--height",
+                            "32",
+                            "--max-sequence-length",
+                            "8",
+                            "--threads",
+                            "1",
+                            "-o",
+                            output_path("x.png"),
+                            "--report",
+                            output_path("x.json")};
     int n = 17;
     for (int i = 0; i < 6 && s->words[i]; i++) argv[n++] = s->words[i];
     program_start(&p, o, argv);
@@ -91,8 +108,11 @@ static void start(const program_options *o, const char *model, const stage *s) {
 static const char *model_for(int i, model_copy *m) {
     model_copy_open(m, MODEL, "model");
     if (i == LOAD)
-        replicate(m, "transformer/diffusion_pytorch_model.safetensors", "single_transformer_blocks.", "transformer/config.json", "num_single_layers", 1000);
-    if (i == TEXT) replicate(m, "text_encoder_2/model.safetensors", "encoder.block.", "text_encoder_2/config.json", "num_layers", 1000);
+        replicate(m, "transformer/diffusion_pytorch_model.safetensors", "single_transformer_blocks.",
+                  "transformer/config.json", "num_single_layers", 1000);
+    if (i == TEXT)
+        replicate(m, "text_encoder_2/model.safetensors", "encoder.block.", "text_encoder_2/config.json", "num_layers",
+                  1000);
     return m->folder;
 }
 
@@ -184,8 +204,9 @@ static void ignored_signals_stay_ignored(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(interrupt_at_every_stage), cmocka_unit_test(terminate_at_every_stage), cmocka_unit_test(second_signal_ends_at_once),
-        cmocka_unit_test(interrupt_at_any_moment), cmocka_unit_test(ignored_signals_stay_ignored),
+        cmocka_unit_test(interrupt_at_every_stage),     cmocka_unit_test(terminate_at_every_stage),
+        cmocka_unit_test(second_signal_ends_at_once),   cmocka_unit_test(interrupt_at_any_moment),
+        cmocka_unit_test(ignored_signals_stay_ignored),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }

@@ -77,7 +77,8 @@ static int run_examples(const char *folder, char *text, const char *mark) {
     size_t skip = strlen(mark);
     char *rest = text;
     for (char *line; (line = strsep(&rest, "\n"));) {
-        if (strncmp(line, mark, skip) != 0 || strncmp(line + skip, "para ", 5) != 0 || strstr(line, "COMMAND")) continue;
+        if (strncmp(line, mark, skip) != 0 || strncmp(line + skip, "para ", 5) != 0 || strstr(line, "COMMAND"))
+            continue;
         if (strstr(line, "--help   ") || strstr(line, "--version   ")) continue; /* the list of commands */
         n++;
         if (run_example(folder, line + skip) != 0) {

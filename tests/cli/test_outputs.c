@@ -3,7 +3,7 @@
 
 #include <sys/mount.h>
 
-#define MODEL GOLDEN("flux-dev")
+#define MODEL    GOLDEN("flux-dev")
 #define GENERATE "generate", MODEL, QUICK
 
 static program p;
@@ -30,7 +30,10 @@ static void expect_early(const char *a, const char *b) {
 
 static const char *named(int kind, const char *folder) {
     static char path[600];
-    snprintf(path, sizeof path, "%.500s/%s", folder, kind == PNG ? "y.png" : kind == REPORT ? "y.json" : "y.safetensors");
+    snprintf(path, sizeof path, "%.500s/%s", folder,
+             kind == PNG      ? "y.png"
+             : kind == REPORT ? "y.json"
+                              : "y.safetensors");
     return path;
 }
 
@@ -110,12 +113,17 @@ static void file_cannot_grow(void **state) {
     (void)state;
     static const program_options limit = {.file_size_limit = 700};
     for (int i = 0; i < OUTPUTS; i++) {
-        generate(&limit, i, output_path(i == SAFETENSORS ? "x.safetensors" : i == PNG ? "x.png" : i == REPORT ? "y.json" : "y.safetensors"));
+        generate(&limit, i,
+                 output_path(i == SAFETENSORS ? "x.safetensors"
+                             : i == PNG       ? "x.png"
+                             : i == REPORT    ? "y.json"
+                                              : "y.safetensors"));
         program_expect(&p, 1, "out/", "File too large", "choose another one");
         expect_nothing_left();
     }
     static const program_options pictures = {.file_size_limit = 3000};
-    program_run(&p, &pictures, GENERATE, "--width", "64", "--height", "64", "--num-images", "3", "-o", output_path("x.png"));
+    program_run(&p, &pictures, GENERATE, "--width", "64", "--height", "64", "--num-images", "3", "-o",
+                output_path("x.png"));
     program_expect(&p, 1, "out/x-1.png", "File too large");
     expect_nothing_left();
 }
@@ -175,9 +183,15 @@ static void standard_output_is_full(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(folder_is_missing),   cmocka_unit_test(folder_is_a_file), cmocka_unit_test(file_is_a_folder),
-        cmocka_unit_test(two_outputs_of_one_name), cmocka_unit_test(folder_is_read_only), cmocka_unit_test(device_is_full),
-        cmocka_unit_test(file_cannot_grow),    cmocka_unit_test(filesystem_is_full), cmocka_unit_test(old_files_survive_a_failure),
+        cmocka_unit_test(folder_is_missing),
+        cmocka_unit_test(folder_is_a_file),
+        cmocka_unit_test(file_is_a_folder),
+        cmocka_unit_test(two_outputs_of_one_name),
+        cmocka_unit_test(folder_is_read_only),
+        cmocka_unit_test(device_is_full),
+        cmocka_unit_test(file_cannot_grow),
+        cmocka_unit_test(filesystem_is_full),
+        cmocka_unit_test(old_files_survive_a_failure),
         cmocka_unit_test(standard_output_is_full),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);

@@ -5,7 +5,7 @@
 #include <paraattn/version.h>
 #include <png.h>
 
-#define MODEL GOLDEN("flux-dev")
+#define MODEL    GOLDEN("flux-dev")
 #define GENERATE "generate", MODEL, QUICK, "--steps", "4"
 
 static program p;
@@ -14,7 +14,8 @@ static void moving_line_on_a_terminal(void **state) {
     (void)state;
     static const program_options terminal = {.terminal = true};
     program_run(&p, &terminal, GENERATE, "--width", "40", "-o", output_path("x.png"));
-    program_expect(&p, 0, "\rload     [", "\rtext     [", "\rdenoise  [", "] 0/4", "] 1/4", "] 4/4", "\rdecode   [", "ETA ", "step", "x.png: text");
+    program_expect(&p, 0, "\rload     [", "\rtext     [", "\rdenoise  [", "] 0/4", "] 1/4", "] 4/4", "\rdecode   [",
+                   "ETA ", "step", "x.png: text");
     assert_non_null(strstr(p.said, "step") && (strstr(p.said, "steps/s") || strstr(p.said, "s/step")) ? p.said : NULL);
     /* A warning has a line of its own. */
     const char *warning = strstr(p.said, "para generate: warning: width 40");
@@ -60,8 +61,9 @@ static const char *text(const json_t *report, const char *key) {
 static void report_tells_all(void **state) {
     (void)state;
     double begun = program_seconds();
-    program_run(&p, NULL, GENERATE, "--prompt", "a \"red\" h\xc3\xa9rt \xe2\x9d\xa4", "--prompt-2", "two", "--seed", "18446744073709551615", "--guidance", "2.5", "--num-images",
-                "2", "--rng", "cuda", "--dtype", "bf16", "--vae-tiling", "-o", output_path("x.png"), "--report", output_path("x.json"));
+    program_run(&p, NULL, GENERATE, "--prompt", "a \"red\" h\xc3\xa9rt \xe2\x9d\xa4", "--prompt-2", "two", "--seed",
+                "18446744073709551615", "--guidance", "2.5", "--num-images", "2", "--rng", "cuda", "--dtype", "bf16",
+                "--vae-tiling", "-o", output_path("x.png"), "--report", output_path("x.json"));
     double took = program_seconds() - begun;
     program_expect(&p, 0, "x.png");
     json_t *r = json_load_file(output_path("x.json"), 0, NULL);
@@ -80,8 +82,10 @@ static void report_tells_all(void **state) {
     static const struct {
         const char *key;
         double value;
-    } settings[] = {{"width", 32}, {"height", 32}, {"num_inference_steps", 4}, {"guidance_scale", 2.5}, {"true_cfg_scale", 1}, {"num_images", 2}, {"max_sequence_length", 8}, {"threads", 1}};
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) assert_float_equal(number(r, "settings", settings[i].key), settings[i].value, 0);
+    } settings[] = {{"width", 32},         {"height", 32},    {"num_inference_steps", 4}, {"guidance_scale", 2.5},
+                    {"true_cfg_scale", 1}, {"num_images", 2}, {"max_sequence_length", 8}, {"threads", 1}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        assert_float_equal(number(r, "settings", settings[i].key), settings[i].value, 0);
     static const char *const seconds[] = {"load", "text", "denoise", "decode"};
     double sum = 0;
     for (int i = 0; i < 4; i++) {
@@ -91,7 +95,8 @@ static void report_tells_all(void **state) {
     }
     assert_true(sum < took);
     assert_float_equal(number(r, "seconds", "step"), number(r, "seconds", "denoise") / 4, 1e-9);
-    assert_true(number(r, "bytes", "peak_memory") > 1e6 && number(r, "bytes", "activations") > 0 && number(r, "bytes", "weights") > 1e5);
+    assert_true(number(r, "bytes", "peak_memory") > 1e6 && number(r, "bytes", "activations") > 0 &&
+                number(r, "bytes", "weights") > 1e5);
     json_decref(r);
     unlink(output_path("x-1.png"));
     unlink(output_path("x-2.png"));
@@ -140,14 +145,16 @@ static void expect_chunk(const char *path, const char *key, const char *wanted) 
     uint8_t *rgb;
     int w, h;
     char *found = read_png(path, key, &rgb, &w, &h);
-    if (!found || !strstr(found, wanted)) fail_msg("%s: chunk %s is \"%s\", without \"%s\"", path, key, found ? found : "absent", wanted);
+    if (!found || !strstr(found, wanted))
+        fail_msg("%s: chunk %s is \"%s\", without \"%s\"", path, key, found ? found : "absent", wanted);
     free(found);
     free(rgb);
 }
 
 static void pictures_tell_how_they_were_made(void **state) {
     (void)state;
-    program_run(&p, NULL, GENERATE, "--prompt", "h\xc3\xa9rt", "--negative-prompt", "blur", "--true-cfg", "2", "--seed", "18446744073709551615", "-o", output_path("x.png"));
+    program_run(&p, NULL, GENERATE, "--prompt", "h\xc3\xa9rt", "--negative-prompt", "blur", "--true-cfg", "2", "--seed",
+                "18446744073709551615", "-o", output_path("x.png"));
     program_expect(&p, 0, "x.png");
     const char *path = output_path("x.png");
     expect_chunk(path, "prompt", "h\xc3\xa9rt");
@@ -155,7 +162,8 @@ static void pictures_tell_how_they_were_made(void **state) {
     expect_chunk(path, "seed", "18446744073709551615");
     expect_chunk(path, "model", MODEL);
     expect_chunk(path, "Software", para_version());
-    static const char *const settings[] = {"steps 4", "guidance 3.5", "true-cfg 2", "size 32x32", "rng cpu", "dtype f32", "max-sequence-length 8"};
+    static const char *const settings[] = {"steps 4", "guidance 3.5", "true-cfg 2",           "size 32x32",
+                                           "rng cpu", "dtype f32",    "max-sequence-length 8"};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) expect_chunk(path, "settings", settings[i]);
 }
 
@@ -171,12 +179,16 @@ static void files_agree(void **state) {
     (void)state;
     program_run(&p, NULL, GENERATE, "--seed", "5", "--width", "48", "--num-images", "2", "-o", output_path("y.png"));
     program_expect(&p, 0, "y.png");
-    program_run(&p, NULL, GENERATE, "--seed", "5", "--width", "48", "--num-images", "2", "-o", output_path("y.safetensors"), "--save-latents", output_path("l.safetensors"));
+    program_run(&p, NULL, GENERATE, "--seed", "5", "--width", "48", "--num-images", "2", "-o",
+                output_path("y.safetensors"), "--save-latents", output_path("l.safetensors"));
     program_expect(&p, 0, "y.safetensors");
     para_safetensors *images_file, *latents_file;
-    para_tensor images = read_tensor(&images_file, output_path("y.safetensors"), "images"), latents = read_tensor(&latents_file, output_path("l.safetensors"), "latents");
-    assert_true(images.rank == 4 && images.dim[0] == 2 && images.dim[1] == 3 && images.dim[2] == 32 && images.dim[3] == 48 && images.dtype == PARA_F32);
-    assert_true(latents.rank == 3 && latents.dim[0] == 2 && latents.dim[1] == 6 && latents.dim[2] == 16 && latents.dtype == PARA_F32);
+    para_tensor images = read_tensor(&images_file, output_path("y.safetensors"), "images"),
+                latents = read_tensor(&latents_file, output_path("l.safetensors"), "latents");
+    assert_true(images.rank == 4 && images.dim[0] == 2 && images.dim[1] == 3 && images.dim[2] == 32 &&
+                images.dim[3] == 48 && images.dtype == PARA_F32);
+    assert_true(latents.rank == 3 && latents.dim[0] == 2 && latents.dim[1] == 6 && latents.dim[2] == 16 &&
+                latents.dtype == PARA_F32);
     assert_non_null(strstr(para_safetensors_metadata(images_file, "settings"), "steps 4"));
     for (int i = 0; i < 2; i++) {
         uint8_t *rgb;
@@ -185,7 +197,8 @@ static void files_agree(void **state) {
         assert_true(w == 48 && h == 32);
         const float *planes = (const float *)images.data + (int64_t)i * 3 * 32 * 48;
         for (int k = 0; k < 32 * 48; k++)
-            for (int c = 0; c < 3; c++) assert_int_equal(rgb[3 * k + c], lrintf(fminf(fmaxf(planes[c * 32 * 48 + k], 0), 1) * 255));
+            for (int c = 0; c < 3; c++)
+                assert_int_equal(rgb[3 * k + c], lrintf(fminf(fmaxf(planes[c * 32 * 48 + k], 0), 1) * 255));
         free(rgb);
     }
     para_safetensors_close(&images_file);
@@ -194,8 +207,12 @@ static void files_agree(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(moving_line_on_a_terminal), cmocka_unit_test(plain_lines_elsewhere), cmocka_unit_test(quiet_is_silent),
-        cmocka_unit_test(report_tells_all), cmocka_unit_test(report_of_a_path_that_is_no_text), cmocka_unit_test(pictures_tell_how_they_were_made),
+        cmocka_unit_test(moving_line_on_a_terminal),
+        cmocka_unit_test(plain_lines_elsewhere),
+        cmocka_unit_test(quiet_is_silent),
+        cmocka_unit_test(report_tells_all),
+        cmocka_unit_test(report_of_a_path_that_is_no_text),
+        cmocka_unit_test(pictures_tell_how_they_were_made),
         cmocka_unit_test(files_agree),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);

@@ -160,6 +160,7 @@ static void a_pipeline_survives_failures(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_allocation_of_a_run_fails), cmocka_unit_test(a_pipeline_survives_failures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_allocation_of_a_run_fails),
+                                       cmocka_unit_test(a_pipeline_survives_failures)};
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }

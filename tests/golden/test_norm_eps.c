@@ -4,7 +4,9 @@
 #include "pipeline/pipeline_state.h"
 
 static const double CLIP_EPS = 3e-4, T5_EPS = 5e-4; /* from the configs, changed so that each can be told */
-static const float FLUX_EPS = 1e-6f, VAE_EPS = 1e-6f; /* fixed in diffusers: FluxTransformerBlock, RMSNorm of Attention; AutoencoderKL's resnet_eps */
+static const float
+    FLUX_EPS = 1e-6f,
+    VAE_EPS = 1e-6f; /* fixed in diffusers: FluxTransformerBlock, RMSNorm of Attention; AutoencoderKL's resnet_eps */
 
 static const para_ops *real;
 static int clip_norms, t5_norms, flux_norms, head_norms, group_norms;

@@ -22,7 +22,8 @@ static void scale(float *values, int64_t n, void *user) {
 
 /* What the pipeline does not load. */
 static bool of_encoder(const char *component, const char *tensor) {
-    return strcmp(component, "vae") == 0 && (strncmp(tensor, "encoder.", 8) == 0 || strncmp(tensor, "quant_conv.", 11) == 0);
+    return strcmp(component, "vae") == 0 &&
+           (strncmp(tensor, "encoder.", 8) == 0 || strncmp(tensor, "quant_conv.", 11) == 0);
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -45,8 +46,8 @@ static void channels_last(float *out, const float *in, int64_t n, int64_t c, int
             for (int64_t i = 0; i < p; i++) out[(a * p + i) * c + b] = in[(a * c + b) * p + i];
 }
 
-static para_status encode_on(para_autoencoder_kl *vae, para_device *dev, const para_checkpoint *checkpoint, bool tiling, const float *pixels,
-                             const int64_t *in, const int64_t *out, float *moments) {
+static para_status encode_on(para_autoencoder_kl *vae, para_device *dev, const para_checkpoint *checkpoint, bool tiling,
+                             const float *pixels, const int64_t *in, const int64_t *out, float *moments) {
     para_weights *weights;
     para_tensor x, y;
     PARA_TRY(para_weights_open(&weights));
@@ -79,7 +80,8 @@ static void golden_encode(golden_run *g, const char *folder, const char *model) 
     para_tensor mean = para_safetensors_tensor(g->reference, para_safetensors_find(g->reference, "vae.encode.mean"));
     int64_t n = image.dim[0], c = mean.dim[1], p = mean.dim[2] * mean.dim[3], count = n * c * p;
     int64_t in[] = {n, image.dim[2], image.dim[3], image.dim[1]}, out[] = {n, mean.dim[2], mean.dim[3], 2 * c};
-    float *pixels = malloc((size_t)para_tensor_count(&image) * sizeof *pixels), *buffer = malloc((size_t)count * 5 * sizeof *buffer);
+    float *pixels = malloc((size_t)para_tensor_count(&image) * sizeof *pixels),
+          *buffer = malloc((size_t)count * 5 * sizeof *buffer);
     float *moments = buffer, *got = buffer + 2 * count, *planes = buffer + 4 * count;
     channels_last(pixels, image.data, n, image.dim[1], image.dim[2] * image.dim[3]);
     assert_int_equal(para_dry_open(&dry), PARA_OK);
@@ -126,12 +128,14 @@ static void perturb(sweep *s, const char *component, const char *file, const cha
     s->tried++;
     if (is_blind(component, tensor)) {
         s->blind++;
-        if (g.failures) fail_msg("%s: %s is expected to change nothing, yet %s differs", s->name, tensor, g.worst_stage);
+        if (g.failures)
+            fail_msg("%s: %s is expected to change nothing, yet %s differs", s->name, tensor, g.worst_stage);
         return;
     }
     if (!g.failures) {
         s->unseen++;
-        print_error("%s: %s of %s may be 10 %% off and nothing fails (%.2f of the bound at %s)\n", s->name, tensor, component, g.worst, g.worst_stage);
+        print_error("%s: %s of %s may be 10 %% off and nothing fails (%.2f of the bound at %s)\n", s->name, tensor,
+                    component, g.worst, g.worst_stage);
     }
     if (g.worst < s->smallest) {
         s->smallest = g.worst;
@@ -166,11 +170,16 @@ static void every_weight_is_seen(void **state) {
     (void)state;
     int unseen = 0;
     for (int i = 0; i < CASES; i++) {
-        sweep s = {.name = cases[i], .every = getenv("PARA_FULL") ? 1 : i == 0 ? EVERY_OF_FIRST : EVERY, .smallest = INFINITY};
+        sweep s = {.name = cases[i],
+                   .every = getenv("PARA_FULL") ? 1
+                            : i == 0            ? EVERY_OF_FIRST
+                                                : EVERY,
+                   .smallest = INFINITY};
         snprintf(s.folder, sizeof s.folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, cases[i]);
         for (int k = 0; k < COMPONENTS; k++) sweep_component(&s, components[k]);
-        print_message("  %s: %d of %d tensors 10 %% off: %d fail a stage, %d cannot matter; smallest error over bound %.1f (%s)\n", s.name, s.tried, s.seen,
-                      s.tried - s.blind - s.unseen, s.blind, s.smallest, s.smallest_tensor);
+        print_message("  %s: %d of %d tensors 10 %% off: %d fail a stage, %d cannot matter; smallest error over bound "
+                      "%.1f (%s)\n",
+                      s.name, s.tried, s.seen, s.tried - s.blind - s.unseen, s.blind, s.smallest, s.smallest_tensor);
         unseen += s.unseen;
     }
     assert_int_equal(unseen, 0);

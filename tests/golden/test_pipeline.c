@@ -8,7 +8,7 @@
 #include "core/rng.h"
 #include "unit/io_checks.h"
 
-#define DEV PARA_SOURCE_DIR "/tests/golden/flux-dev"
+#define DEV     PARA_SOURCE_DIR "/tests/golden/flux-dev"
 #define SCHNELL PARA_SOURCE_DIR "/tests/golden/flux-schnell"
 
 static para_world *world;
@@ -48,7 +48,8 @@ static para_result *generate(para_pipeline *p, const para_request *r) {
 }
 
 static bool same(const para_tensor *a, const para_tensor *b) {
-    return para_tensor_count(a) == para_tensor_count(b) && memcmp(a->data, b->data, (size_t)para_tensor_count(a) * sizeof(float)) == 0;
+    return para_tensor_count(a) == para_tensor_count(b) &&
+           memcmp(a->data, b->data, (size_t)para_tensor_count(a) * sizeof(float)) == 0;
 }
 
 /* ---- other threads */
@@ -133,7 +134,8 @@ static void cancel_from_another_thread(void **state) {
     (void)state;
     para_request plain = request("a red heart", 3);
     para_result *wanted = generate(flux, &plain);
-    static const cancel_plan plans[] = {{"load", 0, false}, {"text", 0, false}, {"denoise", 0, false}, {"denoise", 1, false}, {"decode", 0, false}};
+    static const cancel_plan plans[] = {
+        {"load", 0, false}, {"text", 0, false}, {"denoise", 0, false}, {"denoise", 1, false}, {"decode", 0, false}};
     for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
         cancel_plan c = plans[i];
         para_request r = plain;
@@ -207,13 +209,15 @@ static void pictures_of_a_batch(void **state) {
     para_tensor given = para_tensor_make(noise, PARA_F32, 3, (int64_t[]){3, TOKENS, CHANNELS});
     r.latents = &given;
     para_result *batch = generate(flux, &r);
-    assert_true(batch->images.rank == 4 && batch->images.dim[0] == 3 && batch->images.dim[1] == 3 && batch->images.dim[2] == 32 && batch->images.dim[3] == 48);
+    assert_true(batch->images.rank == 4 && batch->images.dim[0] == 3 && batch->images.dim[1] == 3 &&
+                batch->images.dim[2] == 32 && batch->images.dim[3] == 48);
     r.num_images = 1;
     for (int i = 0; i < 3; i++) {
         para_tensor one = para_tensor_make(noise + i * ONE, PARA_F32, 3, (int64_t[]){1, TOKENS, CHANNELS});
         r.latents = &one;
         para_result *alone = generate(flux, &r);
-        assert_memory_equal((float *)batch->images.data + i * 3 * 32 * 48, alone->images.data, 3 * 32 * 48 * sizeof(float));
+        assert_memory_equal((float *)batch->images.data + i * 3 * 32 * 48, alone->images.data,
+                            3 * 32 * 48 * sizeof(float));
         para_result_close(&alone);
     }
     para_result_close(&batch);
@@ -357,9 +361,16 @@ static void plan_and_run_agree(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_request_at_a_time), cmocka_unit_test(cancel_from_another_thread), cmocka_unit_test(a_b_a), cmocka_unit_test(two_pipelines_take_turns),
-        cmocka_unit_test(pictures_of_a_batch), cmocka_unit_test(latents_given_equal_the_seeds), cmocka_unit_test(wrong_structs), cmocka_unit_test(null_arguments),
-        cmocka_unit_test(closing_twice), cmocka_unit_test(plan_and_run_agree),
+        cmocka_unit_test(one_request_at_a_time),
+        cmocka_unit_test(cancel_from_another_thread),
+        cmocka_unit_test(a_b_a),
+        cmocka_unit_test(two_pipelines_take_turns),
+        cmocka_unit_test(pictures_of_a_batch),
+        cmocka_unit_test(latents_given_equal_the_seeds),
+        cmocka_unit_test(wrong_structs),
+        cmocka_unit_test(null_arguments),
+        cmocka_unit_test(closing_twice),
+        cmocka_unit_test(plan_and_run_agree),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
