@@ -27,6 +27,9 @@ class Worker:
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
             torch.backends.cudnn.benchmark = True
+            # cuDNN's attention backward failed at these small heads (torch 2.11, H200): illegal memory access.
+            torch.backends.cuda.enable_cudnn_sdp(False)
+            torch.backends.cuda.enable_mem_efficient_sdp(False)
         else:
             self.device = torch.device("cpu")
         if self.world > 1:
