@@ -161,7 +161,7 @@ para_status para_flow_match_euler_sigmas(const para_flow_match_euler *s, int ste
     if (!finite)
         return para_fail(PARA_ERR_CONFIG,
                          "the scheduler's settings make a sigma of %d steps infinite or not a number; check shift, "
-                         "shift_terminal and the sigmas",
+                         "shift_terminal and the sigmas; with dynamic shifting a smaller picture helps, too",
                          steps);
     return PARA_OK;
 }

@@ -34,6 +34,7 @@ typedef struct program {
 typedef struct program_options {
     bool terminal;        /* standard error is a terminal */
     long file_size_limit; /* bytes that a file may have; 0: any */
+    long memory_limit;    /* bytes of address space; 0: any */
     const char *output;   /* file for standard output instead of program.out */
     const char *directory;
 } program_options;
@@ -51,6 +52,10 @@ static inline void program_child(const program_options *o, const char *out, int 
         struct rlimit limit = {(rlim_t)o->file_size_limit, (rlim_t)o->file_size_limit};
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (o->memory_limit) {
+        struct rlimit limit = {(rlim_t)o->memory_limit, (rlim_t)o->memory_limit};
+        setrlimit(RLIMIT_AS, &limit);
     }
     if (o->directory && chdir(o->directory) != 0) _exit(99);
     execv(argv[0], (char *const *)(uintptr_t)argv);

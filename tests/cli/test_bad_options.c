@@ -109,6 +109,19 @@ static void sizes_round_down(void **state) {
     expect_nothing_left();
 }
 
+static void pictures_too_large(void **state) {
+    (void)state;
+    program_run(&p, NULL, GENERATE, "--width", "60000", "--height", "60000");
+    program_expect(&p, 1, "infinite or not a number", "a smaller picture");
+#ifndef __SANITIZE_ADDRESS__ /* which takes terabytes of addresses for itself */
+    static const program_options small_machine = {.memory_limit = 1L << 30};
+    program_run(&p, &small_machine, GENERATE, "--width", "6000", "--height", "6000", "--num-images", "8");
+    program_expect(&p, 1, "out of memory", "use a smaller size");
+    assert_null(strstr(p.said, "text 1/1")); /* known before the work */
+#endif
+    expect_nothing_left();
+}
+
 static void long_prompts_are_cut(void **state) {
     (void)state;
     char prompt[4096] = "";
@@ -177,6 +190,7 @@ int main(void) {
         cmocka_unit_test(usage),
         cmocka_unit_test(bad_numbers),
         cmocka_unit_test(sizes_round_down),
+        cmocka_unit_test(pictures_too_large),
         cmocka_unit_test(long_prompts_are_cut),
         cmocka_unit_test(odd_prompts),
         cmocka_unit_test(given_noise),
