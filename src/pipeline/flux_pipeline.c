@@ -166,12 +166,12 @@ static para_status flux_schedule(const para_pipeline *pipe, const para_request *
 }
 
 /* Ids of a prompt for one text encoder, host [length]; a dry run takes `length` tokens whatever the prompt. */
-static para_status tokenize(para_run *run, const para_tokenizer *t, const char *prompt, int length, const char *which, int32_t *ids) {
+static para_status tokenize(para_run *run, const para_tokenizer *t, const char *prompt, int length, const char *half, const char *which, int32_t *ids) {
     if (run->dry) return PARA_OK;
     int used, dropped;
     PARA_TRY(para_tokenize(t, prompt, strlen(prompt), length, ids, &used, &dropped));
     if (dropped > 0)
-        para_world_log(run->pipe->world, PARA_LOG_WARNING, "the prompt is too long for the %s text encoder: its last %d tokens were cut (limit %d)", which, dropped, length);
+        para_world_log(run->pipe->world, PARA_LOG_WARNING, "the %sprompt is too long for the %s text encoder: its last %d tokens were cut (limit %d)", *half ? "negative " : "", which, dropped, length);
     return PARA_OK;
 }
 
@@ -182,7 +182,7 @@ static para_status encode_clip(para_run *run, const char *prompt, const char *ha
     PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
-    para_status status = tokenize(run, s->tokenizer, prompt, length, "CLIP", ids);
+    para_status status = tokenize(run, s->tokenizer, prompt, length, half, "CLIP", ids);
     if (status == PARA_OK) status = para_clip_text_encode(m, run->rank, ids, length, *pooled);
     para_free(ids);
     PARA_TRY(status);
@@ -197,7 +197,7 @@ static para_status encode_t5(para_run *run, const char *prompt, const char *half
     PARA_TRY(PARA_NEW(run->rank->device, hidden, run->pipe->options.dtype, length, para_t5_encoder_hidden_size(m)));
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
-    para_status status = tokenize(run, s->tokenizer_2, prompt, length, "T5", ids);
+    para_status status = tokenize(run, s->tokenizer_2, prompt, length, half, "T5", ids);
     if (status == PARA_OK) status = para_t5_encoder_encode(m, run->rank, ids, length, *hidden);
     para_free(ids);
     PARA_TRY(status);

@@ -133,6 +133,9 @@ static void long_prompts_are_cut(void **state) {
     sscanf(strstr(p.said, "CLIP text encoder: its last "), "CLIP text encoder: its last %d", &clip);
     sscanf(strstr(p.said, "T5 text encoder: its last "), "T5 text encoder: its last %d", &t5);
     assert_true(clip > 100 && t5 > 100);
+    program_run(&p, NULL, GENERATE, "--negative-prompt", prompt, "--true-cfg", "2");
+    program_expect(&p, 0, "warning: the negative prompt is too long for the CLIP");
+    assert_null(strstr(p.said, "warning: the prompt is"));
     assert_int_equal(unlink(output_path("x.png")), 0);
 }
 
