@@ -1,7 +1,9 @@
 /* para: diffusion transformers on the command line. SPDX-License-Identifier: Apache-2.0 */
 #include <paraattn/paraattn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "options.h"
@@ -31,7 +33,15 @@ static int finish(int code) {
     return code == EXIT_DONE ? EXIT_FAILED : code;
 }
 
+/* OpenMP's threads wait for each other by spinning, which on a busy machine takes the time of the thread that they wait for. The run-time
+ * library reads how long when it is loaded, so the program sets it and starts once more. */
+static void bound_spinning(char **argv) {
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+    if (setenv("GOMP_SPINCOUNT", "20000", 1) == 0) execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv) {
+    bound_spinning(argv);
     if (argc < 2) {
         usage(stderr);
         return EXIT_USAGE;

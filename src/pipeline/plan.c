@@ -1,12 +1,11 @@
 /* Plans: the same run on a device that only counts. SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/plan.h"
 
-
 #include "core/error.h"
 
 /* Resident memory of a process that uses the library beside weights, activations and results: code and constants of the libraries,
  * generated kernels, stacks. Measured for the program on tiny-flux, see bench/RESULTS.md. */
-static const int64_t PROCESS_BYTES = 32 << 20;
+static const int64_t PROCESS_BYTES = 22 << 20;
 
 static void record_counts(para_run *run, para_stage stage) {
     para_dry_result *out = run->user;

@@ -184,7 +184,7 @@ static void every_bit(void **state) {
     (void)state;
     size_t n;
     char *bytes = image(GOOD, 41, &n);
-    volatile unsigned sum = 0;
+    unsigned sum = 0;
     for (size_t bit = 0; bit < 8 * (n - 41); bit++) {
         bytes[bit / 8] ^= (char)(1 << bit % 8);
         para_safetensors *f;
@@ -197,6 +197,7 @@ static void every_bit(void **state) {
         }
         bytes[bit / 8] ^= (char)(1 << bit % 8);
     }
+    print_message("  the bytes of what was let in add up to %u\n", sum); /* so that they are read */
     free(bytes);
 }
 

@@ -7,12 +7,11 @@
 
 /* The neighbours of each pair exchanged, the new even lanes negated: what the sine multiplies. */
 V_INLINE vf turn_pairs(vf v) {
-    vi order, sign;
-    for (int i = 0; i < VL; i++) {
-        order[i] = i ^ 1;
-        sign[i] = i % 2 ? 0 : INT32_MIN;
-    }
-    return (vf)((vi)__builtin_shuffle(v, order) ^ sign);
+    typedef uint64_t pairs __attribute__((vector_size(VL * 4)));
+    vi sign;
+    for (int i = 0; i < VL; i++) sign[i] = i % 2 ? 0 : INT32_MIN;
+    pairs exchanged = (pairs)v << 32 | (pairs)v >> 32; /* a rotation: gcc and clang both have it */
+    return (vf)((vi)exchanged ^ sign);
 }
 
 /* VL scaled elements of a head. */
