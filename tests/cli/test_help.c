@@ -1,4 +1,4 @@
-/* Help, and every example of help and man page as a user would paste it. SPDX-License-Identifier: Apache-2.0 */
+/* Help, and every example of help, man page and README as a user would paste it. SPDX-License-Identifier: Apache-2.0 */
 #include "program.h"
 
 static program p;
@@ -81,6 +81,8 @@ static int run_examples(const char *folder, char *text, const char *mark) {
             continue;
         if (strstr(line, "--help   ") || strstr(line, "--version   ")) continue; /* the list of commands */
         n++;
+        char *comment = strstr(line, "  #");
+        if (comment) *comment = '\0';
         if (run_example(folder, line + skip) != 0) {
             size_t bytes;
             char log[640];
@@ -119,7 +121,10 @@ static void examples_run(void **state) {
     int in_page = run_examples(folder, examples, "");
     free(page);
     assert_true(in_page >= 4);
-    print_message("  %d examples in the help, %d in the man page\n", n, in_page);
+    char *readme = slurp(PARA_SOURCE_DIR "/README.md", &bytes);
+    int in_readme = run_examples(folder, readme, "$"); /* $para info … */
+    free(readme);
+    print_message("  %d examples in the help, %d in the man page, %d in the README\n", n, in_page, in_readme);
     char path[600];
     snprintf(path, sizeof path, "%s/heart.png", folder);
     if (draws) assert_int_equal(access(path, R_OK), 0);
