@@ -36,13 +36,27 @@ static void philox(uint64_t seed, uint64_t position, uint64_t subsequence, uint3
     for (int i = 0; i < 4; i++) out[i] = c[i];
 }
 
-/* Two words become two normals, rounded where cuRAND rounds; its fast sine differs by up to 2^-21. */
+/* The product rounded towards zero. */
+static float multiply_down(float a, float b) {
+    double exact = (double)a * b;
+    float nearest = (float)exact;
+    return nearest > exact ? nextafterf(nearest, 0) : nearest;
+}
+
+/* To a multiple of 2^-23, towards zero. */
+static float truncate_sine(double x) {
+    return (float)(trunc(x * 0x1p23) * 0x1p-23);
+}
+
+/* Two words become two normals, rounded where cuRAND's __sincosf rounds: the GPU's sine takes turns, cut to a float, and its
+ * result is cut, too. Without these cuts the values are 1.4e-6 off instead of 8e-7, and the sums of 10^7 draws by 1 part in 10^7. */
 static void box_muller(const uint32_t word[2], float out[2]) {
-    const float turn = 0x1p-32f * 6.2831855f;
+    const float turn = 0x1p-32f * 6.2831855f, per_turn = 0.15915494f;
     float u = fmaf((float)word[0], 0x1p-32f, 0x1p-33f), v = fmaf((float)word[1], turn, turn / 2);
     float radius = sqrtf(-2.0f * logf(u));
-    out[0] = radius * sinf(v) + 0.0f; /* torch adds the mean: -0 becomes 0 */
-    out[1] = radius * cosf(v) + 0.0f;
+    double angle = 2 * M_PI * multiply_down(v, per_turn);
+    out[0] = radius * truncate_sine(sin(angle)) + 0.0f; /* torch adds the mean: -0 becomes 0 */
+    out[1] = radius * truncate_sine(cos(angle)) + 0.0f;
 }
 
 void para_philox_normal(para_rng *rng, void *out, para_dtype dtype, int64_t n) {

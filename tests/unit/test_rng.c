@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -147,16 +146,16 @@ static void batches_are_those_of_diffusers(void **state) {
     assert_true(t.values > 100 && t.f32_worst <= 1e-6 && t.bf16_off == 0);
 }
 
-/* cuRAND's fast sine is good to 2^-21; times the largest radius of 6.7 that is 3e-6. */
+/* Measured: float32 8.4e-7 (sums 2.2e-5 · √n), one bfloat16 value of 2435 off by a step (sums 2.0e-4 · √n). The GPU's fast sine
+ * is good to 2^-21; times the largest radius of 6.7 that would be 3e-6. */
 static void cuda_draws_are_those_of_torch(void **state) {
     (void)state;
-    if (access(DATA "rng_cuda.json", R_OK) != 0) skip();
     json_t *root = load("rng_cuda.json");
     tally t = run_cases(root, PARA_RNG_CUDA);
     json_decref(root);
     assert_true(t.f32_worst <= 1e-5);
     assert_true((double)t.bf16_off <= 1e-3 * (double)t.bf16);
-    assert_true(t.f32_sum <= 1e-5 && t.bf16_sum <= 3e-3);
+    assert_true(t.f32_sum <= 1e-4 && t.bf16_sum <= 1e-3);
 }
 
 /* The words of Philox 4x32-10 for counter 0 and key 0 are published with Random123. */
