@@ -13,6 +13,15 @@ static void all_strings_have_the_ids_of_transformers(void **state) {
     assert_null(t);
 }
 
+/* The small vocabulary of the model that ships: few merges, so that other scripts are spelt in bytes. */
+static void all_strings_with_tiny_flux(void **state) {
+    (void)state;
+    para_tokenizer *t;
+    assert_ok(para_clip_tokenizer_open(&t, PARA_SOURCE_DIR "/models/tiny-flux/tokenizer"));
+    assert_int_equal(count_differences(t, PARA_SOURCE_DIR "/tests/data/tokenizer_tiny_flux_clip.jsonl", 2000), 0);
+    para_tokenizer_close(&t);
+}
+
 /* tokenizer.json holds what vocab.json and merges.txt hold; transformers 5 saves nothing else. */
 static void tokenizer_json_gives_the_same_ids(void **state) {
     (void)state;
@@ -240,6 +249,7 @@ static void survives_failed_allocations(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_strings_have_the_ids_of_transformers),
+        cmocka_unit_test(all_strings_with_tiny_flux),
         cmocka_unit_test(tokenizer_json_gives_the_same_ids),
         cmocka_unit_test(words_are_merged_by_rank),
         cmocka_unit_test(special_tokens_in_the_text),

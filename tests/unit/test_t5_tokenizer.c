@@ -5,28 +5,45 @@
 #include "text/spiece_model.h"
 #include "tokenizer_vectors.h"
 
-#define T5_FOLDER PARA_SOURCE_DIR "/tests/data/tokenizer-t5"
+#define T5_FOLDER   PARA_SOURCE_DIR "/tests/data/tokenizer-t5"
+#define TINY_FOLDER PARA_SOURCE_DIR "/models/tiny-flux/tokenizer_2"
+#define TINY_IDS    PARA_SOURCE_DIR "/tests/data/tokenizer_tiny_flux_t5.jsonl"
 
-static void all_strings_from_tokenizer_json(void **state) {
-    (void)state;
+static void check_tokenizer_json(const char *folder, const char *ids) {
     para_tokenizer *t;
-    assert_ok(para_t5_tokenizer_open(&t, T5_FOLDER));
-    assert_int_equal(count_differences(t, T5_FOLDER "/ids.jsonl", 2000), 0);
+    assert_ok(para_t5_tokenizer_open(&t, folder));
+    assert_int_equal(count_differences(t, ids, 2000), 0);
     assert_int_equal(para_tokenizer_max_length(t), 512);
     para_tokenizer_close(&t);
 }
 
-static void all_strings_from_spiece_model(void **state) {
-    (void)state;
+/* With tokenizer.json out of sight. */
+static void check_spiece_model(const char *folder, const char *ids) {
     para_tokenizer_files files;
-    assert_ok(para_tokenizer_files_read(&files, T5_FOLDER));
+    assert_ok(para_tokenizer_files_read(&files, folder));
     para_free((void *)(uintptr_t)files.file[PARA_FILE_TOKENIZER].data);
     files.file[PARA_FILE_TOKENIZER].data = NULL;
     para_tokenizer *t;
     assert_ok(para_t5_tokenizer_parse(&t, &files));
-    assert_int_equal(count_differences(t, T5_FOLDER "/ids.jsonl", 2000), 0);
+    assert_int_equal(count_differences(t, ids, 2000), 0);
     para_tokenizer_close(&t);
     para_tokenizer_files_close(&files);
+}
+
+static void all_strings_from_tokenizer_json(void **state) {
+    (void)state;
+    check_tokenizer_json(T5_FOLDER, T5_FOLDER "/ids.jsonl");
+}
+
+static void all_strings_from_spiece_model(void **state) {
+    (void)state;
+    check_spiece_model(T5_FOLDER, T5_FOLDER "/ids.jsonl");
+}
+
+static void all_strings_with_tiny_flux(void **state) {
+    (void)state;
+    check_tokenizer_json(TINY_FOLDER, TINY_IDS);
+    check_spiece_model(TINY_FOLDER, TINY_IDS);
 }
 
 static uint64_t hash_normalized(const para_charsmap *map, uint64_t hash, const char *text, size_t bytes) {
@@ -373,6 +390,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_strings_from_tokenizer_json),
         cmocka_unit_test(all_strings_from_spiece_model),
+        cmocka_unit_test(all_strings_with_tiny_flux),
         cmocka_unit_test(every_code_point_and_key_of_the_charsmap),
         cmocka_unit_test(words_start_with_the_meta_symbol),
         cmocka_unit_test(special_tokens_in_the_text),

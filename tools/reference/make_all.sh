@@ -11,5 +11,7 @@ done
 for folder in clip t5; do
     "$python" tokenizer_vectors.py "../../tests/data/tokenizer-$folder"
 done
+"$python" tokenizer_vectors.py ../../models/tiny-flux/tokenizer ../../tests/data/tokenizer_tiny_flux_clip.jsonl
+"$python" tokenizer_vectors.py ../../models/tiny-flux/tokenizer_2 ../../tests/data/tokenizer_tiny_flux_t5.jsonl
 "$python" charsmap_vectors.py
 "$python" check_weights.py
