@@ -28,7 +28,8 @@ foreach(source ${PARA_TEST_SOURCES})
     add_dependencies(${name} para)
   endif()
   add_test(NAME ${tier}/${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
-  set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier})
+  set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier}
+    ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
 endforeach()
 
 # Checks of the tree and of what is installed: one build tells all, the sanitizers have nothing to add.

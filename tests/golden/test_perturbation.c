@@ -11,7 +11,7 @@ static const char *const components[] = {"text_encoder", "text_encoder_2", "tran
 #ifdef __SANITIZE_ADDRESS__
 enum { EVERY_OF_FIRST = 40, EVERY = 40 }; /* the sanitizers make a run slow, and have nothing to say about numbers */
 #else
-enum { EVERY_OF_FIRST = 1, EVERY = 3 };
+enum { EVERY_OF_FIRST = 1, EVERY = 8 };
 #endif
 enum { CASES = 5, COMPONENTS = 4 };
 
