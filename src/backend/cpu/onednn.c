@@ -27,6 +27,7 @@ typedef struct entry {
     para_onednn_op op; /* first, so that an op leads to its entry */
     para_onednn_key key;
     uint64_t used; /* when, to drop the oldest */
+    bool made;     /* without a primitive where there is none for BF16 */
     dnnl_primitive_t primitive, reorder;
     dnnl_memory_t src, weights, packed, bias, dst, scratch;
 } entry;
@@ -229,12 +230,16 @@ static dnnl_status_t entry_make(para_onednn *o, entry *e, const para_onednn_key 
     e->key = *key;
     dnnl_status_t s = make_attributes(&attr, key);
     if (s == dnnl_success) s = key->conv ? conv_descs(&d, key, type) : matmul_descs(&d, key, type);
-    if (s == dnnl_success) s = make_desc(&desc, o->engine, &d, key, attr);
-    if (s == dnnl_success) {
+    bool fast_type = !o->without_bf16 || key->type != PARA_BF16;
+    if (s == dnnl_success) s = fast_type ? make_desc(&desc, o->engine, &d, key, attr) : dnnl_unimplemented;
+    if (s == dnnl_unimplemented && key->type == PARA_BF16) { /* as without AVX-512: there is nothing to run */
+        e->op.reference = true;
+        s = dnnl_success;
+    } else if (s == dnnl_success) {
         const char *info = "";
         any_desc wanted = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
         dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &info);
-        e->op.reference = strstr(info, "ref") != NULL || (o->without_bf16 && key->type == PARA_BF16);
+        e->op.reference = strstr(info, "ref") != NULL;
         e->op.scratch_bytes =
             dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0));
         e->op.packed_bytes =
@@ -245,6 +250,7 @@ static dnnl_status_t entry_make(para_onednn *o, entry *e, const para_onednn_key 
     if (attr) dnnl_primitive_attr_destroy(attr);
     descs_free(&d);
     if (s != dnnl_success) entry_clear(e);
+    e->made = s == dnnl_success;
     return s;
 }
 
@@ -297,7 +303,7 @@ para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool de
     *out = NULL;
     for (int i = 0; i < o->count; i++) {
         entry *e = o->entries[i];
-        if (!e->primitive || memcmp(&e->key, key, sizeof *key) != 0) continue;
+        if (!e->made || memcmp(&e->key, key, sizeof *key) != 0) continue;
         e->used = ++o->now;
         *out = &e->op;
         return PARA_OK;

@@ -22,7 +22,8 @@ typedef struct para_onednn_key {
 typedef struct para_onednn_op {
     size_t scratch_bytes;
     size_t packed_bytes; /* conv: of the weights in the layout that the implementation wants; 0: as they are */
-    bool reference;      /* only oneDNN's plain loops do this here: far slower than converting to F32 */
+    bool
+        reference; /* oneDNN has only its plain loops here, far slower than converting to F32, or, in BF16, nothing that runs */
 } para_onednn_op;
 
 /* Operands of a run; packed and scratch as large as the op says. */
@@ -34,7 +35,7 @@ typedef struct para_onednn_run_args {
 /* For a rank of `threads` threads. PARA_ERR_LIBRARY, PARA_ERR_MEMORY. */
 para_status para_onednn_open(para_onednn **out, int threads);
 void para_onednn_close(para_onednn **o);
-/* From now on it is as on a processor for which oneDNN has no fast BF16: so that tests see that path anywhere. */
+/* From now on it is as on a processor for which oneDNN has no BF16 (below AVX-512): so that tests see that path anywhere. */
 void para_onednn_without_bf16(para_onednn *o);
 
 /* Finds or makes the primitive; valid until the next call. With `describe_only` it can not be run (cheaper, for plans). */
