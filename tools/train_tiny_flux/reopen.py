@@ -1,0 +1,40 @@
+"""Turns an exported folder back into a state that train.py goes on from, at the start of a new schedule.
+
+    python3 tools/train_tiny_flux/reopen.py [--folder models/tiny-flux] [--state /tmp/tf] [--lr 0.001]
+
+Writes STATE/vae.pt and STATE/dit.pt: the exported weights, no optimiser moments. `train.py dit` then trains on; the autoencoder
+stays as it is, since the transformer knows its latents.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+
+import run_state
+from models import Denoiser
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("models/tiny-flux"))
+    parser.add_argument("--state", type=Path, default=Path("/tmp/tf"))
+    parser.add_argument("--lr", type=float, default=0.001)
+    options = parser.parse_args()
+    vae = AutoencoderKL.from_pretrained(options.folder / "vae", torch_dtype=torch.float32)
+    run_state.save({"weights": dict(vae.state_dict()), "scaling_factor": vae.config.scaling_factor,
+                    "shift_factor": vae.config.shift_factor, "psnr_emoji": 0.0, "psnr_picture": 0.0}, options.state / "vae.pt")
+    denoiser = Denoiser(CLIPTokenizer.from_pretrained(options.folder / "tokenizer"),
+                        T5TokenizerFast.from_pretrained(options.folder / "tokenizer_2"))
+    for name, kind in (("transformer", FluxTransformer2DModel), ("text_encoder", CLIPTextModel), ("text_encoder_2", T5EncoderModel)):
+        exported = kind.from_pretrained(options.folder / name, torch_dtype=torch.float32)
+        getattr(denoiser, name).load_state_dict(exported.state_dict())
+    value = torch.cat([p.detach().reshape(-1) for p in denoiser.parameters()])
+    flat = {"value": value, "average": value.half(), "updates": 0, "typical_norm": 0.0, "moments": {}}
+    run_state.save({"flat": flat, "step": 0, "progress": 0.0, "lr": options.lr}, options.state / "dit.pt")
+    print(f"{options.state}: {len(value)} parameters from {options.folder}")
+
+
+main()
