@@ -22,8 +22,7 @@ typedef struct para_onednn_key {
 typedef struct para_onednn_op {
     size_t scratch_bytes;
     size_t packed_bytes; /* conv: of the weights in the layout that the implementation wants; 0: as they are */
-    bool
-        reference; /* oneDNN has only its plain loops here, far slower than converting to F32, or, in BF16, nothing that runs */
+    bool reference;      /* oneDNN has only slow plain loops here, or in BF16 nothing that runs: convert to F32 */
 } para_onednn_op;
 
 /* Operands of a run; packed and scratch as large as the op says. */
