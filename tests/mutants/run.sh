@@ -16,6 +16,7 @@ for part in CMakeLists.txt cmake include src cli tests docs; do
     rm -rf "$work/tree/$part"
     cp -pR "$root/$part" "$work/tree/$part" || exit 1
 done
+ln -sfn "$root/models" "$work/tree/models"
 # Their objects may be mutants of the last run, and newer than these copies.
 sed -n 's/^file: //p' "$list" | sort -u | while read -r file; do touch "$work/tree/$file"; done
 
