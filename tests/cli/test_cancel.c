@@ -137,17 +137,20 @@ static void cancel_at(int i, int signal_number) {
 
 static void interrupt_at_every_stage(void **state) {
     (void)state;
+    program_needs_terminal();
     for (int i = 0; i < STAGES; i++) cancel_at(i, SIGINT);
 }
 
 static void terminate_at_every_stage(void **state) {
     (void)state;
+    program_needs_terminal();
     for (int i = 0; i < STAGES; i++) cancel_at(i, SIGTERM);
 }
 
 /* Two signals that arrive together; two of one kind would be merged by the kernel. */
 static void second_signal_ends_at_once(void **state) {
     (void)state;
+    program_needs_terminal();
     start(&terminal, MODEL, &stages[DENOISE]);
     assert_true(program_wait_for(&p, "\rdenoise"));
     kill(p.pid, SIGSTOP);
@@ -189,6 +192,7 @@ static void interrupt_at_any_moment(void **state) {
 
 static void ignored_signals_stay_ignored(void **state) {
     (void)state;
+    program_needs_terminal();
     signal(SIGINT, SIG_IGN);
     start(&terminal, MODEL, &stages[DENOISE]);
     signal(SIGINT, SIG_DFL);

@@ -12,6 +12,7 @@ static program p;
 
 static void moving_line_on_a_terminal(void **state) {
     (void)state;
+    program_needs_terminal();
     static const program_options terminal = {.terminal = true};
     program_run(&p, &terminal, GENERATE, "--width", "40", "-o", output_path("x.png"));
     program_expect(&p, 0, "\rload     [", "\rtext     [", "\rdenoise  [", "] 0/4", "] 1/4", "] 4/4", "\rdecode   [",
