@@ -71,7 +71,6 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("out/bench"))
     parser.add_argument("--para", type=Path, default=ROOT / "build/release/para")
-    parser.add_argument("--only", help="name of one case")
     options = parser.parse_args()
     tiny, middle = ROOT / "models/tiny-flux", options.work / "middle"
     options.work.mkdir(parents=True, exist_ok=True)
@@ -79,14 +78,12 @@ def main():
         run([sys.executable, ROOT / "bench/peers/make_middle.py", tiny, middle])
     cases = [
         {"name": "tiny-flux", "model": tiny, "steps": 20, "sequence": 512, "dtype": "f32"},
-        {"name": "middle", "model": middle, "steps": 4, "sequence": 128, "dtype": "f32"},
-        {"name": "middle", "model": middle, "steps": 4, "sequence": 128, "dtype": "bf16"},
+        {"name": "middle", "model": middle, "steps": 3, "sequence": 128, "dtype": "f32"},
+        {"name": "middle", "model": middle, "steps": 3, "sequence": 128, "dtype": "bf16"},
     ]
     rows = []
     print("| case | | para | diffusers | ratio |\n| --- | --- | --- | --- | --- |")
     for case in cases:
-        if options.only and case["name"] != options.only:
-            continue
         medians = measure(options, case, options.work)
         ours, theirs = medians["para"], medians["diffusers"]
         name = f"{case['name']}, {case['dtype']}"
