@@ -92,11 +92,6 @@ static inline void program_start(program *p, const program_options *o, const cha
     } else {
         assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     }
-    if (!o->output) { /* there also where a signal ends the child before it opens its output */
-        int empty = open(temp_path("stdout"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        assert_true(empty >= 0);
-        close(empty);
-    }
     p->pid = fork();
     assert_true(p->pid >= 0);
     if (p->pid == 0) program_child(o, o->output ? o->output : temp_path("stdout"), ends[1], argv);
@@ -129,6 +124,8 @@ static inline void program_finish(program *p, const program_options *o) {
     close(p->err);
     p->code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (o && o->output) return;
+    p->out[0] = '\0';
+    if (access(temp_path("stdout"), R_OK) != 0) return; /* a signal ended the child before it opened its output */
     size_t n;
     char *text = slurp(temp_path("stdout"), &n);
     snprintf(p->out, sizeof p->out, "%s", text);
