@@ -53,9 +53,11 @@ static para_status save_images(const generate_options *g, const char *model, con
     const para_request *r = &g->request.request;
     char seed[24], settings[512];
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
-    snprintf(settings, sizeof settings, "steps %d, guidance %g, true-cfg %g, size %dx%d, rng %s, dtype %s, max-sequence-length %d%s%s", r->num_inference_steps,
-             (double)r->guidance_scale, (double)r->true_cfg_scale, (int)result->images.dim[3], (int)result->images.dim[2], rng_choices[g->request.rng],
-             dtype_choices[g->request.dtype], r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "", g->latents ? ", latents from a file" : "");
+    snprintf(settings, sizeof settings,
+             "steps %d, guidance %g, true-cfg %g, size %dx%d, rng %s, dtype %s, max-sequence-length %d%s%s",
+             r->num_inference_steps, (double)r->guidance_scale, (double)r->true_cfg_scale, (int)result->images.dim[3],
+             (int)result->images.dim[2], rng_choices[g->request.rng], dtype_choices[g->request.dtype],
+             r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "", g->latents ? ", latents from a file" : "");
     const char *text[16] = {"prompt", r->prompt, "seed", seed, "settings", settings, "model", model};
     int n = 8;
     if (r->prompt_2) text[n++] = "prompt-2", text[n++] = r->prompt_2;
@@ -106,8 +108,9 @@ static int run(generate_options *g, const char *model) {
         saving = 0;
     }
     if (status == PARA_OK && !view.quiet)
-        fprintf(stderr, "%s: text %.2f s, %d steps %.2f s, decode %.2f s, peak memory %.0f MB\n", g->output, result->text_seconds, r->num_inference_steps,
-                result->denoise_seconds, result->decode_seconds, (double)peak_memory() / 1e6);
+        fprintf(stderr, "%s: text %.2f s, %d steps %.2f s, decode %.2f s, peak memory %.0f MB\n", g->output,
+                result->text_seconds, r->num_inference_steps, result->denoise_seconds, result->decode_seconds,
+                (double)peak_memory() / 1e6);
     if (status != PARA_OK) {
         progress_break(&view);
         complain("generate", "%s", *para_last_error() ? para_last_error() : para_status_text(status));
@@ -148,11 +151,14 @@ static int check_outputs(const generate_options *g) {
 int command_generate(int argc, char **argv) {
     static generate_options g = {.request = REQUEST_OPTIONS_INIT};
     static const option options[] = {
-        {"-o", OPTION_TEXT, &g.output, "FILE", NULL, "x.png: 8-bit picture with prompt and settings inside; x.safetensors: float pixels"},
+        {"-o", OPTION_TEXT, &g.output, "FILE", NULL,
+         "x.png: 8-bit picture with prompt and settings inside; x.safetensors: float pixels"},
         REQUEST_OPTIONS(g.request),
         {"--seed", OPTION_UINT64, &g.request.request.seed, "N", NULL, "of the initial noise (0)"},
-        {"--rng", OPTION_CHOICE, &g.request.rng, NULL, rng_choices, "whose noise: PyTorch's CPU or CUDA generator (cpu)"},
-        {"--latents", OPTION_TEXT, &g.latents, "FILE", NULL, "initial noise from tensor `latents` of a safetensors file"},
+        {"--rng", OPTION_CHOICE, &g.request.rng, NULL, rng_choices,
+         "whose noise: PyTorch's CPU or CUDA generator (cpu)"},
+        {"--latents", OPTION_TEXT, &g.latents, "FILE", NULL,
+         "initial noise from tensor `latents` of a safetensors file"},
         {"--save-latents", OPTION_TEXT, &g.save_latents, "FILE", NULL, "write the final latents as safetensors"},
         {"--report", OPTION_TEXT, &g.report, "FILE", NULL, "write versions, settings, times and memory as JSON"},
         {"--quiet", OPTION_FLAG, &g.quiet, NULL, NULL, "no progress, no warnings"},
@@ -163,11 +169,13 @@ int command_generate(int argc, char **argv) {
         .operand = "MODEL",
         .operand_required = true,
         .summary = "Draws pictures from a prompt. MODEL is a diffusers folder as it comes from the hub.",
-        .details = "\nSame seed, same picture as diffusers with torch.Generator(\"cpu\").manual_seed(N).\n"
-                   "\nExamples:\n"
-                   "  para generate models/tiny-flux --prompt \"a red heart on a blue background\" -o heart.png\n"
-                   "  para generate models/tiny-flux --prompt \"two yellow stars\" --seed 7 --steps 20 --num-images 2 -o stars.png\n"
-                   "  para generate models/tiny-flux --prompt \"a green tree\" --dtype bf16 --report tree.json -o tree.png\n",
+        .details =
+            "\nSame seed, same picture as diffusers with torch.Generator(\"cpu\").manual_seed(N).\n"
+            "\nExamples:\n"
+            "  para generate models/tiny-flux --prompt \"a red heart on a blue background\" -o heart.png\n"
+            "  para generate models/tiny-flux --prompt \"two yellow stars\" --seed 7 --steps 20 --num-images 2 -o "
+            "stars.png\n"
+            "  para generate models/tiny-flux --prompt \"a green tree\" --dtype bf16 --report tree.json -o tree.png\n",
         .options = options,
     };
     const char *model;

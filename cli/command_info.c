@@ -25,8 +25,8 @@ static int show_model(const char *model) {
             code = EXIT_FAILED;
             break;
         }
-        printf("%-15s %-24s %15lld %9.1f MB  %s\n", c.name, c.class_name, (long long)c.parameters, (double)c.bytes / 1e6,
-               c.has_files ? para_dtype_name(c.dtype) : "no weight files here");
+        printf("%-15s %-24s %15lld %9.1f MB  %s\n", c.name, c.class_name, (long long)c.parameters,
+               (double)c.bytes / 1e6, c.has_files ? para_dtype_name(c.dtype) : "no weight files here");
         parameters += (double)c.parameters;
         bytes += (double)c.bytes;
     }
@@ -41,7 +41,8 @@ int command_info(int argc, char **argv) {
     static const command c = {
         .name = "info",
         .operand = "MODEL",
-        .summary = "Shows a model's components with class, parameters, size and type; without MODEL, what this program is made of.",
+        .summary = "Shows a model's components with class, parameters, size and type; without MODEL, what this program "
+                   "is made of.",
         .details = "\nReads configs and the headers of weight files only.\n"
                    "\nExamples:\n"
                    "  para info models/tiny-flux\n"

@@ -12,17 +12,15 @@ typedef struct plan_options {
 } plan_options;
 
 static void show_time(double seconds) {
-    if (seconds < 1)
-        printf("%.1f ms", 1e3 * seconds);
-    else if (seconds < 120)
-        printf("%.1f s", seconds);
-    else
-        printf("%.1f min", seconds / 60);
+    if (seconds < 1) printf("%.1f ms", 1e3 * seconds);
+    else if (seconds < 120) printf("%.1f s", seconds);
+    else printf("%.1f min", seconds / 60);
 }
 
 static void show(const plan_options *o, const para_plan *p) {
     int steps = o->request.request.num_inference_steps;
-    printf("size          %d x %d pixels, %lld image tokens + %lld text tokens\n", p->width, p->height, (long long)p->image_tokens, (long long)p->text_tokens);
+    printf("size          %d x %d pixels, %lld image tokens + %lld text tokens\n", p->width, p->height,
+           (long long)p->image_tokens, (long long)p->text_tokens);
     printf("work          %d steps of %d %s\n", steps, p->items, p->items == 1 ? "item" : "items");
     printf("a step        %.3f TFLOP (attention %.3f)\n", p->step_flops / 1e12, p->step_attention_flops / 1e12);
     printf("text          %.3f TFLOP\n", p->text_flops / 1e12);
@@ -59,7 +57,8 @@ int command_plan(int argc, char **argv) {
         .name = "plan",
         .operand = "MODEL",
         .operand_required = true,
-        .summary = "Shows what a request would cost: tokens, floating-point operations, memory and, at a given rate, time.",
+        .summary =
+            "Shows what a request would cost: tokens, floating-point operations, memory and, at a given rate, time.",
         .details = "\nComputes nothing and reads no weights: the configs alone suffice.\n"
                    "\nExamples:\n"
                    "  para plan models/tiny-flux\n"

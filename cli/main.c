@@ -19,7 +19,8 @@ static const struct {
 
 static void usage(FILE *to) {
     fprintf(to, "Usage: para COMMAND [ARGUMENT]...\n\nCommands:\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
     fprintf(to, "\n  para COMMAND --help   explains a command, with examples\n"
                 "  para --version        names the version and what is built in\n\n"
                 "Example:\n"

@@ -20,12 +20,9 @@ void progress_break(progress_view *view) {
 static void rate_text(char *out, size_t room, const para_progress *p) {
     double rate = p->seconds > 0 ? p->done / p->seconds : 0;
     const char *unit = strcmp(p->stage, "denoise") == 0 ? "step" : "picture";
-    if (p->done == 0 || rate <= 0)
-        out[0] = '\0';
-    else if (rate >= 1)
-        snprintf(out, room, "%.1f %ss/s", rate, unit);
-    else
-        snprintf(out, room, "%.1f s/%s", 1 / rate, unit);
+    if (p->done == 0 || rate <= 0) out[0] = '\0';
+    else if (rate >= 1) snprintf(out, room, "%.1f %ss/s", rate, unit);
+    else snprintf(out, room, "%.1f s/%s", 1 / rate, unit);
 }
 
 static void eta_text(char *out, size_t room, const para_progress *p) {
@@ -33,10 +30,8 @@ static void eta_text(char *out, size_t room, const para_progress *p) {
         snprintf(out, room, "%.1f s", p->seconds);
     } else if (p->done > 0) {
         double left = p->seconds / p->done * (p->total - p->done);
-        if (left < 90)
-            snprintf(out, room, "ETA %.0f s", left);
-        else
-            snprintf(out, room, "ETA %d min %02d s", (int)left / 60, (int)left % 60);
+        if (left < 90) snprintf(out, room, "ETA %.0f s", left);
+        else snprintf(out, room, "ETA %d min %02d s", (int)left / 60, (int)left % 60);
     } else {
         out[0] = '\0';
     }
@@ -67,6 +62,7 @@ void progress_show(void *user, const para_progress *p) {
     }
     int tenth = p->total ? 10 * p->done / p->total : 0;
     if (p->done > 0 && (tenth != view->last_tenth || p->done == p->total))
-        fprintf(stderr, "%s %d/%d%s%s%s%s\n", p->stage, p->done, p->total, rate[0] ? ", " : "", rate, eta[0] ? ", " : "", eta);
+        fprintf(stderr, "%s %d/%d%s%s%s%s\n", p->stage, p->done, p->total, rate[0] ? ", " : "", rate,
+                eta[0] ? ", " : "", eta);
     view->last_tenth = p->done == p->total ? 0 : tenth;
 }

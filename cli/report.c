@@ -30,19 +30,24 @@ static json_t *settings(const char *model, const request_options *o, const para_
     const para_request *r = &o->request;
     char seed[24]; /* a string: JSON readers round whole numbers of 64 bits */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
-    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:i}", "model", text_value(model), "prompt", text_value(r->prompt), "prompt_2",
-                     text_value(r->prompt_2), "negative_prompt", text_value(r->negative_prompt), "true_cfg_scale", (double)r->true_cfg_scale, "width", (int)result->images.dim[3], "height",
-                     (int)result->images.dim[2], "num_inference_steps", r->num_inference_steps, "guidance_scale", (double)r->guidance_scale, "num_images",
-                     r->num_images, "seed", seed, "rng", rng_choices[o->rng], "max_sequence_length", r->max_sequence_length, "vae_tiling",
-                     r->vae_tiling, "dtype", dtype_choices[o->dtype], "device", device_choices[o->device], "threads", o->threads);
+    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:i}", "model",
+                     text_value(model), "prompt", text_value(r->prompt), "prompt_2", text_value(r->prompt_2),
+                     "negative_prompt", text_value(r->negative_prompt), "true_cfg_scale", (double)r->true_cfg_scale,
+                     "width", (int)result->images.dim[3], "height", (int)result->images.dim[2], "num_inference_steps",
+                     r->num_inference_steps, "guidance_scale", (double)r->guidance_scale, "num_images", r->num_images,
+                     "seed", seed, "rng", rng_choices[o->rng], "max_sequence_length", r->max_sequence_length,
+                     "vae_tiling", r->vae_tiling, "dtype", dtype_choices[o->dtype], "device", device_choices[o->device],
+                     "threads", o->threads);
 }
 
 para_status report_write(const char *path, const char *model, const request_options *o, const para_result *result) {
     double step = result->denoise_seconds / o->request.num_inference_steps;
-    json_t *report = json_pack("{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I}}", "version", para_version(), "build", para_build_info(), "settings",
-                               settings(model, o, result), "seconds", "load", result->load_seconds, "text", result->text_seconds, "denoise", result->denoise_seconds,
-                               "step", step, "decode", result->decode_seconds, "bytes", "peak_memory", (json_int_t)peak_memory(), "activations",
-                               (json_int_t)result->arena_bytes, "weights", (json_int_t)result->weight_bytes);
+    json_t *report =
+        json_pack("{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I}}", "version", para_version(), "build",
+                  para_build_info(), "settings", settings(model, o, result), "seconds", "load", result->load_seconds,
+                  "text", result->text_seconds, "denoise", result->denoise_seconds, "step", step, "decode",
+                  result->decode_seconds, "bytes", "peak_memory", (json_int_t)peak_memory(), "activations",
+                  (json_int_t)result->arena_bytes, "weights", (json_int_t)result->weight_bytes);
     char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
     json_decref(report);
     if (!text) return PARA_ERR_MEMORY;

@@ -18,8 +18,8 @@ int exit_status(para_status status) {
     return status == PARA_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
-int request_options_open(const request_options *o, const char *name, const char *model, para_world_options world_options,
-                          para_world **world, para_pipeline **pipe) {
+int request_options_open(const request_options *o, const char *name, const char *model,
+                         para_world_options world_options, para_world **world, para_pipeline **pipe) {
     para_pipeline_options pipeline_options = PARA_PIPELINE_OPTIONS_INIT;
     pipeline_options.dtype = o->dtype == 1 ? PARA_BF16 : PARA_F32;
     world_options.threads = o->threads;

@@ -17,7 +17,8 @@ static int must_fail(void) {
 }
 
 static void *out_of_memory(size_t bytes) {
-    para_fail(PARA_ERR_MEMORY, "out of memory: %zu bytes could not be allocated; close other programs or use a smaller size", bytes);
+    para_fail(PARA_ERR_MEMORY,
+              "out of memory: %zu bytes could not be allocated; close other programs or use a smaller size", bytes);
     return NULL;
 }
 

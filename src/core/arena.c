@@ -7,7 +7,8 @@ para_status para_arena_take(para_arena *arena, size_t bytes, void **out) {
     size_t rounded = (bytes + PARA_ARENA_ALIGN - 1) / PARA_ARENA_ALIGN * PARA_ARENA_ALIGN;
     if (rounded < bytes || rounded > arena->size - arena->used)
         return para_fail(PARA_ERR_MEMORY,
-                         "the arena of %zu bytes has no room for %zu more (%zu are taken); this is a defect of the plan, please report it",
+                         "the arena of %zu bytes has no room for %zu more (%zu are taken); this is a defect of the "
+                         "plan, please report it",
                          arena->size, bytes, arena->used);
     *out = arena->base + arena->used;
     arena->used += rounded;

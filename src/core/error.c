@@ -40,7 +40,7 @@ const char *para_last_error(void) {
 
 const char *para_status_name(para_status status) {
     switch (status) {
-#define NAME_CASE(name, value, text)                                                               \
+#define NAME_CASE(name, value, text)                                                                                   \
     case name: return #name;
         PARA_STATUS_MAP(NAME_CASE)
 #undef NAME_CASE
@@ -50,7 +50,7 @@ const char *para_status_name(para_status status) {
 
 const char *para_status_text(para_status status) {
     switch (status) {
-#define TEXT_CASE(name, value, text)                                                               \
+#define TEXT_CASE(name, value, text)                                                                                   \
     case name: return text;
         PARA_STATUS_MAP(TEXT_CASE)
 #undef TEXT_CASE

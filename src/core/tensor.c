@@ -6,7 +6,7 @@
 size_t para_dtype_size(para_dtype dtype) {
     switch (dtype) {
     case PARA_DTYPE_NONE: return 0;
-#define SIZE_CASE(name, value, bytes, text)                                                        \
+#define SIZE_CASE(name, value, bytes, text)                                                                            \
     case name: return bytes;
         PARA_DTYPE_MAP(SIZE_CASE)
 #undef SIZE_CASE
@@ -17,7 +17,7 @@ size_t para_dtype_size(para_dtype dtype) {
 const char *para_dtype_name(para_dtype dtype) {
     switch (dtype) {
     case PARA_DTYPE_NONE: return "?";
-#define NAME_CASE(name, value, bytes, text)                                                        \
+#define NAME_CASE(name, value, bytes, text)                                                                            \
     case name: return text;
         PARA_DTYPE_MAP(NAME_CASE)
 #undef NAME_CASE
@@ -26,7 +26,7 @@ const char *para_dtype_name(para_dtype dtype) {
 }
 
 para_dtype para_dtype_from_name(const char *name) {
-#define FROM_CASE(dtype, value, bytes, text)                                                       \
+#define FROM_CASE(dtype, value, bytes, text)                                                                           \
     if (strcmp(name, text) == 0) return dtype;
     PARA_DTYPE_MAP(FROM_CASE)
 #undef FROM_CASE

@@ -1,7 +1,7 @@
 /* Version and build description. SPDX-License-Identifier: Apache-2.0 */
 #include <paraattn/version.h>
 
-#define TEXT_OF(x) #x
+#define TEXT_OF(x)      #x
 #define DOTTED(a, b, c) TEXT_OF(a) "." TEXT_OF(b) "." TEXT_OF(c)
 
 const char *para_version(void) {

@@ -155,14 +155,16 @@ static para_status find_header(const para_safetensors *file, const char *bytes, 
     uint64_t length;
     memcpy(&length, bytes, 8);
     if (length > HEADER_MAX_BYTES)
-        return para_fail(PARA_ERR_FORMAT, "'%s' is not a safetensors file: its header would have %llu bytes; download it again",
+        return para_fail(PARA_ERR_FORMAT,
+                         "'%s' is not a safetensors file: its header would have %llu bytes; download it again",
                          file->path, (unsigned long long)length);
     if (length > n - 8)
         return para_fail(PARA_ERR_FORMAT,
                          "'%s' is cut short: its header is longer than the file by %llu bytes; download it again",
                          file->path, (unsigned long long)(length - (n - 8)));
     if (length < 2 || bytes[8] != '{')
-        return para_fail(PARA_ERR_FORMAT, "'%s' is not a safetensors file: its header is no JSON object; download it again", file->path);
+        return para_fail(PARA_ERR_FORMAT,
+                         "'%s' is not a safetensors file: its header is no JSON object; download it again", file->path);
     *header_bytes = (size_t)length;
     return PARA_OK;
 }

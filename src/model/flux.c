@@ -66,7 +66,8 @@ static void dual_weights(flux *m, para_weights *w, int i) {
     static const char *const norm[] = {"norm1", "norm1_context"}, *const ff[] = {"ff", "ff_context"},
                              *const q_norm[] = {"norm_q", "norm_added_q"}, *const k_norm[] = {"norm_k", "norm_added_k"},
                              *const out[] = {"to_out.0", "to_add_out"},
-                             *const qkv[][PARA_OPERANDS] = {{"to_q", "to_k", "to_v"}, {"add_q_proj", "add_k_proj", "add_v_proj"}};
+                             *const qkv[][PARA_OPERANDS] = {{"to_q", "to_k", "to_v"},
+                                                            {"add_q_proj", "add_k_proj", "add_v_proj"}};
     int64_t d = m->base.inner_dim;
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         stream_weights *b = &m->dual[i].stream[s];
@@ -121,11 +122,13 @@ static int flux_num_blocks(const para_transformer *t) {
 }
 
 /* y += linear_2(silu(linear_1(x))); x [steps, in] F32, y [steps, D] F32. */
-static para_status add_embedding(para_device *dev, const mlp_embedder *e, para_tensor x, para_tensor y, bool accumulate) {
+static para_status add_embedding(para_device *dev, const mlp_embedder *e, para_tensor x, para_tensor y,
+                                 bool accumulate) {
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor mid;
     PARA_TRY(PARA_NEW(dev, &mid, PARA_F32, x.dim[0], y.dim[1]));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &e->linear_1, .y = mid, .activation = PARA_ACT_SILU}));
+    PARA_TRY(
+        dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &e->linear_1, .y = mid, .activation = PARA_ACT_SILU}));
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &e->linear_2, .y = y, .accumulate = accumulate}));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
@@ -143,7 +146,8 @@ static para_status time_proj(para_device *dev, const float *values, int n, para_
 }
 
 /* temb [steps, D] F32: time + guidance + pooled text. Source: CombinedTimestepGuidanceTextProjEmbeddings. */
-static para_status time_text_embed(const flux *m, para_device *dev, const para_conditioning_inputs *in, para_tensor temb) {
+static para_status time_text_embed(const flux *m, para_device *dev, const para_conditioning_inputs *in,
+                                   para_tensor temb) {
     size_t mark = para_arena_mark(&dev->arena);
     float *values = para_alloc((size_t)in->steps, sizeof *values);
     if (!values) return PARA_ERR_MEMORY;
@@ -168,7 +172,8 @@ static para_status time_text_embed(const flux *m, para_device *dev, const para_c
     return PARA_OK;
 }
 
-static para_status all_modulations(const flux *m, para_device *dev, const para_conditioning_inputs *in, para_tensor modulation) {
+static para_status all_modulations(const flux *m, para_device *dev, const para_conditioning_inputs *in,
+                                   para_tensor modulation) {
     size_t mark = para_arena_mark(&dev->arena);
     int64_t d = m->base.inner_dim;
     para_tensor temb;
@@ -180,7 +185,8 @@ static para_status all_modulations(const flux *m, para_device *dev, const para_c
         if (i < m->num_dual) {
             for (int s = 0; s < PARA_SEGMENTS; s++) {
                 para_tensor y = para_slice(modulation, 1, first + 6 * d * s, 6 * d);
-                PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = temb, .w = &m->dual[i].stream[s].modulation, .y = y}));
+                PARA_TRY(dev->ops->linear(
+                    dev, &(para_linear_args){.x = temb, .w = &m->dual[i].stream[s].modulation, .y = y}));
             }
         } else {
             bool last = i == m->num_dual + m->num_single;
@@ -194,7 +200,8 @@ static para_status all_modulations(const flux *m, para_device *dev, const para_c
 }
 
 /* Rotary tables: the image grid, then text at position 0 (cos 1, sin 0). */
-static para_status rope_tables(const flux *m, para_device *dev, const para_conditioning_inputs *in, para_conditioning *out) {
+static para_status rope_tables(const flux *m, para_device *dev, const para_conditioning_inputs *in,
+                               para_conditioning *out) {
     int64_t tokens = para_layout_tokens(&out->layout), image = out->layout.tokens[PARA_IMAGE], dim = m->head_dim;
     PARA_TRY(PARA_NEW(dev, &out->cos, PARA_F32, tokens, dim));
     PARA_TRY(PARA_NEW(dev, &out->sin, PARA_F32, tokens, dim));
@@ -209,7 +216,8 @@ static para_status rope_tables(const flux *m, para_device *dev, const para_condi
     return status;
 }
 
-static para_status flux_prepare(para_transformer *t, para_rank *rank, const para_conditioning_inputs *in, para_conditioning *out) {
+static para_status flux_prepare(para_transformer *t, para_rank *rank, const para_conditioning_inputs *in,
+                                para_conditioning *out) {
     flux *m = (flux *)t;
     para_device *dev = rank->device;
     *out = (para_conditioning){.dtype = in->dtype};
@@ -220,13 +228,16 @@ static para_status flux_prepare(para_transformer *t, para_rank *rank, const para
     PARA_TRY(all_modulations(m, dev, in, out->modulation));
     PARA_TRY(rope_tables(m, dev, in, out));
     PARA_TRY(PARA_NEW(dev, &out->text_hidden_states, in->dtype, in->encoder_hidden_states.dim[0], t->inner_dim));
-    return dev->ops->linear(dev, &(para_linear_args){.x = in->encoder_hidden_states, .w = &m->context_embedder, .y = out->text_hidden_states});
+    return dev->ops->linear(
+        dev,
+        &(para_linear_args){.x = in->encoder_hidden_states, .w = &m->context_embedder, .y = out->text_hidden_states});
 }
 
 static para_status flux_embed(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents) {
     flux *m = (flux *)t;
     para_device *dev = rank->device;
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = latents, .w = &m->x_embedder, .y = para_item_hidden_states(item)}));
+    PARA_TRY(dev->ops->linear(
+        dev, &(para_linear_args){.x = latents, .w = &m->x_embedder, .y = para_item_hidden_states(item)}));
     return dev->ops->copy(dev, para_item_encoder_hidden_states(item), item->conditioning->text_hidden_states);
 }
 
@@ -238,8 +249,9 @@ static para_tensor modulation_vector(const flux *m, const para_item *item, int64
 }
 
 /* Projects x [S, D] to Q, K, V of the rows [first, first + S) and hands each on: V first, since it needs no norm and no rotation. */
-static para_status project_qkv(const flux *m, para_rank *rank, const para_item *item, const para_linear *qkv, para_tensor norm_q,
-                               para_tensor norm_k, para_tensor x, int64_t first, para_attention_job *job) {
+static para_status project_qkv(const flux *m, para_rank *rank, const para_item *item, const para_linear *qkv,
+                               para_tensor norm_q, para_tensor norm_k, para_tensor x, int64_t first,
+                               para_attention_job *job) {
     para_device *dev = rank->device;
     const para_conditioning *c = item->conditioning;
     int64_t tokens = x.dim[0];
@@ -288,8 +300,10 @@ static para_status dual_forward(const flux *m, para_rank *rank, para_item *item,
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const stream_weights *w = &m->dual[i].stream[s];
         int64_t first = para_layout_first(layout, (para_segment)s), offset = mod + 6 * d * s;
-        para_tensor x = para_rows(item->residual_stream, first, layout->tokens[s]), y = para_rows(normed, first, layout->tokens[s]);
-        para_norm_args norm = layer_norm(x, modulation_vector(m, item, offset, 0), modulation_vector(m, item, offset, 1), y);
+        para_tensor x = para_rows(item->residual_stream, first, layout->tokens[s]),
+                    y = para_rows(normed, first, layout->tokens[s]);
+        para_norm_args norm =
+            layer_norm(x, modulation_vector(m, item, offset, 0), modulation_vector(m, item, offset, 1), y);
         PARA_TRY(dev->ops->norm(dev, &norm));
         PARA_TRY(project_qkv(m, rank, item, w->qkv, w->norm_q, w->norm_k, y, first, &job));
     }
@@ -298,16 +312,21 @@ static para_status dual_forward(const flux *m, para_rank *rank, para_item *item,
     PARA_TRY(para_attention_end(rank, &job));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const stream_weights *w = &m->dual[i].stream[s];
-        int64_t tokens = layout->tokens[s], first = para_layout_first(layout, (para_segment)s), offset = mod + 6 * d * s;
+        int64_t tokens = layout->tokens[s], first = para_layout_first(layout, (para_segment)s),
+                offset = mod + 6 * d * s;
         para_tensor x = para_rows(item->residual_stream, first, tokens), y = para_rows(normed, first, tokens), out, mid;
         size_t mark = para_arena_mark(&dev->arena);
         PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
         PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, MLP_RATIO * d));
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = para_attention_result(&job, (para_segment)s), .w = &w->out, .y = out}));
-        para_norm_args norm2 = layer_norm(x, modulation_vector(m, item, offset, 3), modulation_vector(m, item, offset, 4), y);
-        para_residual_args attention = {.x = x, .gate = modulation_vector(m, item, offset, 2), .y = out, .norm = &norm2};
+        PARA_TRY(dev->ops->linear(
+            dev, &(para_linear_args){.x = para_attention_result(&job, (para_segment)s), .w = &w->out, .y = out}));
+        para_norm_args norm2 =
+            layer_norm(x, modulation_vector(m, item, offset, 3), modulation_vector(m, item, offset, 4), y);
+        para_residual_args attention = {
+            .x = x, .gate = modulation_vector(m, item, offset, 2), .y = out, .norm = &norm2};
         PARA_TRY(dev->ops->residual(dev, &attention));
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = y, .w = &w->ff_in, .y = mid, .activation = PARA_ACT_GELU_TANH}));
+        PARA_TRY(dev->ops->linear(
+            dev, &(para_linear_args){.x = y, .w = &w->ff_in, .y = mid, .activation = PARA_ACT_GELU_TANH}));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &w->ff_out, .y = out}));
         para_residual_args mlp = {.x = x, .gate = modulation_vector(m, item, offset, 5), .y = out};
         PARA_TRY(dev->ops->residual(dev, &mlp));
@@ -332,14 +351,17 @@ static para_status single_forward(const flux *m, para_rank *rank, para_item *ite
     PARA_TRY(dev->ops->norm(dev, &norm));
     PARA_TRY(project_qkv(m, rank, item, w->qkv, w->norm_q, w->norm_k, normed, 0, &job));
     for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &job, (para_operand)o));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = normed, .w = &w->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
+    PARA_TRY(dev->ops->linear(
+        dev, &(para_linear_args){.x = normed, .w = &w->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
     PARA_TRY(para_attention_compute(rank, &job, attention_scale(m)));
     para_linear of_mlp = {.weight = para_slice(w->proj_out.weight, 1, d, MLP_RATIO * d), .bias = w->proj_out.bias};
     para_linear of_attention = {.weight = para_slice(w->proj_out.weight, 1, 0, d)};
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = normed}));
     PARA_TRY(para_attention_end(rank, &job));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = job.out, .w = &of_attention, .y = normed, .accumulate = true}));
-    return dev->ops->residual(dev, &(para_residual_args){.x = x, .gate = modulation_vector(m, item, mod, 2), .y = normed});
+    PARA_TRY(
+        dev->ops->linear(dev, &(para_linear_args){.x = job.out, .w = &of_attention, .y = normed, .accumulate = true}));
+    return dev->ops->residual(dev,
+                              &(para_residual_args){.x = x, .gate = modulation_vector(m, item, mod, 2), .y = normed});
 }
 
 static para_status flux_block(para_transformer *t, para_rank *rank, para_item *item, int i) {
@@ -396,15 +418,20 @@ static para_status read_config(flux *m, const para_config *c) {
     for (int i = 0; i < axes; i++) {
         int64_t dim = m->axes_dims_rope[i];
         if (dim < 0 || dim % 2 || dim > 4096)
-            return para_fail(PARA_ERR_CONFIG, "%s: axes_dims_rope holds %lld; every axis needs an even number of dimensions", c->path, (long long)dim);
+            return para_fail(PARA_ERR_CONFIG,
+                             "%s: axes_dims_rope holds %lld; every axis needs an even number of dimensions", c->path,
+                             (long long)dim);
         sum += dim;
     }
     if (sum != m->head_dim)
-        return para_fail(PARA_ERR_CONFIG, "%s: axes_dims_rope adds up to %lld but attention_head_dim is %lld; they must be equal", c->path,
-                         (long long)sum, (long long)m->head_dim);
+        return para_fail(PARA_ERR_CONFIG,
+                         "%s: axes_dims_rope adds up to %lld but attention_head_dim is %lld; they must be equal",
+                         c->path, (long long)sum, (long long)m->head_dim);
     if (patch * patch * out_channels != t->in_channels)
-        return para_fail(PARA_ERR_CONFIG, "%s: patch_size^2 x out_channels is %lld but in_channels is %lld; a text-to-image model needs both equal",
-                         c->path, (long long)(patch * patch * out_channels), (long long)t->in_channels);
+        return para_fail(
+            PARA_ERR_CONFIG,
+            "%s: patch_size^2 x out_channels is %lld but in_channels is %lld; a text-to-image model needs both equal",
+            c->path, (long long)(patch * patch * out_channels), (long long)t->in_channels);
     t->out_channels = patch * patch * out_channels;
     t->inner_dim = m->heads * m->head_dim;
     m->num_dual = (int)dual;

@@ -3,11 +3,12 @@
 
 #include "core/error.h"
 
-para_status para_attention_begin(para_rank *rank, const para_layout *layout, int64_t heads, int64_t head_dim, para_dtype dtype,
-                                 para_attention_job *job) {
+para_status para_attention_begin(para_rank *rank, const para_layout *layout, int64_t heads, int64_t head_dim,
+                                 para_dtype dtype, para_attention_job *job) {
     int64_t tokens = para_layout_tokens(layout);
     job->layout = *layout;
-    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(PARA_NEW(rank->device, &job->operand[i], dtype, heads, tokens, head_dim));
+    for (int i = 0; i < PARA_OPERANDS; i++)
+        PARA_TRY(PARA_NEW(rank->device, &job->operand[i], dtype, heads, tokens, head_dim));
     return PARA_NEW(rank->device, &job->out, dtype, tokens, heads * head_dim);
 }
 

@@ -23,13 +23,17 @@ para_status para_world_open(para_world **out, const para_world_options *options)
     para_world_options o = PARA_WORLD_OPTIONS_INIT;
     if (options) {
         if (options->size != sizeof o)
-            return para_fail(PARA_ERR_ARGUMENT, "para_world_open: options.size is %zu, not %zu; start from PARA_WORLD_OPTIONS_INIT and build against the installed header",
+            return para_fail(PARA_ERR_ARGUMENT,
+                             "para_world_open: options.size is %zu, not %zu; start from PARA_WORLD_OPTIONS_INIT and "
+                             "build against the installed header",
                              options->size, sizeof o);
         o = *options;
     }
-    if (o.device != PARA_CPU) return para_fail(PARA_ERR_DEVICE, "device %d is not built in; use PARA_CPU", (int)o.device);
+    if (o.device != PARA_CPU)
+        return para_fail(PARA_ERR_DEVICE, "device %d is not built in; use PARA_CPU", (int)o.device);
     if (o.threads < 0 || o.threads > MAX_THREADS)
-        return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o.threads, (int)MAX_THREADS);
+        return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o.threads,
+                         (int)MAX_THREADS);
     para_world *world = para_alloc(1, sizeof *world);
     if (!world) return PARA_ERR_MEMORY;
     world->options = o;

@@ -72,7 +72,8 @@ static para_status check_class(const para_component *c, const char *class_name) 
     const char *named;
     PARA_TRY(para_config_string(&c->config, "_class_name", class_name, &named));
     if (strcmp(named, class_name) != 0)
-        return para_fail(PARA_ERR_CONFIG, "%s: _class_name is \"%s\"; the %s of this pipeline must be a %s", c->config.path, named, c->name, class_name);
+        return para_fail(PARA_ERR_CONFIG, "%s: _class_name is \"%s\"; the %s of this pipeline must be a %s",
+                         c->config.path, named, c->name, class_name);
     return PARA_OK;
 }
 
@@ -80,7 +81,8 @@ para_status para_component_open(para_component *out, const char *root, const cha
     *out = (para_component){.name = name, .kind = para_component_class_find(class_name)};
     char *path = NULL;
     para_status status = PARA_OK;
-    if (!(out->folder = para_path_join(root, name)) || !(path = para_path_join(out->folder, "config.json"))) status = PARA_ERR_MEMORY;
+    if (!(out->folder = para_path_join(root, name)) || !(path = para_path_join(out->folder, "config.json")))
+        status = PARA_ERR_MEMORY;
     if (status == PARA_OK) status = para_config_read(&out->config, path);
     if (status == PARA_OK) status = check_class(out, class_name);
     para_free(path);
@@ -94,7 +96,8 @@ void para_component_close(para_component *c) {
     *c = (para_component){0};
 }
 
-para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev, para_dtype assumed) {
+para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev,
+                               para_dtype assumed) {
     *out = (para_instance){.component = component};
     bool dry = strcmp(dev->ops->name, "dry") == 0;
     para_status status = para_checkpoint_open(&out->checkpoint, component->folder);

@@ -35,7 +35,8 @@ static void flux_close(para_pipeline *pipe) {
 }
 
 /* Opens a folder of the pipeline with `open_folder`. */
-static para_status open_tokenizer(const para_pipeline *pipe, const char *name, para_status (*open_folder)(para_tokenizer **, const char *), para_tokenizer **out) {
+static para_status open_tokenizer(const para_pipeline *pipe, const char *name,
+                                  para_status (*open_folder)(para_tokenizer **, const char *), para_tokenizer **out) {
     char *folder = para_path_join(pipe->folder, name);
     if (!folder) return PARA_ERR_MEMORY;
     para_status status = open_folder(out, folder);
@@ -48,7 +49,8 @@ static para_status check_scheduler_class(const para_config *config) {
     const char *named;
     PARA_TRY(para_config_string(config, "_class_name", wanted, &named));
     if (strcmp(named, wanted) == 0) return PARA_OK;
-    return para_fail(PARA_ERR_CONFIG, "'%s': _class_name is \"%s\", which is not supported; it must be %s", config->path, named, wanted);
+    return para_fail(PARA_ERR_CONFIG, "'%s': _class_name is \"%s\", which is not supported; it must be %s",
+                     config->path, named, wanted);
 }
 
 static para_status read_scheduler(const para_pipeline *pipe, para_flow_match_euler *out) {
@@ -61,7 +63,8 @@ static para_status read_scheduler(const para_pipeline *pipe, para_flow_match_eul
     para_config_close(&config);
     para_free(path);
     if (status == PARA_OK && out->stochastic_sampling)
-        return para_fail(PARA_ERR_CONFIG, "%s/scheduler: stochastic_sampling is not supported; set it to false", pipe->folder);
+        return para_fail(PARA_ERR_CONFIG, "%s/scheduler: stochastic_sampling is not supported; set it to false",
+                         pipe->folder);
     return status;
 }
 
@@ -81,16 +84,23 @@ static para_status read_geometry(const para_pipeline *pipe, flux_state *s) {
         s->latent_channels = v->latent_channels;
         s->in_channels = t->in_channels;
         if (t->in_channels != v->latent_channels * PACK * PACK)
-            status = para_fail(PARA_ERR_CONFIG, "%s: in_channels %lld is not 4 x the VAE's latent_channels %lld; transformer and VAE do not belong together",
+            status = para_fail(PARA_ERR_CONFIG,
+                               "%s: in_channels %lld is not 4 x the VAE's latent_channels %lld; transformer and VAE do "
+                               "not belong together",
                                c[TRANSFORMER].config.path, (long long)t->in_channels, (long long)v->latent_channels);
         else if (v->out_channels != 3)
-            status = para_fail(PARA_ERR_CONFIG, "%s: out_channels is %lld; pictures need 3", c[VAE].config.path, (long long)v->out_channels);
+            status = para_fail(PARA_ERR_CONFIG, "%s: out_channels is %lld; pictures need 3", c[VAE].config.path,
+                               (long long)v->out_channels);
         else if (t->pooled_projection_dim != para_clip_text_hidden_size(clip))
-            status = para_fail(PARA_ERR_CONFIG, "%s: pooled_projection_dim %lld is not the first text encoder's hidden_size %lld", c[TRANSFORMER].config.path,
-                               (long long)t->pooled_projection_dim, (long long)para_clip_text_hidden_size(clip));
+            status = para_fail(PARA_ERR_CONFIG,
+                               "%s: pooled_projection_dim %lld is not the first text encoder's hidden_size %lld",
+                               c[TRANSFORMER].config.path, (long long)t->pooled_projection_dim,
+                               (long long)para_clip_text_hidden_size(clip));
         else if (t->joint_attention_dim != para_t5_encoder_hidden_size(t5))
-            status = para_fail(PARA_ERR_CONFIG, "%s: joint_attention_dim %lld is not the second text encoder's d_model %lld", c[TRANSFORMER].config.path,
-                               (long long)t->joint_attention_dim, (long long)para_t5_encoder_hidden_size(t5));
+            status =
+                para_fail(PARA_ERR_CONFIG, "%s: joint_attention_dim %lld is not the second text encoder's d_model %lld",
+                          c[TRANSFORMER].config.path, (long long)t->joint_attention_dim,
+                          (long long)para_t5_encoder_hidden_size(t5));
     }
     if (vae) c[VAE].kind->close(&vae);
     if (transformer) c[TRANSFORMER].kind->close(&transformer);
@@ -112,17 +122,23 @@ static para_status flux_load(para_pipeline *pipe) {
     if (!s->tokenizer_2) PARA_TRY(open_tokenizer(pipe, "tokenizer_2", para_t5_tokenizer_open, &s->tokenizer_2));
     int64_t room = para_clip_text_max_tokens(pipe->loaded[TEXT_ENCODER].model);
     if (para_tokenizer_max_length(s->tokenizer) > room)
-        return para_fail(PARA_ERR_CONFIG, "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d",
-                         pipe->component[TEXT_ENCODER].config.path, (long long)room, para_tokenizer_max_length(s->tokenizer));
+        return para_fail(
+            PARA_ERR_CONFIG, "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d",
+            pipe->component[TEXT_ENCODER].config.path, (long long)room, para_tokenizer_max_length(s->tokenizer));
     return PARA_OK;
 }
 
 /* Rounds down to whole packed latents, as diffusers does, and says so. */
-static para_status round_edge(const para_pipeline *pipe, const char *name, int asked, int fallback, int unit, int *out) {
+static para_status round_edge(const para_pipeline *pipe, const char *name, int asked, int fallback, int unit,
+                              int *out) {
     int wanted = asked ? asked : fallback;
     *out = wanted / unit * unit;
-    if (*out == 0) return para_fail(PARA_ERR_ARGUMENT, "%s (--%s) %d is too small; this model needs at least %d pixels", name, name, wanted, unit);
-    if (*out != wanted) para_world_log(pipe->world, PARA_LOG_WARNING, "%s %d is not a multiple of %d: the picture gets %d", name, wanted, unit, *out);
+    if (*out == 0)
+        return para_fail(PARA_ERR_ARGUMENT, "%s (--%s) %d is too small; this model needs at least %d pixels", name,
+                         name, wanted, unit);
+    if (*out != wanted)
+        para_world_log(pipe->world, PARA_LOG_WARNING, "%s %d is not a multiple of %d: the picture gets %d", name,
+                       wanted, unit, *out);
     return PARA_OK;
 }
 
@@ -139,16 +155,20 @@ static para_status flux_geometry(const para_pipeline *pipe, const para_request *
     if (r->latents) {
         const para_tensor *l = r->latents;
         int64_t tokens = g->grid_h * g->grid_w;
-        if (l->rank != 3 || l->dim[0] != r->num_images || l->dim[1] != tokens || l->dim[2] != g->channels || !para_tensor_contiguous(l) || !l->data)
-            return para_fail(PARA_ERR_SHAPE, "latents (--latents) must be contiguous [%d, %lld, %lld] for %d x %d pixels", r->num_images, (long long)tokens,
-                             (long long)g->channels, g->width, g->height);
+        if (l->rank != 3 || l->dim[0] != r->num_images || l->dim[1] != tokens || l->dim[2] != g->channels ||
+            !para_tensor_contiguous(l) || !l->data)
+            return para_fail(PARA_ERR_SHAPE,
+                             "latents (--latents) must be contiguous [%d, %lld, %lld] for %d x %d pixels",
+                             r->num_images, (long long)tokens, (long long)g->channels, g->width, g->height);
         if (l->dtype != PARA_F32 && l->dtype != PARA_F16 && l->dtype != PARA_BF16)
-            return para_fail(PARA_ERR_SHAPE, "latents (--latents) are %s; give F32, F16 or BF16", para_dtype_name(l->dtype));
+            return para_fail(PARA_ERR_SHAPE, "latents (--latents) are %s; give F32, F16 or BF16",
+                             para_dtype_name(l->dtype));
     }
     return PARA_OK;
 }
 
-static para_status flux_schedule(const para_pipeline *pipe, const para_request *r, const para_geometry *g, float *sigmas, float *timesteps) {
+static para_status flux_schedule(const para_pipeline *pipe, const para_request *r, const para_geometry *g,
+                                 float *sigmas, float *timesteps) {
     const flux_state *s = pipe->family_state;
     int steps = r->num_inference_steps;
     double *own = NULL;
@@ -166,12 +186,15 @@ static para_status flux_schedule(const para_pipeline *pipe, const para_request *
 }
 
 /* Ids of a prompt for one text encoder, host [length]; a dry run takes `length` tokens whatever the prompt. */
-static para_status tokenize(para_run *run, const para_tokenizer *t, const char *prompt, int length, const char *half, const char *which, int32_t *ids) {
+static para_status tokenize(para_run *run, const para_tokenizer *t, const char *prompt, int length, const char *half,
+                            const char *which, int32_t *ids) {
     if (run->dry) return PARA_OK;
     int used, dropped;
     PARA_TRY(para_tokenize(t, prompt, strlen(prompt), length, ids, &used, &dropped));
     if (dropped > 0)
-        para_world_log(run->pipe->world, PARA_LOG_WARNING, "the %sprompt is too long for the %s text encoder: its last %d tokens were cut (limit %d)", *half ? "negative " : "", which, dropped, length);
+        para_world_log(run->pipe->world, PARA_LOG_WARNING,
+                       "the %sprompt is too long for the %s text encoder: its last %d tokens were cut (limit %d)",
+                       *half ? "negative " : "", which, dropped, length);
     return PARA_OK;
 }
 
@@ -205,7 +228,8 @@ static para_status encode_t5(para_run *run, const char *prompt, const char *half
     return para_trace_stage(run->rank->device, hidden, "text.t5%s", half);
 }
 
-static para_status flux_encode(para_run *run, const char *prompt, const char *prompt_2, const char *half, para_conditioning_inputs *out) {
+static para_status flux_encode(para_run *run, const char *prompt, const char *prompt_2, const char *half,
+                               para_conditioning_inputs *out) {
     PARA_TRY(encode_clip(run, prompt, half, &out->pooled_projections));
     return encode_t5(run, prompt_2, half, &out->encoder_hidden_states);
 }
@@ -224,7 +248,8 @@ static para_status seeded_noise(para_run *run, para_tensor latents) {
     int64_t channels = g->channels / (PACK * PACK);
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor noise;
-    PARA_TRY(PARA_NEW(dev, &noise, run->pipe->options.dtype, latents.dim[0], channels, g->grid_h, PACK, g->grid_w, PACK));
+    PARA_TRY(
+        PARA_NEW(dev, &noise, run->pipe->options.dtype, latents.dim[0], channels, g->grid_h, PACK, g->grid_w, PACK));
     if (!run->dry) {
         para_rng *rng = para_alloc(1, sizeof *rng);
         void *host = para_alloc((size_t)para_tensor_count(&noise), para_dtype_size(noise.dtype));

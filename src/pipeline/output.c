@@ -39,7 +39,8 @@ para_status para_save_check_folder(const char *path) {
 
 para_status para_save_check(const char *path) {
     if (!path || (!ends_with(path, ".png") && !ends_with(path, ".safetensors")))
-        return para_fail(PARA_ERR_ARGUMENT, "'%s': the output's name must end in .png or .safetensors", path ? path : "");
+        return para_fail(PARA_ERR_ARGUMENT, "'%s': the output's name must end in .png or .safetensors",
+                         path ? path : "");
     return para_save_check_folder(path);
 }
 
@@ -96,7 +97,8 @@ static para_status save_pngs(const para_result *r, const char *path, const char 
 }
 
 para_status para_save_images(const para_result *result, const char *path, const char *const *text) {
-    if (!result || !result->images.data) return para_fail(PARA_ERR_ARGUMENT, "para_save_images: the result has no images");
+    if (!result || !result->images.data)
+        return para_fail(PARA_ERR_ARGUMENT, "para_save_images: the result has no images");
     PARA_TRY(para_save_check(path));
     if (ends_with(path, ".png")) return save_pngs(result, path, text);
     return para_safetensors_write(path, 1, (const char *const[]){"images"}, &result->images, text);
@@ -109,7 +111,8 @@ para_status para_save_tensor(const para_tensor *tensor, const char *name, const 
 }
 
 para_status para_load_tensor(para_tensor *out, const char *name, const char *path) {
-    if (!out || !name || !path) return para_fail(PARA_ERR_ARGUMENT, "para_load_tensor: out, name and path must not be NULL");
+    if (!out || !name || !path)
+        return para_fail(PARA_ERR_ARGUMENT, "para_load_tensor: out, name and path must not be NULL");
     *out = (para_tensor){0};
     para_safetensors *file;
     PARA_TRY(para_safetensors_open(&file, path));
@@ -118,16 +121,15 @@ para_status para_load_tensor(para_tensor *out, const char *name, const char *pat
     para_status status = PARA_OK;
     if (i < 0) {
         status = para_fail(PARA_ERR_NOT_FOUND, "'%s' holds no tensor '%s'", path, name);
-    } else if (t = para_safetensors_tensor(file, i), t.dtype != PARA_F32 && t.dtype != PARA_F16 && t.dtype != PARA_BF16) {
+    } else if (t = para_safetensors_tensor(file, i),
+               t.dtype != PARA_F32 && t.dtype != PARA_F16 && t.dtype != PARA_BF16) {
         status = para_fail(PARA_ERR_SHAPE, "'%s': tensor '%s' is not F32, F16 or BF16", path, name);
     } else {
         size_t bytes = (size_t)para_tensor_count(&t) * para_dtype_size(t.dtype);
         *out = t;
         out->data = para_alloc(bytes, 1);
-        if (out->data)
-            memcpy(out->data, t.data, bytes);
-        else
-            status = PARA_ERR_MEMORY;
+        if (out->data) memcpy(out->data, t.data, bytes);
+        else status = PARA_ERR_MEMORY;
     }
     para_safetensors_close(&file);
     return status;

@@ -20,7 +20,8 @@ static para_status find_family(const para_config *index, const para_family **out
             return PARA_OK;
         }
     }
-    return para_fail(PARA_ERR_CONFIG, "%s: _class_name \"%s\" is not supported; this version runs FluxPipeline", index->path, name);
+    return para_fail(PARA_ERR_CONFIG, "%s: _class_name \"%s\" is not supported; this version runs FluxPipeline",
+                     index->path, name);
 }
 
 /* model_index.json names each component's library and class: ["diffusers", "AutoencoderKL"]. `also` is another name of the class, or NULL. */
@@ -28,9 +29,12 @@ static para_status check_entry(const para_config *index, const char *name, const
     const json_t *entry = json_object_get(index->root, name);
     const char *named = json_string_value(json_array_get(entry, 1));
     if (!named)
-        return para_fail(PARA_ERR_CONFIG, "%s: there is no component \"%s\" (a list of library and class); download the whole folder", index->path, name);
+        return para_fail(PARA_ERR_CONFIG,
+                         "%s: there is no component \"%s\" (a list of library and class); download the whole folder",
+                         index->path, name);
     if (strcmp(named, class_name) != 0 && !(also && strcmp(named, also) == 0))
-        return para_fail(PARA_ERR_CONFIG, "%s: the class of \"%s\" is %s, which is not supported; it must be %s", index->path, name, named, class_name);
+        return para_fail(PARA_ERR_CONFIG, "%s: the class of \"%s\" is %s, which is not supported; it must be %s",
+                         index->path, name, named, class_name);
     return PARA_OK;
 }
 
@@ -43,21 +47,27 @@ static para_status open_components(para_pipeline *pipe, const para_config *index
         pipe->num_components++;
     }
     for (int i = 0; i < PARA_MAX_PARTS && pipe->family->parts[i].name; i++)
-        PARA_TRY(check_entry(index, pipe->family->parts[i].name, pipe->family->parts[i].class_name, pipe->family->parts[i].also));
+        PARA_TRY(check_entry(index, pipe->family->parts[i].name, pipe->family->parts[i].class_name,
+                             pipe->family->parts[i].also));
     return pipe->family->open(pipe);
 }
 
 static para_status check_options(const para_pipeline_options *o) {
     if (o->size != sizeof *o)
-        return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_open: options.size is %zu, not %zu; start from PARA_PIPELINE_OPTIONS_INIT and build against the installed header",
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_pipeline_open: options.size is %zu, not %zu; start from PARA_PIPELINE_OPTIONS_INIT and "
+                         "build against the installed header",
                          o->size, sizeof *o);
     if (o->dtype != PARA_F32 && o->dtype != PARA_BF16)
-        return para_fail(PARA_ERR_ARGUMENT, "dtype (--dtype) %s is not supported for activations; use f32 or bf16", para_dtype_name(o->dtype));
+        return para_fail(PARA_ERR_ARGUMENT, "dtype (--dtype) %s is not supported for activations; use f32 or bf16",
+                         para_dtype_name(o->dtype));
     return PARA_OK;
 }
 
-para_status para_pipeline_open(para_pipeline **out, para_world *world, const char *folder, const para_pipeline_options *options) {
-    if (!out || !world || !folder) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_open: out, world and folder must not be NULL");
+para_status para_pipeline_open(para_pipeline **out, para_world *world, const char *folder,
+                               const para_pipeline_options *options) {
+    if (!out || !world || !folder)
+        return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_open: out, world and folder must not be NULL");
     *out = NULL;
     para_pipeline_options o = PARA_PIPELINE_OPTIONS_INIT;
     if (options) o = *options;
@@ -69,7 +79,8 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
     para_config index = {0};
     char *path = NULL;
     para_status status = PARA_OK;
-    if (!(pipe->folder = para_strdup(folder)) || !(path = para_path_join(folder, "model_index.json"))) status = PARA_ERR_MEMORY;
+    if (!(pipe->folder = para_strdup(folder)) || !(path = para_path_join(folder, "model_index.json")))
+        status = PARA_ERR_MEMORY;
     if (status == PARA_OK) status = para_config_read(&index, path);
     if (status == PARA_OK) status = open_components(pipe, &index);
     para_config_close(&index);
@@ -116,7 +127,9 @@ static para_status load(para_pipeline *pipe) {
     if (pipe->is_loaded) return para_rank_check(&pipe->world->rank);
     for (int i = 0; i < pipe->num_components; i++) {
         para_status status = para_rank_check(&pipe->world->rank);
-        if (status == PARA_OK) status = para_instance_open(&pipe->loaded[i], &pipe->component[i], pipe->world->rank.device, pipe->options.dtype);
+        if (status == PARA_OK)
+            status = para_instance_open(&pipe->loaded[i], &pipe->component[i], pipe->world->rank.device,
+                                        pipe->options.dtype);
         if (status != PARA_OK) {
             unload(pipe);
             return status;
@@ -147,7 +160,12 @@ static para_status generate(para_pipeline *pipe, const para_request *request, pa
     para_rank *rank = &pipe->world->rank;
     PARA_TRY(para_request_check(pipe, request));
     para_request_warn(pipe, request);
-    para_run run = {.pipe = pipe, .request = request, .rank = rank, .instance = pipe->loaded, .result = result, .stage_done = record_seconds};
+    para_run run = {.pipe = pipe,
+                    .request = request,
+                    .rank = rank,
+                    .instance = pipe->loaded,
+                    .result = result,
+                    .stage_done = record_seconds};
     run.stage_start = para_seconds();
     para_run_progress(&run, PARA_STAGE_LOAD, 0, 1);
     para_dry_result dry;

@@ -14,7 +14,8 @@ static void record_counts(para_run *run, para_stage stage) {
     *c = (para_counts){0};
 }
 
-static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_instance *instance, int64_t *weight_bytes) {
+static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_instance *instance,
+                                 int64_t *weight_bytes) {
     for (int i = 0; i < pipe->num_components; i++) {
         PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, pipe->options.dtype));
         *weight_bytes += para_weights_bytes(instance[i].weights);
@@ -29,7 +30,13 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, para_
     PARA_TRY(para_dry_open(&rank.device));
     rank.device->threads = pipe->world->rank.device->threads;
     rank.device->cancel = &pipe->cancel;
-    para_run run = {.pipe = pipe, .request = request, .rank = &rank, .instance = instance, .dry = true, .stage_done = record_counts, .user = out};
+    para_run run = {.pipe = pipe,
+                    .request = request,
+                    .rank = &rank,
+                    .instance = instance,
+                    .dry = true,
+                    .stage_done = record_counts,
+                    .user = out};
     para_status status = pipe->family->geometry(pipe, request, &run.geometry);
     if (status == PARA_OK) status = dry_instances(pipe, rank.device, instance, &out->weight_bytes);
     if (status == PARA_OK) status = para_run_all(&run);
@@ -45,7 +52,8 @@ static double flops(const para_counts *c) {
 }
 
 /* The step alone: what two steps cost more than one. */
-static para_status step_counts(para_pipeline *pipe, const para_request *request, const para_geometry *g, double *all, double *attention) {
+static para_status step_counts(para_pipeline *pipe, const para_request *request, const para_geometry *g, double *all,
+                               double *attention) {
     para_dry_result one, two;
     para_request r = *request;
     r.sigmas = NULL;
@@ -70,7 +78,8 @@ para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request,
     PARA_TRY(para_dry_run(pipe, request, &dry));
     PARA_TRY(step_counts(pipe, request, &dry.geometry, &out->step_flops, &out->step_attention_flops));
     const para_geometry *g = &dry.geometry;
-    int64_t n = request->num_images, pixels = 3 * (int64_t)g->height * g->width, tokens = g->frames * g->grid_h * g->grid_w;
+    int64_t n = request->num_images, pixels = 3 * (int64_t)g->height * g->width,
+            tokens = g->frames * g->grid_h * g->grid_w;
     out->height = g->height;
     out->width = g->width;
     out->image_tokens = tokens;

@@ -36,7 +36,9 @@ para_status para_run_check_finite(const para_run *run, para_tensor x, const char
     va_start(args, format);
     vsnprintf(stage, sizeof stage, format, args);
     va_end(args);
-    return para_fail(PARA_ERR_NAN, "not-a-number or infinity after %s; the weights of %s may be damaged, or the size or guidance too far from what it was trained for",
+    return para_fail(PARA_ERR_NAN,
+                     "not-a-number or infinity after %s; the weights of %s may be damaged, or the size or guidance too "
+                     "far from what it was trained for",
                      stage, run->pipe->folder);
 }
 
@@ -77,7 +79,8 @@ static para_status prepare(para_run *run, run_state *s) {
     s->timesteps = para_alloc((size_t)r->num_inference_steps, sizeof *s->timesteps);
     if (!s->sigmas || !s->timesteps) return PARA_ERR_MEMORY;
     PARA_TRY(run->pipe->family->schedule(run->pipe, r, g, s->sigmas, s->timesteps));
-    PARA_TRY(PARA_NEW(run->rank->device, &s->latents, PARA_F32, r->num_images, g->frames * g->grid_h * g->grid_w, g->channels));
+    PARA_TRY(PARA_NEW(run->rank->device, &s->latents, PARA_F32, r->num_images, g->frames * g->grid_h * g->grid_w,
+                      g->channels));
     PARA_TRY(run->pipe->family->noise(run, s->latents));
     PARA_TRY(para_trace_stage(run->rank->device, &s->latents, "latents"));
     for (int half = 0; half < s->halves; half++) {
@@ -95,8 +98,8 @@ static para_status prepare(para_run *run, run_state *s) {
 }
 
 /* The prediction of one picture: [tokens, channels] F32. Only the first picture's first half is traced. */
-static para_status predict(para_run *run, run_state *s, int step, int picture, para_item *items, para_tensor model_input, para_tensor output,
-                           para_tensor prediction) {
+static para_status predict(para_run *run, run_state *s, int step, int picture, para_item *items,
+                           para_tensor model_input, para_tensor output, para_tensor prediction) {
     para_device *dev = run->rank->device;
     para_transformer *t = transformer_of(run);
     const para_trace *trace = dev->trace;
@@ -113,7 +116,8 @@ static para_status predict(para_run *run, run_state *s, int step, int picture, p
             PARA_TRY(dev->ops->copy(dev, prediction, output));
         } else { /* uncond + scale · (cond - uncond) */
             float scale = run->request->true_cfg_scale;
-            PARA_TRY(dev->ops->combine(dev, prediction, 2, (para_tensor[]){prediction, output}, (float[]){1.0f - scale, scale}));
+            PARA_TRY(dev->ops->combine(dev, prediction, 2, (para_tensor[]){prediction, output},
+                                       (float[]){1.0f - scale, scale}));
         }
     }
     return PARA_OK;
@@ -132,7 +136,8 @@ static para_status denoise_stage(para_run *run, run_state *s) {
     PARA_TRY(PARA_NEW(dev, &model_input, run->pipe->options.dtype, tokens, t->in_channels));
     PARA_TRY(PARA_NEW(dev, &output, run->pipe->options.dtype, tokens, t->out_channels));
     PARA_TRY(PARA_NEW(dev, &prediction, PARA_F32, tokens, t->out_channels));
-    for (int half = 0; half < s->halves; half++) PARA_TRY(para_item_open(run->rank, t, &s->conditioning[half], &items[half]));
+    for (int half = 0; half < s->halves; half++)
+        PARA_TRY(para_item_open(run->rank, t, &s->conditioning[half], &items[half]));
     for (int step = 0; step < r->num_inference_steps; step++) {
         para_run_progress(run, PARA_STAGE_DENOISE, step, r->num_inference_steps);
         float dt = s->sigmas[step + 1] - s->sigmas[step];

@@ -5,9 +5,11 @@
 
 #include "core/error.h"
 
-para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning, para_item *out) {
+para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
+                           para_item *out) {
     *out = (para_item){.conditioning = conditioning};
-    return PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_layout_tokens(&conditioning->layout), t->inner_dim);
+    return PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_layout_tokens(&conditioning->layout),
+                    t->inner_dim);
 }
 
 static para_status trace_item(para_rank *rank, const para_item *item, const char *stage) {
@@ -17,7 +19,8 @@ static para_status trace_item(para_rank *rank, const para_item *item, const char
     return para_trace_stage(rank->device, &text, "%s.encoder_hidden_states", stage);
 }
 
-para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents, para_tensor out) {
+para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents,
+                                     para_tensor out) {
     PARA_TRY(para_rank_check(rank));
     PARA_TRY(t->table->embed(t, rank, item, latents));
     PARA_TRY(trace_item(rank, item, "embed"));

@@ -43,8 +43,8 @@ static para_status read_config(para_clip_text *m, const para_config *c) {
     PARA_TRY(para_config_string(c, "hidden_act", "quick_gelu", &activation));
     PARA_TRY(para_text_activation(c, "hidden_act", activation, &m->activation));
     if (m->dim % m->heads)
-        return para_fail(PARA_ERR_CONFIG, "%s: hidden_size %lld is not a multiple of num_attention_heads %lld", c->path, (long long)m->dim,
-                         (long long)m->heads);
+        return para_fail(PARA_ERR_CONFIG, "%s: hidden_size %lld is not a multiple of num_attention_heads %lld", c->path,
+                         (long long)m->dim, (long long)m->heads);
     return PARA_OK;
 }
 
@@ -103,8 +103,10 @@ static int pooled_row(const para_clip_text *m, const int32_t *ids, int n) {
     return best;
 }
 
-static para_norm_args layer_norm(const para_clip_text *m, para_tensor x, para_tensor weight, para_tensor bias, para_tensor y) {
-    return (para_norm_args){.kind = PARA_NORM_LAYER, .eps = (float)m->eps, .x = x, .weight = weight, .bias = bias, .y = y};
+static para_norm_args layer_norm(const para_clip_text *m, para_tensor x, para_tensor weight, para_tensor bias,
+                                 para_tensor y) {
+    return (para_norm_args){
+        .kind = PARA_NORM_LAYER, .eps = (float)m->eps, .x = x, .weight = weight, .bias = bias, .y = y};
 }
 
 static para_status layers(para_clip_text *m, para_rank *rank, para_tensor x, para_tensor y) {
@@ -129,7 +131,8 @@ static para_status layers(para_clip_text *m, para_rank *rank, para_tensor x, par
         PARA_TRY(para_self_attention(dev, q, k, v, m->heads, scale, true, (para_tensor){0}, out));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = out, .w = &l->out, .y = q}));
         PARA_TRY(dev->ops->residual(dev, &(para_residual_args){.x = x, .y = q, .norm = &norm2}));
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = y, .w = &l->fc1, .y = mid, .activation = m->activation}));
+        PARA_TRY(
+            dev->ops->linear(dev, &(para_linear_args){.x = y, .w = &l->fc1, .y = mid, .activation = m->activation}));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &l->fc2, .y = q}));
         PARA_TRY(dev->ops->residual(dev, &(para_residual_args){.x = x, .y = q}));
     }
@@ -141,7 +144,9 @@ para_status para_clip_text_encode(para_clip_text *m, para_rank *rank, const int3
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor x, y;
     if (n > m->max_tokens)
-        return para_fail(PARA_ERR_CONFIG, "%d tokens are more than the CLIP text encoder's max_position_embeddings %lld", n, (long long)m->max_tokens);
+        return para_fail(PARA_ERR_CONFIG,
+                         "%d tokens are more than the CLIP text encoder's max_position_embeddings %lld", n,
+                         (long long)m->max_tokens);
     PARA_TRY(PARA_NEW(dev, &x, pooled.dtype, n, m->dim));
     PARA_TRY(PARA_NEW(dev, &y, pooled.dtype, n, m->dim));
     PARA_TRY(para_embed_tokens(dev, m->token_embedding, ids, n, x));

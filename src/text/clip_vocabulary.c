@@ -175,7 +175,8 @@ static para_status open_tokenizer_json(para_clip_vocabulary *v, const para_token
 static para_status open_files(para_clip_vocabulary *v, const para_tokenizer_files *files) {
     const source s = {files, PARA_FILE_VOCAB};
     if (!files->file[PARA_FILE_VOCAB].data || !files->file[PARA_FILE_MERGES].data)
-        return para_fail(PARA_ERR_NOT_FOUND, "%s has neither tokenizer.json nor both of vocab.json and merges.txt; download them",
+        return para_fail(PARA_ERR_NOT_FOUND,
+                         "%s has neither tokenizer.json nor both of vocab.json and merges.txt; download them",
                          files->folder);
     json_t *object;
     PARA_TRY(para_tokenizer_files_json(files, PARA_FILE_VOCAB, &object));

@@ -55,7 +55,9 @@ static para_status read_config(para_t5_encoder *m, const para_config *c) {
     PARA_TRY(para_config_int_in(c, "relative_attention_max_distance", 128, 2, 1 << 24, &m->max_distance));
     PARA_TRY(para_config_number(c, "layer_norm_epsilon", 1e-6, &m->eps));
     if (m->max_distance <= m->buckets / 4)
-        return para_fail(PARA_ERR_CONFIG, "%s: relative_attention_max_distance %lld must be more than a quarter of relative_attention_num_buckets %lld",
+        return para_fail(PARA_ERR_CONFIG,
+                         "%s: relative_attention_max_distance %lld must be more than a quarter of "
+                         "relative_attention_num_buckets %lld",
                          c->path, (long long)m->max_distance, (long long)m->buckets);
     return read_feed_forward(m, c);
 }
@@ -79,7 +81,8 @@ void para_t5_encoder_weights(para_t5_encoder *m, para_weights *w, const para_che
                para_checkpoint_find(checkpoint, "encoder.embed_tokens.weight", &found, NULL);
     int64_t d = m->dim, inner = m->heads * m->head_dim;
     para_weights_matrix(w, &m->shared, m->vocab, d, "%s", own ? "encoder.embed_tokens.weight" : "shared.weight");
-    para_weights_matrix(w, &m->bias_table, m->buckets, m->heads, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+    para_weights_matrix(w, &m->bias_table, m->buckets, m->heads,
+                        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
     for (int i = 0; i < m->layers; i++) {
         t5_layer *l = &m->layer[i];
         para_weights_vector(w, &l->attention_norm, d, "encoder.block.%d.layer.0.layer_norm.weight", i);
@@ -88,8 +91,10 @@ void para_t5_encoder_weights(para_t5_encoder *m, para_weights *w, const para_che
         para_weights_linear(w, &l->v, inner, d, false, "encoder.block.%d.layer.0.SelfAttention.v", i);
         para_weights_linear(w, &l->o, d, inner, false, "encoder.block.%d.layer.0.SelfAttention.o", i);
         para_weights_vector(w, &l->ff_norm, d, "encoder.block.%d.layer.1.layer_norm.weight", i);
-        para_weights_linear(w, &l->wi_0, m->mlp_dim, d, false, "encoder.block.%d.layer.1.DenseReluDense.%s", i, m->gated ? "wi_0" : "wi");
-        if (m->gated) para_weights_linear(w, &l->wi_1, m->mlp_dim, d, false, "encoder.block.%d.layer.1.DenseReluDense.wi_1", i);
+        para_weights_linear(w, &l->wi_0, m->mlp_dim, d, false, "encoder.block.%d.layer.1.DenseReluDense.%s", i,
+                            m->gated ? "wi_0" : "wi");
+        if (m->gated)
+            para_weights_linear(w, &l->wi_1, m->mlp_dim, d, false, "encoder.block.%d.layer.1.DenseReluDense.wi_1", i);
         para_weights_linear(w, &l->wo, d, m->mlp_dim, false, "encoder.block.%d.layer.1.DenseReluDense.wo", i);
     }
     para_weights_vector(w, &m->final_norm, d, "encoder.final_layer_norm.weight");
@@ -141,7 +146,8 @@ static para_norm_args rms_norm(const para_t5_encoder *m, para_tensor x, para_ten
     return (para_norm_args){.kind = PARA_NORM_RMS, .eps = (float)m->eps, .x = x, .weight = weight, .y = y};
 }
 
-static para_status feed_forward(const para_t5_encoder *m, para_device *dev, const t5_layer *l, para_tensor x, para_tensor y) {
+static para_status feed_forward(const para_t5_encoder *m, para_device *dev, const t5_layer *l, para_tensor x,
+                                para_tensor y) {
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor gate, up;
     PARA_TRY(PARA_NEW(dev, &gate, x.dtype, x.dim[0], m->mlp_dim));
@@ -151,7 +157,8 @@ static para_status feed_forward(const para_t5_encoder *m, para_device *dev, cons
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &l->wi_1, .y = up}));
         PARA_TRY(dev->ops->gated(dev, m->activation, gate, up, gate));
     } else {
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &l->wi_0, .y = gate, .activation = m->activation}));
+        PARA_TRY(
+            dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &l->wi_0, .y = gate, .activation = m->activation}));
     }
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = gate, .w = &l->wo, .y = y}));
     para_arena_release(&dev->arena, mark);

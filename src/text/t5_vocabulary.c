@@ -146,7 +146,9 @@ para_status para_t5_vocabulary_open(para_t5_vocabulary *v, const para_tokenizer_
              para_tokenizer_file(tokenizer ? PARA_FILE_TOKENIZER : PARA_FILE_SPIECE));
     if (tokenizer) PARA_TRY(open_json(v, tokenizer, path));
     else if (files->file[PARA_FILE_SPIECE].data) PARA_TRY(open_spiece(v, files, config, path));
-    else return para_fail(PARA_ERR_NOT_FOUND, "%s has neither tokenizer.json nor spiece.model; download one", files->folder);
+    else
+        return para_fail(PARA_ERR_NOT_FOUND, "%s has neither tokenizer.json nor spiece.model; download one",
+                         files->folder);
     return complete_sentinels(config, files);
 }
 

@@ -10,8 +10,13 @@ para_status para_text_activation(const para_config *config, const char *key, con
         const char *name;
         para_activation activation;
     } known[] = {
-        {"quick_gelu", PARA_ACT_QUICK_GELU}, {"gelu", PARA_ACT_GELU_ERF}, {"gelu_new", PARA_ACT_GELU_TANH},
-        {"gelu_pytorch_tanh", PARA_ACT_GELU_TANH}, {"relu", PARA_ACT_RELU}, {"silu", PARA_ACT_SILU}, {"swish", PARA_ACT_SILU},
+        {"quick_gelu", PARA_ACT_QUICK_GELU},
+        {"gelu", PARA_ACT_GELU_ERF},
+        {"gelu_new", PARA_ACT_GELU_TANH},
+        {"gelu_pytorch_tanh", PARA_ACT_GELU_TANH},
+        {"relu", PARA_ACT_RELU},
+        {"silu", PARA_ACT_SILU},
+        {"swish", PARA_ACT_SILU},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(name, known[i].name) == 0) {
@@ -19,6 +24,8 @@ para_status para_text_activation(const para_config *config, const char *key, con
             return PARA_OK;
         }
     }
-    return para_fail(PARA_ERR_CONFIG, "%s: %s \"%s\" is not supported; known are quick_gelu, gelu, gelu_new, gelu_pytorch_tanh, relu, silu",
-                     config->path, key, name);
+    return para_fail(
+        PARA_ERR_CONFIG,
+        "%s: %s \"%s\" is not supported; known are quick_gelu, gelu, gelu_new, gelu_pytorch_tanh, relu, silu",
+        config->path, key, name);
 }

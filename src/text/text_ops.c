@@ -6,7 +6,9 @@
 para_status para_embed_tokens(para_device *dev, para_tensor table, const int32_t *ids, int n, para_tensor y) {
     for (int i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= table.dim[0])
-            return para_fail(PARA_ERR_CONFIG, "token id %d is outside the text encoder's vocab_size %lld; tokenizer and text encoder do not belong together",
+            return para_fail(PARA_ERR_CONFIG,
+                             "token id %d is outside the text encoder's vocab_size %lld; tokenizer and text encoder do "
+                             "not belong together",
                              (int)ids[i], (long long)table.dim[0]);
     }
     size_t mark = para_arena_mark(&dev->arena);
@@ -25,8 +27,8 @@ static para_tensor heads_view(para_tensor x, int64_t heads) {
     return PARA_PERMUTE(split, 0, 2, 1, 3);
 }
 
-para_status para_self_attention(para_device *dev, para_tensor q, para_tensor k, para_tensor v, int64_t heads, float scale, bool causal,
-                                para_tensor mask, para_tensor out) {
+para_status para_self_attention(para_device *dev, para_tensor q, para_tensor k, para_tensor v, int64_t heads,
+                                float scale, bool causal, para_tensor mask, para_tensor out) {
     return dev->ops->attention(dev, &(para_attention_args){
                                         .q = heads_view(q, heads),
                                         .k = heads_view(k, heads),

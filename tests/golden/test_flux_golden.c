@@ -34,7 +34,8 @@ static void true_cfg(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dev), cmocka_unit_test(schnell), cmocka_unit_test(odd), cmocka_unit_test(long_prompt), cmocka_unit_test(true_cfg),
+        cmocka_unit_test(dev),         cmocka_unit_test(schnell),  cmocka_unit_test(odd),
+        cmocka_unit_test(long_prompt), cmocka_unit_test(true_cfg),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

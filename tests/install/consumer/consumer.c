@@ -19,7 +19,9 @@ int main(void) {
     para_status status = para_pipeline_open(&pipe, world, "no such folder", NULL);
     int good = status == PARA_ERR_NOT_FOUND && strstr(para_last_error(), "no such folder");
     printf("%s\n", header);
-    if (!good) fprintf(stderr, "consumer: opening a folder that is not there gave %s, \"%s\"\n", para_status_name(status), para_last_error());
+    if (!good)
+        fprintf(stderr, "consumer: opening a folder that is not there gave %s, \"%s\"\n", para_status_name(status),
+                para_last_error());
     para_pipeline_close(&pipe);
     para_world_close(&world);
     return !good;
