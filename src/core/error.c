@@ -3,7 +3,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 enum { SENTENCE_MAX = 1024 };
 
@@ -14,19 +13,6 @@ para_status para_fail(para_status code, const char *format, ...) {
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    return code;
-}
-
-para_status para_fail_within(para_status code, const char *format, ...) {
-    char inner[SENTENCE_MAX];
-    memcpy(inner, sentence, sizeof inner);
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(sentence, sizeof sentence, format, args);
-    va_end(args);
-    size_t used = n > 0 ? strlen(sentence) : 0, room = sizeof sentence - used - 1;
-    strncat(sentence, ": ", room);
-    if (room > 2) strncat(sentence, inner, room - 2);
     return code;
 }
 

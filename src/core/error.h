@@ -8,10 +8,6 @@
 para_status para_fail(para_status code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Puts "prefix: " (printf format) before the sentence that is already set; returns `code`. */
-para_status para_fail_within(para_status code, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
 /* Empties this thread's sentence. */
 void para_clear_error(void);
 

@@ -6,9 +6,9 @@
 
 #include "core/alloc.h"
 
-char *para_path_join(const char *folder, const char *name) {
-    size_t room = strlen(folder) + strlen(name) + 2;
+char *para_path_join(const char *folder, const char *name, const char *suffix) {
+    size_t room = strlen(folder) + strlen(name) + strlen(suffix) + 2;
     char *path = para_alloc(room, 1);
-    if (path) snprintf(path, room, "%s/%s", folder, name);
+    if (path) snprintf(path, room, "%s/%s%s", folder, name, suffix);
     return path;
 }

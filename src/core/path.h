@@ -2,7 +2,7 @@
 #ifndef PARA_CORE_PATH_H
 #define PARA_CORE_PATH_H
 
-/* "<folder>/<name>", para_free; NULL with the sentence set when memory is out. */
-char *para_path_join(const char *folder, const char *name);
+/* "<folder>/<name><suffix>", para_free; NULL with the sentence set when memory is out. */
+char *para_path_join(const char *folder, const char *name, const char *suffix);
 
 #endif

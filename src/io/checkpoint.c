@@ -11,6 +11,7 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "core/path.h"
 
 /* A tensor: its file and its place there. */
 typedef struct entry {
@@ -29,14 +30,6 @@ struct para_checkpoint {
 
 static const char *const stems[] = {"diffusion_pytorch_model", "model"};
 enum { STEMS = sizeof stems / sizeof stems[0] };
-
-/* "<folder>/<name><suffix>"; free with para_free. */
-static char *join(const char *folder, const char *name, const char *suffix) {
-    size_t room = strlen(folder) + strlen(name) + strlen(suffix) + 2;
-    char *path = para_alloc(room, 1);
-    if (path) snprintf(path, room, "%s/%s%s", folder, name, suffix);
-    return path;
-}
 
 static bool exists(const char *path) {
     struct stat st;
@@ -77,7 +70,7 @@ static para_status open_shard(para_checkpoint *c, const char *index, const char 
             return PARA_OK;
         }
     }
-    char *path = join(c->folder, shard, "");
+    char *path = para_path_join(c->folder, shard, "");
     if (!path) return PARA_ERR_MEMORY;
     para_status status;
     para_safetensors **files = para_realloc(c->files, (size_t)c->file_count + 1, sizeof files[0]);
@@ -162,7 +155,7 @@ static para_status open_first(para_checkpoint *c) {
     for (int i = 0; i < STEMS; i++) {
         static const char *const suffixes[] = {".safetensors", ".safetensors.index.json"};
         for (int k = 0; k < 2; k++) {
-            char *path = join(c->folder, stems[i], suffixes[k]);
+            char *path = para_path_join(c->folder, stems[i], suffixes[k]);
             if (!path) return PARA_ERR_MEMORY;
             bool found = exists(path);
             para_status status = PARA_OK;

@@ -81,7 +81,7 @@ para_status para_component_open(para_component *out, const char *root, const cha
     *out = (para_component){.name = name, .kind = para_component_class_find(class_name)};
     char *path = NULL;
     para_status status = PARA_OK;
-    if (!(out->folder = para_path_join(root, name)) || !(path = para_path_join(out->folder, "config.json")))
+    if (!(out->folder = para_path_join(root, name, "")) || !(path = para_path_join(out->folder, "config.json", "")))
         status = PARA_ERR_MEMORY;
     if (status == PARA_OK) status = para_config_read(&out->config, path);
     if (status == PARA_OK) status = check_class(out, class_name);

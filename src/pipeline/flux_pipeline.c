@@ -37,7 +37,7 @@ static void flux_close(para_pipeline *pipe) {
 /* Opens a folder of the pipeline with `open_folder`. */
 static para_status open_tokenizer(const para_pipeline *pipe, const char *name,
                                   para_status (*open_folder)(para_tokenizer **, const char *), para_tokenizer **out) {
-    char *folder = para_path_join(pipe->folder, name);
+    char *folder = para_path_join(pipe->folder, name, "");
     if (!folder) return PARA_ERR_MEMORY;
     para_status status = open_folder(out, folder);
     para_free(folder);
@@ -55,7 +55,7 @@ static para_status check_scheduler_class(const para_config *config) {
 
 static para_status read_scheduler(const para_pipeline *pipe, para_flow_match_euler *out) {
     para_config config = {0};
-    char *path = para_path_join(pipe->folder, "scheduler/scheduler_config.json");
+    char *path = para_path_join(pipe->folder, "scheduler/scheduler_config.json", "");
     if (!path) return PARA_ERR_MEMORY;
     para_status status = para_config_read(&config, path);
     if (status == PARA_OK) status = check_scheduler_class(&config);
@@ -338,7 +338,6 @@ const para_family para_flux_family = {
             [VAE] = {"vae", "AutoencoderKL"},
         },
     .transformer = TRANSFORMER,
-    .vae = VAE,
     .parts =
         {
             {"scheduler", "FlowMatchEulerDiscreteScheduler", NULL},

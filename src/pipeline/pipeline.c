@@ -79,7 +79,7 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
     para_config index = {0};
     char *path = NULL;
     para_status status = PARA_OK;
-    if (!(pipe->folder = para_strdup(folder)) || !(path = para_path_join(folder, "model_index.json")))
+    if (!(pipe->folder = para_strdup(folder)) || !(path = para_path_join(folder, "model_index.json", "")))
         status = PARA_ERR_MEMORY;
     if (status == PARA_OK) status = para_config_read(&index, path);
     if (status == PARA_OK) status = open_components(pipe, &index);

@@ -27,7 +27,7 @@ typedef struct para_family {
     struct {
         const char *name, *class_name;
     } components[PARA_MAX_COMPONENTS]; /* those with weights; the i-th is instance i of a run */
-    int transformer, vae;              /* indices into components */
+    int transformer; /* its index in components */
     struct {
         const char *name, *class_name, *also; /* two names of a class, as transformers renamed it; or NULL */
     } parts[PARA_MAX_PARTS]; /* those without weights, which open() reads */
