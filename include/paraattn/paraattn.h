@@ -2,6 +2,8 @@
 #ifndef PARAATTN_PARAATTN_H
 #define PARAATTN_PARAATTN_H
 
+#include "attention.h"
+#include "comm.h"
 #include "output.h"
 #include "pipeline.h"
 #include "status.h"

@@ -27,7 +27,8 @@ extern "C" {
     X(PARA_ERR_BUSY, -10, "world is busy with another request")                                    \
     X(PARA_ERR_DEVICE, -11, "device failed or is absent")                                          \
     X(PARA_ERR_LIBRARY, -12, "a library call failed")                                              \
-    X(PARA_ERR_STATE, -13, "call is not allowed in this state")
+    X(PARA_ERR_STATE, -13, "call is not allowed in this state")                                    \
+    X(PARA_ERR_LOST, -14, "a rank was lost")
 
 typedef enum para_status {
 #define PARA_STATUS_ENUM(name, value, text) name = (value),

@@ -1,4 +1,10 @@
-/* A world: the ranks that work on requests. Part of libparaattn; SPDX-License-Identifier: Apache-2.0 */
+/* A world: the ranks that work on requests. Part of libparaattn; SPDX-License-Identifier: Apache-2.0
+ *
+ * A rank is one worker: a host thread with a device of its own (a share of the CPU's cores). A process hosts its ranks as threads; under mpirun the
+ * ranks of all processes make one world, numbered process by process.
+ *
+ * Under MPI every call on a world, a mesh or a pipeline is collective: every process makes the same calls in the same order.
+ */
 #ifndef PARAATTN_WORLD_H
 #define PARAATTN_WORLD_H
 
@@ -13,23 +19,53 @@ typedef enum para_device_kind { PARA_CPU = 1 } para_device_kind;
 typedef enum para_log_level { PARA_LOG_WARNING = 1, PARA_LOG_INFO = 2 } para_log_level;
 
 typedef struct para_world para_world;
+typedef struct para_rank para_rank;
 
 typedef struct para_world_options {
     size_t size;             /* sizeof(para_world_options), set by PARA_WORLD_OPTIONS_INIT */
-    para_device_kind device; /* what the rank computes on (PARA_CPU) */
-    int threads;             /* host threads of the rank (0: as many as the process may use) */
-    void (*log)(void *user, para_log_level level, const char *message); /* one line, no newline (NULL: nowhere) */
+    para_device_kind device; /* what the ranks compute on (PARA_CPU) */
+    int ranks;               /* ranks that this process hosts, 1 to 256 (1) */
+    int threads;             /* host threads of all its ranks together, shared evenly, at least 1 each (0: as many as the process may use) */
+    bool mpi;                /* join the processes that mpirun started (false) */
+    double timeout;          /* seconds without a sign of life after which a rank counts as lost (120) */
+    void (*log)(void *user, para_log_level level, const char *message); /* one line, no newline; any thread (NULL: nowhere) */
     void *log_user;          /* handed to log (NULL) */
 } para_world_options;
 
-#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, NULL }
+#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 1, 0, false, 120.0, NULL, NULL }
 
-/* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines.
- * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE. */
+/* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
+ * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.
+ * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI is absent or fails). */
 PARA_API para_status para_world_open(para_world **out, const para_world_options *options);
 
-/* Closes the world and sets *world to NULL; takes NULL in it. No request may be running. */
+/* Closes the world and sets *world to NULL; takes NULL in it. No request may be running. MPI that the world initialised is finalised, unless a
+ * process was lost. */
 PARA_API void para_world_close(para_world **world);
+
+/* Ranks of all processes; index of this process and number of processes (0 and 1 without MPI). */
+PARA_API int para_world_size(const para_world *world);
+PARA_API int para_world_process(const para_world *world);
+PARA_API int para_world_processes(const para_world *world);
+
+/* What a rank does; user is shared by the ranks of a process. */
+typedef para_status (*para_rank_body)(para_rank *rank, void *user);
+
+/* Runs `body` on every rank and waits for all; the process's first rank is the calling thread. When one rank fails, all others leave their waits,
+ * and the first error is what every process returns. PARA_ERR_BUSY while another run or request is going on; PARA_ERR_LOST when a rank gave no
+ * sign of life for `timeout` seconds, or its process is gone; PARA_ERR_STATE in a world that lost a rank before; and what `body` returns. */
+PARA_API para_status para_world_run(para_world *world, para_rank_body body, void *user);
+
+/* Place of a rank among all, 0 to para_world_size() - 1; number of ranks. */
+PARA_API int para_rank_index(const para_rank *rank);
+PARA_API int para_rank_count(const para_rank *rank);
+
+/* A contiguous tensor in the rank's device memory, not zeroed, until the body returns. PARA_ERR_MEMORY, PARA_ERR_ARGUMENT. */
+PARA_API para_status para_rank_tensor(para_rank *rank, para_tensor *out, para_dtype dtype, int dims, const int64_t *dim);
+
+/* Says that the rank is alive, and ends it where the others want to end: PARA_ERR_CANCELLED, or the first error of another rank. To be called now
+ * and then by bodies that compute for long. */
+PARA_API para_status para_rank_check(para_rank *rank);
 
 #ifdef __cplusplus
 }

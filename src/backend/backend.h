@@ -11,7 +11,7 @@
 #ifndef PARA_BACKEND_H
 #define PARA_BACKEND_H
 
-#include <paraattn/tensor.h>
+#include <paraattn/attention.h>
 #include <stdatomic.h>
 
 #include "core/arena.h"
@@ -73,17 +73,6 @@ typedef struct para_head_args {
     para_tensor y;         /* [H, S, D], any strides but the last */
 } para_head_args;
 
-/* torch.nn.functional.scaled_dot_product_attention. */
-typedef struct para_attention_args {
-    para_tensor q;    /* [B, H, Sq, D] any strides but the last */
-    para_tensor k, v; /* [B, Hkv, Skv, D], H a multiple of Hkv; v may have another head dim */
-    para_tensor out;  /* [B, H, Sq, Dv] any strides but the last */
-    para_tensor mask; /* [B, H, Sq, Skv] any strides (0 broadcasts, negative allowed), BOOL (true: attend) or F32 (added), or none */
-    float scale;      /* of q·k, before the mask is added */
-    bool causal;      /* top-left aligned: query i sees keys 0..i */
-    para_tensor lse;  /* [B, H, Sq] F32 natural log of the softmax's sum, -inf where nothing is attended; or none */
-} para_attention_args;
-
 /* Zero-padded cross-correlation, channels last. */
 typedef struct para_conv2d_args {
     para_tensor x;        /* [N, H, W, I] contiguous */
@@ -126,7 +115,7 @@ typedef struct para_ops {
 
     /* Attention. */
     para_status (*head)(para_device *dev, const para_head_args *a);
-    para_status (*attention)(para_device *dev, const para_attention_args *a);
+    para_status (*attention)(para_device *dev, const para_attention_args *a); /* mask [B, H, Sq, Skv], 0 strides broadcast; scale a number */
 
     /* Elementwise; x and y may be the same view. */
     para_status (*activate)(para_device *dev, para_activation f, para_tensor x, para_tensor y);            /* y = f(x), same shape */
@@ -147,7 +136,8 @@ struct para_device {
     para_arena arena;
     int threads;             /* host threads of this rank (cpu) */
     const para_trace *trace; /* or NULL */
-    const atomic_bool *cancel; /* set from any thread to end the request; or NULL */
+    para_status (*check)(void *user); /* called between ops: a failure ends the request; or NULL */
+    void *check_user;        /* of check */
     void *impl;              /* the back end's own state */
 };
 
@@ -158,7 +148,7 @@ para_status para_dry_open(para_device **out);
 /* Closes; takes NULL. */
 void para_device_close(para_device **dev);
 
-/* PARA_ERR_CANCELLED once the request is to end. Called between ops that take long. */
+/* Asks the device's check, if there is one. Called between ops that take long. */
 para_status para_device_check(const para_device *dev);
 
 /* Gives the device an empty arena of at least `bytes`, keeping the old one where it suffices. */

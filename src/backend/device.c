@@ -15,9 +15,7 @@ void para_device_close(para_device **dev) {
 }
 
 para_status para_device_check(const para_device *dev) {
-    if (dev->cancel && atomic_load_explicit(dev->cancel, memory_order_relaxed))
-        return para_fail(PARA_ERR_CANCELLED, "cancelled");
-    return PARA_OK;
+    return dev->check ? dev->check(dev->check_user) : PARA_OK;
 }
 
 para_status para_device_reserve(para_device *dev, size_t bytes) {

@@ -8,7 +8,6 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "model/embeddings.h"
-#include "parallel/joint_attention.h"
 
 enum { TIME_PROJ_DIM = 256, MLP_RATIO = 4, MAX_BLOCKS = 1024 };
 static const float NORM_EPS = 1e-6f;
@@ -199,20 +198,30 @@ static para_status all_modulations(const flux *m, para_device *dev, const para_c
     return PARA_OK;
 }
 
+/* A table of the shard's rows: those of the image grid, then text at position 0. whole: host [tokens of the image, dim]. */
+static para_status upload_table(const flux *m, para_device *dev, const para_shard *shard, const float *whole,
+                                float text, para_tensor *out) {
+    int64_t tokens = para_shard_tokens(shard), dim = m->head_dim, image = shard->tokens[PARA_IMAGE] * dim;
+    PARA_TRY(PARA_NEW(dev, out, PARA_F32, tokens, dim));
+    float *host = para_alloc((size_t)(tokens * dim), sizeof *host);
+    if (!host) return PARA_ERR_MEMORY;
+    memcpy(host, whole + shard->first[PARA_IMAGE] * dim, (size_t)image * sizeof *host);
+    for (int64_t i = image; i < tokens * dim; i++) host[i] = text;
+    para_status status = dev->ops->upload(dev, *out, host);
+    para_free(host);
+    return status;
+}
+
 /* Rotary tables: the image grid, then text at position 0 (cos 1, sin 0). */
 static para_status rope_tables(const flux *m, para_device *dev, const para_conditioning_inputs *in,
                                para_conditioning *out) {
-    int64_t tokens = para_layout_tokens(&out->layout), image = out->layout.tokens[PARA_IMAGE], dim = m->head_dim;
-    PARA_TRY(PARA_NEW(dev, &out->cos, PARA_F32, tokens, dim));
-    PARA_TRY(PARA_NEW(dev, &out->sin, PARA_F32, tokens, dim));
-    float *host = para_alloc((size_t)(2 * tokens * dim), sizeof *host);
-    if (!host) return PARA_ERR_MEMORY;
-    float *cos = host, *sin = host + tokens * dim;
-    para_rope_grid(cos, sin, (int64_t[]){in->frames, in->height, in->width}, m->axes_dims_rope, ROPE_THETA);
-    for (int64_t i = image * dim; i < tokens * dim; i++) cos[i] = 1.0f;
-    para_status status = dev->ops->upload(dev, out->cos, cos);
-    if (status == PARA_OK) status = dev->ops->upload(dev, out->sin, sin);
-    para_free(host);
+    int64_t n = in->frames * in->height * in->width * m->head_dim;
+    float *whole = para_alloc((size_t)(2 * n), sizeof *whole);
+    if (!whole) return PARA_ERR_MEMORY;
+    para_rope_grid(whole, whole + n, (int64_t[]){in->frames, in->height, in->width}, m->axes_dims_rope, ROPE_THETA);
+    para_status status = upload_table(m, dev, &out->shard, whole, 1.0f, &out->cos);
+    if (status == PARA_OK) status = upload_table(m, dev, &out->shard, whole + n, 0.0f, &out->sin);
+    para_free(whole);
     return status;
 }
 
@@ -220,17 +229,15 @@ static para_status flux_prepare(para_transformer *t, para_rank *rank, const para
                                 para_conditioning *out) {
     flux *m = (flux *)t;
     para_device *dev = rank->device;
-    *out = (para_conditioning){.dtype = in->dtype};
-    out->layout.tokens[PARA_IMAGE] = in->frames * in->height * in->width;
-    out->layout.tokens[PARA_TEXT] = in->encoder_hidden_states.dim[0];
+    *out = (para_conditioning){.dtype = in->dtype, .shard = in->shard};
+    para_tensor text = para_rows(in->encoder_hidden_states, in->shard.first[PARA_TEXT], in->shard.tokens[PARA_TEXT]);
     int64_t length = modulation_offset(m, flux_num_blocks(t)) + 2 * t->inner_dim;
     PARA_TRY(PARA_NEW(dev, &out->modulation, PARA_F32, in->steps, length));
     PARA_TRY(all_modulations(m, dev, in, out->modulation));
     PARA_TRY(rope_tables(m, dev, in, out));
-    PARA_TRY(PARA_NEW(dev, &out->text_hidden_states, in->dtype, in->encoder_hidden_states.dim[0], t->inner_dim));
-    return dev->ops->linear(
-        dev,
-        &(para_linear_args){.x = in->encoder_hidden_states, .w = &m->context_embedder, .y = out->text_hidden_states});
+    PARA_TRY(PARA_NEW(dev, &out->text_hidden_states, in->dtype, text.dim[0], t->inner_dim));
+    return dev->ops->linear(dev,
+                            &(para_linear_args){.x = text, .w = &m->context_embedder, .y = out->text_hidden_states});
 }
 
 static para_status flux_embed(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents) {
@@ -248,7 +255,33 @@ static para_tensor modulation_vector(const flux *m, const para_item *item, int64
     return PARA_RESHAPE(para_slice(row, 1, offset + k * d, d), d);
 }
 
-/* Projects x [S, D] to Q, K, V of the rows [first, first + S) and hands each on: V first, since it needs no norm and no rotation. */
+/* Attention of the rank's tokens; the operands get room, the result goes to out [S, D]. */
+static para_status begin_attention(const flux *m, para_rank *rank, para_tensor out, para_attention_job *job) {
+    int64_t tokens = out.dim[0];
+    para_tensor operand = para_tensor_make(NULL, out.dtype, 4, (int64_t[]){1, m->heads, tokens, m->head_dim});
+    para_tensor heads = PARA_RESHAPE(out, 1, tokens, m->heads, m->head_dim);
+    return para_attention_begin(rank,
+                                &(para_attention_args){.q = operand,
+                                                       .k = operand,
+                                                       .v = operand,
+                                                       .out = PARA_PERMUTE(heads, 0, 2, 1, 3),
+                                                       .scale = (float)(1.0 / sqrt((double)m->head_dim))},
+                                job);
+}
+
+/* Where an operand of the rows [first, first + tokens) has to be written: [H, S, D]. */
+static para_tensor operand_rows(const para_attention_job *job, para_operand o, int64_t first, int64_t tokens) {
+    const para_attention_args *a = &job->args;
+    para_tensor t = o == PARA_QUERY ? a->q : o == PARA_KEY ? a->k : a->v; /* [1, H, S, D] */
+    para_tensor heads = {.dtype = t.dtype,
+                         .rank = 3,
+                         .dim = {t.dim[1], t.dim[2], t.dim[3]},
+                         .stride = {t.stride[1], t.stride[2], t.stride[3]},
+                         .data = t.data};
+    return para_slice(heads, 1, first, tokens);
+}
+
+/* Projects x [S, D] to Q, K, V of the rows [first, first + S): V first, since it needs no norm and no rotation. */
 static para_status project_qkv(const flux *m, para_rank *rank, const para_item *item, const para_linear *qkv,
                                para_tensor norm_q, para_tensor norm_k, para_tensor x, int64_t first,
                                para_attention_job *job) {
@@ -266,7 +299,7 @@ static para_status project_qkv(const flux *m, para_rank *rank, const para_item *
             .x = PARA_RESHAPE(y, tokens, m->heads, m->head_dim),
             .eps = NORM_EPS,
             .rope_interleaved = true,
-            .y = para_slice(para_attention_slots(job, o), 1, first, tokens),
+            .y = operand_rows(job, o, first, tokens),
         };
         if (o != PARA_VALUE) {
             head.weight = o == PARA_QUERY ? norm_q : norm_k;
@@ -283,43 +316,39 @@ static para_norm_args layer_norm(para_tensor x, para_tensor shift, para_tensor s
     return (para_norm_args){.kind = PARA_NORM_LAYER, .eps = NORM_EPS, .x = x, .scale = scale, .shift = shift, .y = y};
 }
 
-static float attention_scale(const flux *m) {
-    return (float)(1.0 / sqrt((double)m->head_dim));
-}
-
 /* Source: FluxTransformerBlock. Modulation of a stream: shift, scale, gate of attention, then of the MLP. */
 static para_status dual_forward(const flux *m, para_rank *rank, para_item *item, int i) {
     para_device *dev = rank->device;
-    const para_layout *layout = &item->conditioning->layout;
+    const para_shard *shard = &item->conditioning->shard;
     int64_t d = m->base.inner_dim, mod = modulation_offset(m, i);
     para_dtype dtype = item->conditioning->dtype;
     para_attention_job job;
-    PARA_TRY(para_attention_begin(rank, layout, m->heads, m->head_dim, dtype, &job));
-    para_tensor normed; /* [S, D], later the input of the MLP */
-    PARA_TRY(PARA_NEW(dev, &normed, dtype, para_layout_tokens(layout), d));
+    para_tensor attended, normed; /* [S, D]; normed is later the input of the MLP */
+    PARA_TRY(PARA_NEW(dev, &attended, dtype, para_shard_tokens(shard), d));
+    PARA_TRY(PARA_NEW(dev, &normed, dtype, para_shard_tokens(shard), d));
+    PARA_TRY(begin_attention(m, rank, attended, &job));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const stream_weights *w = &m->dual[i].stream[s];
-        int64_t first = para_layout_first(layout, (para_segment)s), offset = mod + 6 * d * s;
-        para_tensor x = para_rows(item->residual_stream, first, layout->tokens[s]),
-                    y = para_rows(normed, first, layout->tokens[s]);
+        int64_t first = para_shard_row(shard, (para_segment)s), offset = mod + 6 * d * s;
+        para_tensor x = para_rows(item->residual_stream, first, shard->tokens[s]),
+                    y = para_rows(normed, first, shard->tokens[s]);
         para_norm_args norm =
             layer_norm(x, modulation_vector(m, item, offset, 0), modulation_vector(m, item, offset, 1), y);
         PARA_TRY(dev->ops->norm(dev, &norm));
         PARA_TRY(project_qkv(m, rank, item, w->qkv, w->norm_q, w->norm_k, y, first, &job));
     }
     for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &job, (para_operand)o));
-    PARA_TRY(para_attention_compute(rank, &job, attention_scale(m)));
+    PARA_TRY(para_attention_compute(rank, &job));
     PARA_TRY(para_attention_end(rank, &job));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const stream_weights *w = &m->dual[i].stream[s];
-        int64_t tokens = layout->tokens[s], first = para_layout_first(layout, (para_segment)s),
-                offset = mod + 6 * d * s;
+        int64_t tokens = shard->tokens[s], first = para_shard_row(shard, (para_segment)s), offset = mod + 6 * d * s;
         para_tensor x = para_rows(item->residual_stream, first, tokens), y = para_rows(normed, first, tokens), out, mid;
         size_t mark = para_arena_mark(&dev->arena);
         PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
         PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, MLP_RATIO * d));
         PARA_TRY(dev->ops->linear(
-            dev, &(para_linear_args){.x = para_attention_result(&job, (para_segment)s), .w = &w->out, .y = out}));
+            dev, &(para_linear_args){.x = para_rows(attended, first, tokens), .w = &w->out, .y = out}));
         para_norm_args norm2 =
             layer_norm(x, modulation_vector(m, item, offset, 3), modulation_vector(m, item, offset, 4), y);
         para_residual_args attention = {
@@ -342,24 +371,25 @@ static para_status single_forward(const flux *m, para_rank *rank, para_item *ite
     const single_block *w = &m->single[i];
     int64_t d = m->base.inner_dim, mod = modulation_offset(m, m->num_dual + i), tokens = item->residual_stream.dim[0];
     para_dtype dtype = item->conditioning->dtype;
-    para_tensor x = item->residual_stream, normed, mid;
+    para_tensor x = item->residual_stream, attended, normed, mid;
     para_attention_job job;
-    PARA_TRY(para_attention_begin(rank, &item->conditioning->layout, m->heads, m->head_dim, dtype, &job));
+    PARA_TRY(PARA_NEW(dev, &attended, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &normed, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, MLP_RATIO * d));
+    PARA_TRY(begin_attention(m, rank, attended, &job));
     para_norm_args norm = layer_norm(x, modulation_vector(m, item, mod, 0), modulation_vector(m, item, mod, 1), normed);
     PARA_TRY(dev->ops->norm(dev, &norm));
     PARA_TRY(project_qkv(m, rank, item, w->qkv, w->norm_q, w->norm_k, normed, 0, &job));
     for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &job, (para_operand)o));
     PARA_TRY(dev->ops->linear(
         dev, &(para_linear_args){.x = normed, .w = &w->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
-    PARA_TRY(para_attention_compute(rank, &job, attention_scale(m)));
+    PARA_TRY(para_attention_compute(rank, &job));
     para_linear of_mlp = {.weight = para_slice(w->proj_out.weight, 1, d, MLP_RATIO * d), .bias = w->proj_out.bias};
     para_linear of_attention = {.weight = para_slice(w->proj_out.weight, 1, 0, d)};
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = normed}));
     PARA_TRY(para_attention_end(rank, &job));
     PARA_TRY(
-        dev->ops->linear(dev, &(para_linear_args){.x = job.out, .w = &of_attention, .y = normed, .accumulate = true}));
+        dev->ops->linear(dev, &(para_linear_args){.x = attended, .w = &of_attention, .y = normed, .accumulate = true}));
     return dev->ops->residual(dev,
                               &(para_residual_args){.x = x, .gate = modulation_vector(m, item, mod, 2), .y = normed});
 }

@@ -1,23 +1,37 @@
-/* How many tokens of each segment a rank holds. SPDX-License-Identifier: Apache-2.0 */
+/* How the tokens of a sequence are shared out over ranks. SPDX-License-Identifier: Apache-2.0 */
 #ifndef PARA_PARALLEL_LAYOUT_H
 #define PARA_PARALLEL_LAYOUT_H
 
-#include <stdint.h>
+#include <paraattn/attention.h>
 
-/* Image (or video) tokens come first, so that padded text would always be a suffix. */
-typedef enum para_segment { PARA_IMAGE, PARA_TEXT, PARA_SEGMENTS } para_segment;
+struct para_layout {
+    int ranks;                     /* of the tokens axis */
+    int64_t *first[PARA_SEGMENTS]; /* [ranks + 1]: first token of each rank; the last is the total */
+};
 
-typedef struct para_layout {
-    int64_t tokens[PARA_SEGMENTS]; /* valid tokens of each segment */
-} para_layout;
+/* Tokens of both segments that `count` ranks from `index` on hold together. */
+int64_t para_layout_tokens(const para_layout *layout, int index, int count);
 
-static inline int64_t para_layout_tokens(const para_layout *l) {
-    return l->tokens[PARA_IMAGE] + l->tokens[PARA_TEXT];
+/* What one rank holds of a sequence, image (or video) tokens before text tokens. */
+typedef struct para_shard {
+    int64_t tokens[PARA_SEGMENTS]; /* held here */
+    int64_t first[PARA_SEGMENTS];  /* the first of them, in the whole segment */
+    int64_t total[PARA_SEGMENTS];  /* of all ranks */
+    const para_mesh *mesh;         /* NULL: one rank holds everything */
+    const para_layout *layout;     /* NULL with mesh */
+} para_shard;
+
+/* A sequence that one rank holds alone; and the part of place `index` on the tokens axis. */
+para_shard para_shard_whole(int64_t image_tokens, int64_t text_tokens);
+para_shard para_shard_of(const para_mesh *mesh, const para_layout *layout, int index);
+
+static inline int64_t para_shard_tokens(const para_shard *s) {
+    return s->tokens[PARA_IMAGE] + s->tokens[PARA_TEXT];
 }
 
-/* First row of a segment where both lie one after the other. */
-static inline int64_t para_layout_first(const para_layout *l, para_segment segment) {
-    return segment == PARA_IMAGE ? 0 : l->tokens[PARA_IMAGE];
+/* First row of a segment where the rank's tokens of both lie one after the other. */
+static inline int64_t para_shard_row(const para_shard *s, para_segment segment) {
+    return segment == PARA_IMAGE ? 0 : s->tokens[PARA_IMAGE];
 }
 
 #endif

@@ -38,7 +38,12 @@ para_status para_world_open(para_world **out, const para_world_options *options)
     if (!world) return PARA_ERR_MEMORY;
     world->options = o;
     atomic_flag_clear(&world->busy);
-    para_status status = para_cpu_open(&world->rank.device, o.threads ? o.threads : usable_threads());
+    para_device *device;
+    para_status status = para_cpu_open(&device, o.threads ? o.threads : usable_threads());
+    if (status == PARA_OK) {
+        status = para_rank_open(&world->rank, device, NULL);
+        if (status != PARA_OK) para_device_close(&device);
+    }
     if (status != PARA_OK) {
         para_free(world);
         return status;
@@ -49,7 +54,7 @@ para_status para_world_open(para_world **out, const para_world_options *options)
 
 void para_world_close(para_world **world) {
     if (!world || !*world) return;
-    para_device_close(&(*world)->rank.device);
+    para_rank_close(&(*world)->rank);
     para_free(*world);
     *world = NULL;
 }
@@ -62,4 +67,8 @@ void para_world_log(const para_world *world, para_log_level level, const char *f
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     world->options.log(world->options.log_user, level, line);
+}
+
+int para_world_size(const para_world *world) {
+    return world->rank.size;
 }

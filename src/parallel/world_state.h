@@ -4,7 +4,7 @@
 
 #include <paraattn/world.h>
 
-#include "parallel/rank.h"
+#include "comm/rank.h"
 
 struct para_world {
     para_world_options options;

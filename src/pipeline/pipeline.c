@@ -109,16 +109,24 @@ void para_pipeline_close(para_pipeline **out) {
     *out = NULL;
 }
 
+/* Between ops: whether the request is to end. */
+static para_status check_cancel(void *pipe) {
+    if (atomic_load_explicit(&((para_pipeline *)pipe)->cancel, memory_order_relaxed))
+        return para_fail(PARA_ERR_CANCELLED, "cancelled");
+    return PARA_OK;
+}
+
 /* Takes the world for a request or a load; release_world gives it back. A cancel that came before ends this one. */
 static para_status take_world(para_pipeline *pipe) {
     if (atomic_flag_test_and_set(&pipe->world->busy))
         return para_fail(PARA_ERR_BUSY, "the world is busy with another request; wait for it or open a second world");
-    pipe->world->rank.device->cancel = &pipe->cancel;
+    pipe->world->rank.device->check = check_cancel;
+    pipe->world->rank.device->check_user = pipe;
     return PARA_OK;
 }
 
 static void release_world(para_pipeline *pipe) {
-    pipe->world->rank.device->cancel = NULL;
+    pipe->world->rank.device->check = NULL;
     atomic_store(&pipe->cancel, false);
     atomic_flag_clear(&pipe->world->busy);
 }

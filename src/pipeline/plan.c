@@ -26,10 +26,17 @@ static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_ins
 para_status para_dry_run(para_pipeline *pipe, const para_request *request, para_dry_result *out) {
     *out = (para_dry_result){0};
     para_instance instance[PARA_MAX_COMPONENTS] = {0};
-    para_rank rank = {0};
-    PARA_TRY(para_dry_open(&rank.device));
-    rank.device->threads = pipe->world->rank.device->threads;
-    rank.device->cancel = &pipe->cancel;
+    para_device *device;
+    para_rank rank;
+    PARA_TRY(para_dry_open(&device));
+    device->threads = pipe->world->rank.threads;
+    para_status opened = para_rank_open(&rank, device, NULL);
+    if (opened != PARA_OK) {
+        para_device_close(&device);
+        return opened;
+    }
+    rank.device->check = pipe->world->rank.device->check;
+    rank.device->check_user = pipe->world->rank.device->check_user;
     para_run run = {.pipe = pipe,
                     .request = request,
                     .rank = &rank,
@@ -43,7 +50,7 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, para_
     out->geometry = run.geometry;
     out->arena_bytes = (int64_t)rank.device->arena.peak;
     for (int i = 0; i < pipe->num_components; i++) para_instance_close(&instance[i]);
-    para_device_close(&rank.device);
+    para_rank_close(&rank);
     return status;
 }
 

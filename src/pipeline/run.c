@@ -92,6 +92,7 @@ static para_status prepare(para_run *run, run_state *s) {
         in->height = g->grid_h;
         in->width = g->grid_w;
         in->dtype = run->pipe->options.dtype;
+        in->shard = para_shard_whole(s->latents.dim[1], in->encoder_hidden_states.dim[0]);
         PARA_TRY(t->table->prepare(t, run->rank, in, &s->conditioning[half]));
     }
     return PARA_OK;

@@ -8,7 +8,7 @@
 para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
                            para_item *out) {
     *out = (para_item){.conditioning = conditioning};
-    return PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_layout_tokens(&conditioning->layout),
+    return PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_shard_tokens(&conditioning->shard),
                     t->inner_dim);
 }
 

@@ -6,7 +6,7 @@
 #include "backend/weights.h"
 #include "io/config.h"
 #include "parallel/layout.h"
-#include "parallel/rank.h"
+#include "comm/rank.h"
 
 typedef struct para_transformer para_transformer;
 
@@ -18,16 +18,17 @@ typedef struct para_conditioning_inputs {
     int steps;                         /* denoising steps */
     const float *timesteps;            /* host [steps], as the scheduler gives them (0..1000) */
     int64_t frames, height, width;     /* token grid of the picture or video */
+    para_shard shard;                  /* what of its tokens, and of the text's, this rank holds */
     para_dtype dtype;                  /* of the activations */
 } para_conditioning_inputs;
 
-/* Prepared from the inputs, shared by all items of one prompt: modulation of every step, position tables, embedded text. */
+/* Prepared from the inputs for this rank's tokens, shared by all items of one prompt: modulation of every step, position tables, embedded text. */
 typedef struct para_conditioning {
-    para_layout layout;
+    para_shard shard;
     para_dtype dtype;
     para_tensor modulation;       /* F32 [steps, model's own length] */
-    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens */
-    para_tensor text_hidden_states; /* [S_txt, D] */
+    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard */
+    para_tensor text_hidden_states; /* [S_txt, D], tokens of the shard */
 } para_conditioning;
 
 /* One picture or video, or one CFG half of it, on its way through a step. */
@@ -44,11 +45,11 @@ typedef struct para_transformer_table {
     void (*weights)(para_transformer *t, para_weights *list);
     /* Computes what does not depend on the latents, into the rank's arena. */
     para_status (*prepare)(para_transformer *t, para_rank *rank, const para_conditioning_inputs *in, para_conditioning *out);
-    /* latents [S_img, in_channels] → residual stream. */
+    /* latents [S_img of the shard, in_channels] → residual stream. */
     para_status (*embed)(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents);
     int (*num_blocks)(const para_transformer *t);
     para_status (*block)(para_transformer *t, para_rank *rank, para_item *item, int i);
-    /* residual stream → prediction [S_img, out_channels]. */
+    /* residual stream → prediction [S_img of the shard, out_channels]. */
     para_status (*head)(para_transformer *t, para_rank *rank, para_item *item, para_tensor out);
 } para_transformer_table;
 
@@ -70,11 +71,11 @@ para_status para_item_open(para_rank *rank, const para_transformer *t, const par
 para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents, para_tensor out);
 
 static inline para_tensor para_item_hidden_states(const para_item *item) {
-    return para_rows(item->residual_stream, 0, item->conditioning->layout.tokens[PARA_IMAGE]);
+    return para_rows(item->residual_stream, 0, item->conditioning->shard.tokens[PARA_IMAGE]);
 }
 static inline para_tensor para_item_encoder_hidden_states(const para_item *item) {
-    const para_layout *l = &item->conditioning->layout;
-    return para_rows(item->residual_stream, l->tokens[PARA_IMAGE], l->tokens[PARA_TEXT]);
+    const para_shard *s = &item->conditioning->shard;
+    return para_rows(item->residual_stream, s->tokens[PARA_IMAGE], s->tokens[PARA_TEXT]);
 }
 
 #endif

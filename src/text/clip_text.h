@@ -4,7 +4,7 @@
 
 #include "backend/weights.h"
 #include "io/config.h"
-#include "parallel/rank.h"
+#include "comm/rank.h"
 
 typedef struct para_clip_text para_clip_text;
 

@@ -1,0 +1,120 @@
+/* Attention in phases: the stack of modes, and what happens where none is left. SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+
+#include "comm/rank.h"
+#include "core/error.h"
+
+para_status para_attention_push(para_rank *rank, para_attention_mode mode) {
+    if (rank->modes == PARA_MAX_MODES)
+        return para_fail(PARA_ERR_STATE, "the stack of attention modes holds %d; pop what is no longer used",
+                         (int)PARA_MAX_MODES);
+    rank->mode[rank->modes++] = mode;
+    return PARA_OK;
+}
+
+para_status para_attention_pop(para_rank *rank) {
+    if (rank->modes == 0)
+        return para_fail(PARA_ERR_STATE, "the stack of attention modes is empty: more were popped than pushed");
+    rank->modes--;
+    return PARA_OK;
+}
+
+/* Room for the operands that have none: where a model writes them, the device reads them. The result is [B, Sq, H, Dv] in memory. */
+static para_status begin_on_device(para_rank *rank, para_attention_job *job) {
+    para_attention_args *a = &job->args;
+    for (int i = 0; i < PARA_OPERANDS; i++) {
+        para_tensor *t = i == PARA_QUERY ? &a->q : i == PARA_KEY ? &a->k : &a->v;
+        if (!t->data) PARA_TRY(para_new(rank->device, t, t->dtype, 4, t->dim));
+    }
+    if (a->mask.data && a->mask.dim[3] != a->k.dim[2])
+        return para_fail(PARA_ERR_SHAPE, "attention: the mask has %lld columns for %lld keys",
+                         (long long)a->mask.dim[3], (long long)a->k.dim[2]);
+    for (int i = 0; a->mask.data && i < 3; i++) {
+        if (a->mask.dim[i] == a->q.dim[i]) continue;
+        a->mask.dim[i] = a->q.dim[i]; /* one for all */
+        a->mask.stride[i] = 0;
+    }
+    if (a->out.data) return PARA_OK;
+    para_tensor rows;
+    PARA_TRY(PARA_NEW(rank->device, &rows, a->out.dtype, a->out.dim[0], a->out.dim[2], a->out.dim[1], a->out.dim[3]));
+    a->out = PARA_PERMUTE(rows, 0, 2, 1, 3);
+    return PARA_OK;
+}
+
+/* Sizes of 1 broadcast; the last is checked where it is known how many keys there are. */
+static bool mask_fits(const para_attention_args *a) {
+    const para_tensor *m = &a->mask;
+    if (!m->data) return true;
+    bool typed = m->rank == 4 && (m->dtype == PARA_BOOL || m->dtype == PARA_F32);
+    for (int i = 0; typed && i < 3; i++) typed = m->dim[i] == 1 || m->dim[i] == a->q.dim[i];
+    return typed;
+}
+
+static bool fits(const para_attention_args *a) {
+    const int64_t *q = a->q.dim, *k = a->k.dim, *v = a->v.dim, *out = a->out.dim;
+    return a->q.rank == 4 && a->k.rank == 4 && a->v.rank == 4 && a->out.rank == 4 && k[0] == q[0] && v[0] == q[0] &&
+           out[0] == q[0] && k[1] > 0 && q[1] % k[1] == 0 && v[1] == k[1] && out[1] == q[1] && k[3] == q[3] &&
+           v[2] == k[2] && out[2] == q[2] && out[3] == v[3];
+}
+
+/* The job as the mode with `depth` modes up to and including it carries it out. */
+static para_status begin_at(para_rank *rank, int depth, const para_attention_args *args, para_attention_job *job) {
+    if (!fits(args))
+        return para_fail(PARA_ERR_SHAPE, "attention: q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv] and out "
+                                         "[B, H, Sq, Dv] do not fit together");
+    if (!mask_fits(args))
+        return para_fail(PARA_ERR_SHAPE, "attention: the mask must be BOOL or F32 and [B or 1, H or 1, Sq or 1, keys]");
+    *job = (para_attention_job){.args = *args};
+    if (isnan(args->scale)) job->args.scale = (float)(1.0 / sqrt((double)args->q.dim[3]));
+    if (depth == 0) return begin_on_device(rank, job);
+    job->mode = &rank->mode[depth - 1];
+    job->depth = depth - 1;
+    return job->mode->begin(rank, job);
+}
+
+para_status para_attention_begin(para_rank *rank, const para_attention_args *args, para_attention_job *job) {
+    return begin_at(rank, rank->modes, args, job);
+}
+
+para_status para_attention_begin_below(para_rank *rank, const para_attention_job *above,
+                                       const para_attention_args *args, para_attention_job *job) {
+    return begin_at(rank, above->depth, args, job);
+}
+
+para_status para_attention_put(para_rank *rank, para_attention_job *job, para_operand operand) {
+    return job->mode ? job->mode->put(rank, job, operand) : para_rank_check(rank);
+}
+
+para_status para_attention_compute(para_rank *rank, para_attention_job *job) {
+    return job->mode ? job->mode->compute(rank, job) : rank->device->ops->attention(rank->device, &job->args);
+}
+
+para_status para_attention_end(para_rank *rank, para_attention_job *job) {
+    return job->mode ? job->mode->end(rank, job) : para_rank_check(rank);
+}
+
+/* Values first, since models have them first. */
+static para_status all_phases(para_rank *rank, para_attention_job *job) {
+    static const para_operand order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
+    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, job, order[i]));
+    PARA_TRY(para_attention_compute(rank, job));
+    return para_attention_end(rank, job);
+}
+
+static para_status whole(para_rank *rank, int depth, const para_attention_args *args) {
+    size_t mark = para_arena_mark(&rank->device->arena), host = para_arena_mark(&rank->host);
+    para_attention_job job;
+    PARA_TRY(begin_at(rank, depth, args, &job));
+    PARA_TRY(all_phases(rank, &job));
+    para_arena_release(&rank->device->arena, mark);
+    para_arena_release(&rank->host, host);
+    return PARA_OK;
+}
+
+para_status para_attention(para_rank *rank, const para_attention_args *args) {
+    return whole(rank, rank->modes, args);
+}
+
+para_status para_attention_below(para_rank *rank, const para_attention_job *above, const para_attention_args *args) {
+    return whole(rank, above->depth, args);
+}
