@@ -73,6 +73,19 @@ typedef struct para_head_args {
     para_tensor y;         /* [H, S, D], any strides but the last */
 } para_head_args;
 
+/* The attention over two sets of keys from the results over each: out, lse ← both. Exact where a side has attended nothing (LSE -inf). */
+typedef struct para_merge_args {
+    para_tensor out, lse;           /* [B, H, Sq, Dv] F32, any strides but the last; [B, H, Sq] F32; in and out */
+    para_tensor part_out, part_lse; /* the same sizes and types */
+} para_merge_args;
+
+/* What a column of a mask does to the scores of its key. */
+typedef enum para_mask_column {
+    PARA_COLUMN_HIDES,   /* no query of any head sees the key: false, or -inf, everywhere */
+    PARA_COLUMN_CHANGES, /* for some */
+    PARA_COLUMN_PASSES,  /* nothing: true, or 0, everywhere */
+} para_mask_column;
+
 /* Zero-padded cross-correlation, channels last. */
 typedef struct para_conv2d_args {
     para_tensor x;        /* [N, H, W, I] contiguous */
@@ -116,6 +129,7 @@ typedef struct para_ops {
     /* Attention. */
     para_status (*head)(para_device *dev, const para_head_args *a);
     para_status (*attention)(para_device *dev, const para_attention_args *a); /* mask [B, H, Sq, Skv], 0 strides broadcast; scale a number */
+    para_status (*attention_merge)(para_device *dev, const para_merge_args *a);
 
     /* Elementwise; x and y may be the same view. */
     para_status (*activate)(para_device *dev, para_activation f, para_tensor x, para_tensor y);            /* y = f(x), same shape */
@@ -128,6 +142,7 @@ typedef struct para_ops {
 
     /* What the host reads. */
     para_status (*all_finite)(para_device *dev, para_tensor x, bool *out); /* contiguous; waits */
+    para_status (*mask_columns)(para_device *dev, para_tensor mask, uint8_t *out); /* [B, H, Sq, keys] BOOL or F32 → para_mask_column [B · keys]; waits */
 } para_ops;
 
 /* A rank's device. The owner is one host thread; ops are called from it only. */
@@ -153,6 +168,8 @@ para_status para_device_check(const para_device *dev);
 
 /* Gives the device an empty arena of at least `bytes`, keeping the old one where it suffices. */
 para_status para_device_reserve(para_device *dev, size_t bytes);
+/* Empties the arena and says whether it takes more from the device where it is full. One that grew before gets at once what it needed then. */
+para_status para_device_let_grow(para_device *dev, bool grow);
 
 /* A contiguous tensor from the arena, not zeroed. Sizes: rank of them, outermost first. */
 para_status para_new(para_device *dev, para_tensor *out, para_dtype dtype, int rank, const int64_t *dim);

@@ -120,10 +120,11 @@ static void lay_out(para_tensor *view, ops_layout layout, int64_t *elements, int
     int64_t step = 1;
     *first = layout == OPS_PLAIN ? 0 : ops_int(0, 3);
     for (int i = rank - 1; i >= 0; i--) {
+        int64_t size = view->dim[order[i]] > 0 ? view->dim[order[i]] : 1;
         bool backwards = layout == OPS_ANY && ops_chance(0.3);
         view->stride[order[i]] = backwards ? -step : step;
-        if (backwards) *first += step * (view->dim[order[i]] - 1);
-        step *= view->dim[order[i]];
+        if (backwards) *first += step * (size - 1);
+        step *= size;
         if (layout != OPS_PLAIN && i > 0) step += ops_int(0, 5);
     }
     *elements = step + *first + 4;

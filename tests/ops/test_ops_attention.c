@@ -6,7 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const para_dtype types[] = {PARA_F32, PARA_BF16};
+static const para_dtype types[] = {PARA_F32, PARA_BF16, PARA_F16};
+enum { TYPES = sizeof types / sizeof types[0] };
 
 typedef enum mask_kind { MASK_NONE, MASK_BOOL, MASK_ADDED } mask_kind;
 
@@ -47,7 +48,7 @@ static void attention_case(para_device *dev, para_dtype type, twin_attention_siz
     ops_tensor q = OPS_MAKE(dev, type, layout, spread, s.b, s.h, s.sq, s.d),
                k = OPS_MAKE(dev, type, layout, spread, s.b, s.hkv, s.skv, s.d);
     ops_tensor v = OPS_MAKE(dev, type, layout, 1, s.b, s.hkv, s.skv, s.dv),
-               out = OPS_MAKE(dev, type, layout, 1, s.b, s.h, s.sq, s.dv);
+               out = OPS_MAKE(dev, ops_chance(0.3) ? PARA_F32 : type, layout, 1, s.b, s.h, s.sq, s.dv);
     ops_tensor lse = OPS_MAKE(dev, PARA_F32, OPS_ANY, 1, s.b, s.h, s.sq), mask = ops_none();
     para_tensor mask_view = {0};
     double *mask_all = NULL;
@@ -61,6 +62,7 @@ static void attention_case(para_device *dev, para_dtype type, twin_attention_siz
                              .mask = mask_view,
                              .scale = (float)s.scale,
                              .causal = s.causal,
+                             .causal_offset = s.causal_offset,
                              .lse = with_lse ? lse.view : (para_tensor){0}};
     ops_ok(dev, dev->ops->attention(dev, &a));
     ops_took(dev, para_cpu_attention_scratch(&a, dev->threads));
@@ -86,7 +88,7 @@ static void attention_case(para_device *dev, para_dtype type, twin_attention_siz
 static void random_shapes(void **state) {
     (void)state;
     for (int d = 0; d < ops_device_count(); d++)
-        for (int t = 0; t < 2; t++)
+        for (int t = 0; t < TYPES; t++)
             for (int kind = MASK_NONE; kind <= MASK_ADDED; kind++)
                 for (int i = 0; i < 14; i++) {
                     int64_t shared = ops_int(1, 3), hkv = ops_int(1, 3),
@@ -100,15 +102,97 @@ static void random_shapes(void **state) {
                                                           .d = width,
                                                           .dv = ops_chance(0.5) ? width : ops_int(1, 70),
                                                           .scale = 1 / sqrt((double)width),
-                                                          .causal = ops_chance(0.3)},
+                                                          .causal = ops_chance(0.4),
+                                                          .causal_offset = ops_chance(0.5) ? 0 : ops_int(-160, 310)},
                                    (mask_kind)kind, ops_chance(0.5) ? OPS_PLAIN : OPS_TURNED, 1);
                 }
+}
+
+/* No batch entry, head, query, key or column: nothing is read, rows without keys give 0 and -inf. */
+static void empty_shapes(void **state) {
+    (void)state;
+    for (int size = 0; size < 5; size++)
+        for (int kind = MASK_NONE; kind <= MASK_ADDED; kind++) {
+            twin_attention_sizes s = {.b = 2, .h = 4, .hkv = 2, .sq = 30, .skv = 40, .d = 8, .dv = 8, .scale = 0.3};
+            *(int64_t *[]){&s.b, &s.hkv, &s.sq, &s.skv, &s.dv}[size] = 0;
+            if (s.hkv == 0) s.h = 0;
+            attention_case(ops_device(size % ops_device_count()), PARA_F32, s, (mask_kind)kind, OPS_TURNED, 1);
+        }
+}
+
+/* Every row: LSE of the same size, of very different sizes, and -inf on either side or on both. */
+static void merge_case(para_device *dev, int64_t b, int64_t h, int64_t s, int64_t dv) {
+    ops_tensor out = OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, b, h, s, dv),
+               part = OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, b, h, s, dv),
+               lse = OPS_MAKE(dev, PARA_F32, OPS_ANY, 5, b, h, s),
+               part_lse = OPS_MAKE(dev, PARA_F32, OPS_ANY, 5, b, h, s);
+    for (int64_t row = 0; row < b * h * s; row++) {
+        if (ops_chance(0.3)) part_lse.value[row] = lse.value[row] + 0.1 * ops_normal();
+        if (ops_chance(0.1)) part_lse.value[row] -= 200;
+        if (ops_chance(0.2)) part_lse.value[row] = -INFINITY;
+        if (!ops_chance(0.2)) continue;
+        lse.value[row] = -INFINITY; /* as attention leaves it */
+        for (int64_t i = 0; i < dv; i++) out.value[row * dv + i] = 0;
+    }
+    ops_write(dev, &out);
+    ops_write(dev, &lse);
+    ops_write(dev, &part_lse);
+    ops_ok(dev, dev->ops->attention_merge(
+                    dev, &(para_merge_args){
+                             .out = out.view, .lse = lse.view, .part_out = part.view, .part_lse = part_lse.view}));
+    twin_merge(out.value, lse.value, part.value, part_lse.value, b * h * s, dv);
+    ops_check(dev, &out, out.value, 1, "attention_merge");
+    ops_check(dev, &lse, lse.value, 1, "attention_merge's lse");
+    ops_free(dev, &out);
+    ops_free(dev, &part);
+    ops_free(dev, &lse);
+    ops_free(dev, &part_lse);
+}
+
+static void merges(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++)
+        merge_case(ops_device(i % ops_device_count()), ops_int(0, 2), ops_int(0, 4), ops_int(0, 200), ops_int(1, 130));
+}
+
+/* What each column does, counted one element after the other. */
+static void mask_columns(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        para_device *dev = ops_device(i % ops_device_count());
+        bool added = i % 2;
+        int64_t b = ops_int(1, 3), h = ops_int(1, 3), sq = ops_int(1, 40), keys = ops_int(0, 50);
+        ops_tensor mask = OPS_MAKE(dev, added ? PARA_F32 : PARA_BOOL, OPS_ANY, 1, b, h, sq, keys);
+        uint8_t *got = malloc((size_t)(b * keys) + 1), *want = malloc((size_t)(b * keys) + 1);
+        for (int64_t column = 0; column < b * keys; column++) {
+            want[column] = (uint8_t)ops_int(PARA_COLUMN_HIDES, PARA_COLUMN_PASSES);
+            int64_t odd = ops_int(0, h * sq - 1); /* the one element of a changing column that is not as the others */
+            double hidden = added ? -INFINITY : 0, passed = added ? 0 : 1;
+            bool mostly_hidden = ops_chance(0.5);
+            for (int64_t row = 0; row < h * sq; row++) {
+                bool hides = want[column] == PARA_COLUMN_CHANGES ? (row == odd) != mostly_hidden
+                                                                 : want[column] == PARA_COLUMN_HIDES;
+                mask.value[(column / keys * h * sq + row) * keys + column % keys] = hides ? hidden : passed;
+            }
+            if (h * sq == 1) want[column] = mask.value[column] == passed ? PARA_COLUMN_PASSES : PARA_COLUMN_HIDES;
+            if (added && ops_chance(0.2)) {
+                mask.value[(column / keys * h * sq + odd) * keys + column % keys] = -3;
+                want[column] = PARA_COLUMN_CHANGES;
+            }
+        }
+        ops_write(dev, &mask);
+        ops_ok(dev, dev->ops->mask_columns(dev, mask.view, got));
+        assert_memory_equal(got, want, (size_t)(b * keys));
+        ops_free(dev, &mask);
+        free(got);
+        free(want);
+    }
 }
 
 /* The sizes of FLUX, of its autoencoder (one head of 512) and sharp softmaxes. */
 static void named_shapes(void **state) {
     (void)state;
-    for (int t = 0; t < 2; t++) {
+    for (int t = 0; t < TYPES; t++) {
         attention_case(
             ops_device(0), types[t],
             (twin_attention_sizes){
@@ -174,9 +258,8 @@ static void nan_is_not_hidden(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_shapes),
-        cmocka_unit_test(named_shapes),
-        cmocka_unit_test(far_scores),
+        cmocka_unit_test(random_shapes),     cmocka_unit_test(empty_shapes), cmocka_unit_test(merges),
+        cmocka_unit_test(mask_columns),      cmocka_unit_test(named_shapes), cmocka_unit_test(far_scores),
         cmocka_unit_test(nan_is_not_hidden),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);

@@ -14,7 +14,7 @@ static double scores_of(double *score, const double *q, const double *k, const d
         score[j] = dot * s->scale;
         if (mask && s->mask_is_bool && mask[j] == 0) score[j] = -INFINITY;
         if (mask && !s->mask_is_bool) score[j] += mask[j];
-        if (s->causal && j > query) score[j] = -INFINITY;
+        if (s->causal && j > query + s->causal_offset) score[j] = -INFINITY;
         if (score[j] > highest) highest = score[j];
     }
     return highest;
@@ -41,4 +41,15 @@ void twin_attention(double *out, double *lse, const double *q, const double *k, 
         lse[row] = sum > 0 ? highest + log(sum) : -INFINITY;
     }
     free(score);
+}
+
+void twin_merge(double *out, double *lse, const double *part, const double *part_lse, int64_t rows, int64_t dv) {
+    for (int64_t r = 0; r < rows; r++) {
+        double highest = fmax(lse[r], part_lse[r]);
+        if (highest == -INFINITY) continue;
+        double keep = exp(lse[r] - highest), add = exp(part_lse[r] - highest);
+        for (int64_t i = 0; i < dv; i++)
+            out[r * dv + i] = (keep * out[r * dv + i] + add * part[r * dv + i]) / (keep + add);
+        lse[r] = highest + log(keep + add);
+    }
 }

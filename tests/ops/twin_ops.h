@@ -34,9 +34,12 @@ typedef struct twin_attention_sizes {
     int64_t b, h, hkv, sq, skv, d, dv;
     double scale;
     bool causal, mask_is_bool;
+    int64_t causal_offset;
 } twin_attention_sizes;
 /* out[b, h, sq, dv], lse[b, h, sq] */
 void twin_attention(double *out, double *lse, const double *q, const double *k, const double *v, const double *mask,
                     const twin_attention_sizes *s);
+/* out[rows, dv] and lse[rows] merged with a part */
+void twin_merge(double *out, double *lse, const double *part, const double *part_lse, int64_t rows, int64_t dv);
 
 #endif

@@ -42,6 +42,7 @@ para_status para_cpu_residual(para_device *dev, const para_residual_args *a);
 para_status para_cpu_group_norm(para_device *dev, const para_group_norm_args *a);
 para_status para_cpu_head(para_device *dev, const para_head_args *a);
 para_status para_cpu_attention(para_device *dev, const para_attention_args *a);
+para_status para_cpu_attention_merge(para_device *dev, const para_merge_args *a);
 para_status para_cpu_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y);
 para_status para_cpu_gated(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y);
 para_status para_cpu_combine(para_device *dev, para_tensor y, int n, const para_tensor *x, const float *c);
@@ -49,5 +50,6 @@ para_status para_cpu_upsample2x(para_device *dev, para_tensor x, para_tensor y);
 para_status para_cpu_blend(para_device *dev, para_tensor edge, para_tensor dst, int axis);
 para_status para_cpu_copy(para_device *dev, para_tensor dst, para_tensor src);
 para_status para_cpu_all_finite(para_device *dev, para_tensor x, bool *out);
+para_status para_cpu_mask_columns(para_device *dev, para_tensor mask, uint8_t *out);
 
 #endif

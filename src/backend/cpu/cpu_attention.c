@@ -28,6 +28,7 @@ static size_t plan_bytes(const attention_plan *p, int threads) {
 }
 
 size_t para_cpu_attention_scratch(const para_attention_args *a, int threads) {
+    if (a->q.dim[0] * a->q.dim[1] * a->q.dim[2] == 0) return 0;
     attention_plan plan = make_plan(para_simd_select(), a, threads);
     return plan_bytes(&plan, threads);
 }
@@ -67,15 +68,22 @@ static void run_groups(const para_simd *simd, const para_attention_args *a, cons
     }
 }
 
+static bool attends_in(para_dtype type) {
+    return type == PARA_F32 || type == PARA_BF16 || type == PARA_F16;
+}
+
 para_status para_cpu_attention(para_device *dev, const para_attention_args *a) {
     const int64_t *q = a->q.dim, *k = a->k.dim, *v = a->v.dim, *out = a->out.dim;
     void *scratch;
     PARA_TRY(para_cpu_check(
         a->q.rank == 4 && a->k.rank == 4 && a->v.rank == 4 && a->out.rank == 4 && q[0] == k[0] && q[0] == v[0] &&
-            q[0] == out[0] && k[1] > 0 && q[1] % k[1] == 0 && v[1] == k[1] && out[1] == q[1] && q[3] == k[3] &&
-            k[2] == v[2] && out[2] == q[2] && out[3] == v[3],
+            q[0] == out[0] && (k[1] > 0 ? q[1] % k[1] == 0 : q[1] == 0) && v[1] == k[1] && out[1] == q[1] &&
+            q[3] == k[3] && k[2] == v[2] && out[2] == q[2] && out[3] == v[3],
         "attention",
         "q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv] and out [B, H, Sq, Dv] do not fit together"));
+    PARA_TRY(para_cpu_check(attends_in(a->q.dtype) && attends_in(a->k.dtype) && attends_in(a->v.dtype) &&
+                                (a->out.dtype == a->q.dtype || a->out.dtype == PARA_F32),
+                            "attention", "q, k and v must be F32, BF16 or F16, and out F32 or the type of q"));
     PARA_TRY(para_cpu_check(!a->mask.data || (a->mask.rank == 4 && a->mask.dim[0] == q[0] && a->mask.dim[1] == q[1] &&
                                               a->mask.dim[2] == q[2] && a->mask.dim[3] == k[2] &&
                                               (a->mask.dtype == PARA_BOOL || a->mask.dtype == PARA_F32)),

@@ -10,12 +10,13 @@ typedef struct conv_plan {
     size_t x_bytes, y_bytes, w_bytes, packed_bytes, onednn_bytes;
 } conv_plan;
 
-static para_onednn_key key_of(const para_conv2d_args *a, para_dtype type) {
+static para_onednn_key key_of(const para_conv2d_args *a, para_dtype type, int threads) {
     const para_tensor *w = &a->w->weight;
     return (para_onednn_key){
         .type = type,
         .bias = a->w->bias.dtype != PARA_DTYPE_NONE,
         .conv = 1,
+        .threads = threads,
         .stride = a->stride,
         .pad_top = a->pad_top,
         .pad_left = a->pad_left,
@@ -33,15 +34,15 @@ static para_onednn_key key_of(const para_conv2d_args *a, para_dtype type) {
     };
 }
 
-static para_status make_plan(para_onednn *o, const para_conv2d_args *a, bool describe_only, conv_plan *p) {
+static para_status make_plan(para_onednn *o, const para_conv2d_args *a, int threads, bool describe_only, conv_plan *p) {
     const para_onednn_op *op;
     *p = (conv_plan){.type = a->x.dtype};
-    p->key = key_of(a, p->type);
+    p->key = key_of(a, p->type, threads);
     PARA_TRY(para_onednn_find(o, &p->key, describe_only, &op));
     if (p->type == PARA_BF16 && op->reference) {
         p->type = PARA_F32;
         p->convert_xy = true;
-        p->key = key_of(a, PARA_F32);
+        p->key = key_of(a, PARA_F32, threads);
         PARA_TRY(para_onednn_find(o, &p->key, describe_only, &op));
         p->x_bytes = para_cpu_round((size_t)para_tensor_count(&a->x) * 4);
         p->y_bytes = para_cpu_round((size_t)para_tensor_count(&a->y) * 4);
@@ -63,8 +64,8 @@ para_status para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads, size
     conv_plan plan;
     *out = 0;
     if (para_tensor_count(&a->y) == 0) return PARA_OK;
-    PARA_TRY(para_onednn_open(&o, threads));
-    para_status status = make_plan(o, a, true, &plan);
+    PARA_TRY(para_onednn_open(&o));
+    para_status status = make_plan(o, a, threads, true, &plan);
     para_onednn_close(&o);
     if (status == PARA_OK) *out = plan_bytes(&plan);
     return status;
@@ -130,7 +131,7 @@ para_status para_cpu_conv2d(para_device *dev, const para_conv2d_args *a) {
     PARA_TRY(para_cpu_check(para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y) && para_tensor_contiguous(w),
                             "conv2d", "x, y and the weight must be contiguous"));
     if (para_tensor_count(&a->y) == 0) return PARA_OK;
-    PARA_TRY(make_plan(para_cpu_of(dev)->onednn, a, false, &plan));
+    PARA_TRY(make_plan(para_cpu_of(dev)->onednn, a, dev->threads, false, &plan));
     size_t mark = para_arena_mark(&dev->arena);
     PARA_TRY(para_arena_take(&dev->arena, plan_bytes(&plan), &scratch));
     para_status status = run(dev, a, &plan, scratch);

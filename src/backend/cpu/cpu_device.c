@@ -67,12 +67,14 @@ static const para_ops cpu_ops = {
     .group_norm = para_cpu_group_norm,
     .head = para_cpu_head,
     .attention = para_cpu_attention,
+    .attention_merge = para_cpu_attention_merge,
     .activate = para_cpu_activate,
     .gated = para_cpu_gated,
     .combine = para_cpu_combine,
     .upsample2x = para_cpu_upsample2x,
     .blend = para_cpu_blend,
     .all_finite = para_cpu_all_finite,
+    .mask_columns = para_cpu_mask_columns,
 };
 
 para_status para_cpu_open(para_device **out, int threads) {
@@ -82,7 +84,7 @@ para_status para_cpu_open(para_device **out, int threads) {
     para_cpu *cpu = dev ? para_alloc(1, sizeof *cpu) : NULL;
     para_status status = PARA_ERR_MEMORY;
     if (!cpu) goto fail;
-    PARA_TRY_GOTO(status, fail, para_onednn_open(&cpu->onednn, threads));
+    PARA_TRY_GOTO(status, fail, para_onednn_open(&cpu->onednn));
     cpu->simd = para_simd_select();
     *dev = (para_device){.ops = &cpu_ops, .threads = threads, .impl = cpu};
     *out = dev;

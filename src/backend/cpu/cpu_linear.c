@@ -13,6 +13,7 @@ enum {
 /* How a layer is computed: weight rows [i · slice, (i + 1) · slice) at a time. */
 typedef struct linear_plan {
     para_dtype type; /* of the product: the activations', or F32 where oneDNN has no fast BF16 */
+    int threads;
     bool few, convert_x, convert_w, convert_y;
     int64_t slice;
     size_t x_bytes, w_bytes, y_bytes, onednn_bytes;
@@ -25,6 +26,7 @@ static para_onednn_key key_of(const para_linear_args *a, const linear_plan *p, i
         .activation = a->activation,
         .bias = a->w->bias.dtype != PARA_DTYPE_NONE,
         .accumulate = a->accumulate && !p->convert_y,
+        .threads = p->threads,
         .m = m,
         .n = columns,
         .k = k,
@@ -56,10 +58,11 @@ static para_status measure(para_onednn *o, const para_linear_args *a, linear_pla
     return PARA_OK;
 }
 
-static para_status make_plan(para_onednn *o, const para_linear_args *a, bool describe_only, linear_plan *p) {
+static para_status make_plan(para_onednn *o, const para_linear_args *a, int threads, bool describe_only,
+                             linear_plan *p) {
     int64_t m = a->x.dim[0], k = a->x.dim[1], n = a->y.dim[1];
     bool reference = false;
-    *p = (linear_plan){.type = a->x.dtype, .few = m <= FEW_ROWS, .slice = n};
+    *p = (linear_plan){.type = a->x.dtype, .threads = threads, .few = m <= FEW_ROWS, .slice = n};
     if (p->few) return PARA_OK;
     p->convert_w = a->w->weight.dtype != p->type;
     if (p->convert_w) p->slice = slice_of(SLICE_BYTES / (k * (int64_t)para_dtype_size(p->type)), n);
@@ -91,8 +94,8 @@ para_status para_cpu_linear_scratch(const para_linear_args *a, int threads, size
     linear_plan plan;
     *out = 0;
     if (a->x.dim[0] == 0 || a->y.dim[1] == 0) return PARA_OK;
-    PARA_TRY(para_onednn_open(&o, threads));
-    para_status status = make_plan(o, a, true, &plan);
+    PARA_TRY(para_onednn_open(&o));
+    para_status status = make_plan(o, a, threads, true, &plan);
     para_onednn_close(&o);
     if (status == PARA_OK) *out = plan_bytes(&plan);
     return status;
@@ -185,7 +188,7 @@ para_status para_cpu_linear(para_device *dev, const para_linear_args *a) {
                                 a->x.dim[1] == w->dim[1] && a->y.dim[1] == w->dim[0] && a->x.dtype == a->y.dtype,
                             "linear", "x [M, K], weight [N, K] and y [M, N] do not fit together"));
     if (a->x.dim[0] == 0 || a->y.dim[1] == 0) return PARA_OK;
-    PARA_TRY(make_plan(para_cpu_of(dev)->onednn, a, false, &plan));
+    PARA_TRY(make_plan(para_cpu_of(dev)->onednn, a, dev->threads, false, &plan));
     if (plan.few) {
         few_rows f = {para_simd_of(dev), a};
         para_cpu_split(dev, w->dim[0], para_cpu_grain(w->dim[1] * (int64_t)para_dtype_size(w->dtype)), few_range, &f);

@@ -35,7 +35,6 @@ typedef struct entry {
 struct para_onednn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    int threads;
     bool without_bf16;
     uint64_t now;
     int count;
@@ -254,11 +253,10 @@ static dnnl_status_t entry_make(para_onednn *o, entry *e, const para_onednn_key 
     return s;
 }
 
-para_status para_onednn_open(para_onednn **out, int threads) {
+para_status para_onednn_open(para_onednn **out) {
     *out = NULL;
     para_onednn *o = para_alloc(1, sizeof *o);
     if (!o) return PARA_ERR_MEMORY;
-    o->threads = threads;
     para_status status = check(dnnl_engine_create(&o->engine, dnnl_cpu, 0), "dnnl_engine_create");
     if (status == PARA_OK)
         status = check(dnnl_stream_create(&o->stream, o->engine, dnnl_stream_default_flags), "dnnl_stream_create");
@@ -312,7 +310,7 @@ para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool de
     if (!e) return PARA_ERR_MEMORY;
     if (describe_only) entry_clear(e);
     int before = omp_get_max_threads(); /* oneDNN plans for as many threads as OpenMP would start here */
-    omp_set_num_threads(o->threads);
+    omp_set_num_threads((int)key->threads);
     dnnl_status_t s = entry_make(o, e, key, describe_only);
     omp_set_num_threads(before);
     e->used = ++o->now;
@@ -335,7 +333,7 @@ para_status para_onednn_run(para_onednn *o, const para_onednn_op *op, const para
     if (s == dnnl_success) s = set(e->scratch, a->scratch);
     PARA_TRY(check(s, "dnnl_memory_set_data_handle"));
     int before = omp_get_max_threads();
-    omp_set_num_threads(o->threads);
+    omp_set_num_threads((int)e->key.threads);
     if (e->reorder) {
         dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, e->weights}, {DNNL_ARG_TO, e->packed}};
         s = dnnl_primitive_execute(e->reorder, o->stream, 2, args);

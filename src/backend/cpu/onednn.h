@@ -14,6 +14,7 @@ typedef struct para_onednn_key {
     para_activation activation;
     int32_t bias, accumulate, conv; /* flags */
     int32_t stride, pad_top, pad_left, pad_bottom, pad_right;
+    int64_t threads;                       /* that compute it */
     int64_t m, n, k;                       /* matmul: dst[m, n] = src[m, k] · weights[n, k]ᵀ */
     int64_t src_row, weights_row, dst_row; /* its strides */
     int64_t batch, height, width, inputs, outputs, kernel_h, kernel_w, out_height, out_width; /* conv */
@@ -31,8 +32,8 @@ typedef struct para_onednn_run_args {
     void *dst, *packed, *scratch;
 } para_onednn_run_args;
 
-/* For a rank of `threads` threads. PARA_ERR_LIBRARY, PARA_ERR_MEMORY. */
-para_status para_onednn_open(para_onednn **out, int threads);
+/* PARA_ERR_LIBRARY, PARA_ERR_MEMORY. */
+para_status para_onednn_open(para_onednn **out);
 void para_onednn_close(para_onednn **o);
 /* From now on it is as on a processor for which oneDNN has no BF16 (below AVX-512): so that tests see that path anywhere. */
 void para_onednn_without_bf16(para_onednn *o);

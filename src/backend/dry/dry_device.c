@@ -1,4 +1,6 @@
 /* The dry back end: computes nothing, counts FLOPs and bytes, finds the arena's peak. SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "backend/backend.h"
 #include "backend/counts.h"
 #include "backend/cpu/cpu_scratch.h"
@@ -108,6 +110,11 @@ static para_status dry_attention(para_device *dev, const para_attention_args *a)
     return count(dev, 0, flops, bytes_of(&a->q) + bytes_of(&a->k) + bytes_of(&a->v) + bytes_of(&a->out));
 }
 
+static para_status dry_attention_merge(para_device *dev, const para_merge_args *a) {
+    return count(dev, 0, 0,
+                 2 * (bytes_of(&a->out) + bytes_of(&a->lse)) + bytes_of(&a->part_out) + bytes_of(&a->part_lse));
+}
+
 static para_status dry_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y) {
     (void)f;
     return count(dev, 0, 0, bytes_of(&x) + bytes_of(&y));
@@ -140,6 +147,12 @@ static para_status dry_all_finite(para_device *dev, para_tensor x, bool *out) {
     return count(dev, 0, 0, bytes_of(&x));
 }
 
+/* Stated policy: a dry run's masks drop no key. */
+static para_status dry_mask_columns(para_device *dev, para_tensor mask, uint8_t *out) {
+    memset(out, PARA_COLUMN_CHANGES, (size_t)(mask.dim[0] * mask.dim[3]));
+    return count(dev, 0, 0, bytes_of(&mask));
+}
+
 static const para_ops dry_ops = {
     .name = "dry",
     .close = dry_close,
@@ -156,12 +169,14 @@ static const para_ops dry_ops = {
     .group_norm = dry_group_norm,
     .head = dry_head,
     .attention = dry_attention,
+    .attention_merge = dry_attention_merge,
     .activate = dry_activate,
     .gated = dry_gated,
     .combine = dry_combine,
     .upsample2x = dry_upsample2x,
     .blend = dry_blend,
     .all_finite = dry_all_finite,
+    .mask_columns = dry_mask_columns,
 };
 
 para_status para_dry_open(para_device **out) {

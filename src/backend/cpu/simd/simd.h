@@ -50,6 +50,7 @@ typedef struct para_simd {
     void (*pack_k)(float *packed, const para_attention_args *a, int64_t b, int64_t head, int64_t first, int64_t last);
     void (*pack_v)(float *packed, const para_attention_args *a, int64_t b, int64_t head, int64_t first, int64_t last);
     void (*attention)(const para_attention_block *block);
+    void (*merge)(const para_merge_args *a, int64_t first, int64_t last); /* rows of [B · H · Sq] */
 } para_simd;
 
 /* The table for the best instruction set that this processor has. */

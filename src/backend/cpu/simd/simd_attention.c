@@ -24,6 +24,15 @@ enum { ROWS = (Q_BLOCK + VL - 1) / VL * VL }; /* of a block, in whole vectors */
 #define LOG2_E 1.44269504f
 #define LN_2   0.69314718f
 
+/* Runs `statement` for the run-time type, F32, BF16 or F16, with T a constant in each copy. */
+#define SWITCH_TYPE(type, statement)                                                                                   \
+    do {                                                                                                               \
+        if ((type) == PARA_F16) {                                                                                      \
+            const para_dtype T = PARA_F16;                                                                             \
+            statement;                                                                                                 \
+        } else V_SWITCH_TYPE(type, statement);                                                                         \
+    } while (0)
+
 static int64_t panels(int64_t n) {
     return (n + PANEL - 1) / PANEL;
 }
@@ -58,24 +67,17 @@ static const char *row_of(const para_tensor *t, int64_t b, int64_t h, int64_t s)
            (b * t->stride[0] + h * t->stride[1] + s * t->stride[2]) * (int64_t)para_dtype_size(t->dtype);
 }
 
-V_INLINE float element(const char *row, int64_t i, para_dtype type) {
-    uint16_t h;
-    float f;
-    if (type == PARA_BF16) {
-        memcpy(&h, row + 2 * i, 2);
-        return para_bf16_to_f32(h);
-    }
-    memcpy(&f, row + 4 * i, 4);
-    return f;
-}
-
 /* The rows [first, first + width) of t side by side: out[i][column], `wide` columns, missing rows 0. */
 V_INLINE void pack_columns(float *out, const para_tensor *t, int64_t b, int64_t h, int64_t first, int64_t width,
                            int wide, float factor, para_dtype type) {
     int64_t d = t->dim[3];
     for (int64_t column = 0; column < width; column++) {
         const char *row = row_of(t, b, h, first + column);
-        for (int64_t i = 0; i < d; i++) out[i * wide + column] = element(row, i, type) * factor;
+        V_FOR(i, n, d) {
+            float lane[VL];
+            v_storeu(lane, v_get(row, i, type, n) * factor);
+            for (int64_t j = 0; j < n; j++) out[(i + j) * wide + column] = lane[j];
+        }
     }
     for (int64_t column = width; column < wide; column++)
         for (int64_t i = 0; i < d; i++) out[i * wide + column] = 0;
@@ -96,13 +98,13 @@ V_INLINE void pack_value_rows(float *packed, const para_tensor *v, int64_t b, in
 void PARA_SIMD_NAME(para_simd_pack_k)(float *packed, const para_attention_args *a, int64_t b, int64_t head,
                                       int64_t first, int64_t last) {
     for (int64_t key = first; key < last; key += PANEL)
-        V_SWITCH_TYPE(a->k.dtype, pack_columns(packed + key * a->k.dim[3], &a->k, b, head, key,
-                                               last - key < PANEL ? last - key : PANEL, PANEL, 1.0f, T));
+        SWITCH_TYPE(a->k.dtype, pack_columns(packed + key * a->k.dim[3], &a->k, b, head, key,
+                                             last - key < PANEL ? last - key : PANEL, PANEL, 1.0f, T));
 }
 
 void PARA_SIMD_NAME(para_simd_pack_v)(float *packed, const para_attention_args *a, int64_t b, int64_t head,
                                       int64_t first, int64_t last) {
-    V_SWITCH_TYPE(a->v.dtype, pack_value_rows(packed, &a->v, b, head, first, last, T));
+    SWITCH_TYPE(a->v.dtype, pack_value_rows(packed, &a->v, b, head, first, last, T));
 }
 
 /* scores[MR][PANEL] = queries[d][MR]ᵀ · keys[d][PANEL]; rows of scores are KEY_BLOCK apart. */
@@ -140,6 +142,14 @@ V_INLINE float in_base_2(float added) {
     return x < -FLT_MAX && added >= -FLT_MAX ? -FLT_MAX : x;
 }
 
+/* Keys that a query sees under causality: those before it, moved by the offset. */
+V_INLINE int64_t visible_keys(const para_attention_args *a, int64_t query) {
+    int64_t all = a->k.dim[2];
+    if (a->causal_offset >= all) return all; /* also keeps the sum from overflowing */
+    int64_t keys = query + 1 + a->causal_offset;
+    return keys < 0 ? 0 : keys < all ? keys : all;
+}
+
 /* Applies mask and causality to a row of scores whose first key is `first`. */
 static void mask_row(float *scores, const para_attention_args *a, int64_t b, int64_t h, int64_t query, int64_t first,
                      int64_t keys) {
@@ -150,11 +160,16 @@ static void mask_row(float *scores, const para_attention_args *a, int64_t b, int
             for (int64_t j = 0; j < keys; j++)
                 if (!row[(first + j) * step]) scores[j] = -INFINITY;
         } else {
-            for (int64_t j = 0; j < keys; j++) scores[j] += in_base_2(element(row, (first + j) * step, PARA_F32));
+            for (int64_t j = 0; j < keys; j++) {
+                float added;
+                memcpy(&added, row + (first + j) * step * 4, 4);
+                scores[j] += in_base_2(added);
+            }
         }
     }
-    if (a->causal)
-        for (int64_t j = query + 1 > first ? query + 1 - first : 0; j < keys; j++) scores[j] = -INFINITY;
+    if (!a->causal) return;
+    int64_t visible = visible_keys(a, query);
+    for (int64_t j = visible > first ? visible - first : 0; j < keys; j++) scores[j] = -INFINITY;
 }
 
 /* Brings the rows' highest scores up to date, and by how much what was summed before them shrinks. */
@@ -211,22 +226,22 @@ void PARA_SIMD_NAME(para_simd_attention)(const para_attention_block *block) {
     w.out = w.scores + Q_BLOCK * KEY_BLOCK;
     for (int64_t t = 0; t < tiles; t++) {
         int64_t left = block->rows - t * MR;
-        V_SWITCH_TYPE(a->q.dtype, pack_columns(w.q + t * MR * d, &a->q, block->b, block->h, block->first + t * MR,
-                                               left < MR ? left : MR, MR, a->scale * LOG2_E, T));
+        SWITCH_TYPE(a->q.dtype, pack_columns(w.q + t * MR * d, &a->q, block->b, block->h, block->first + t * MR,
+                                             left < MR ? left : MR, MR, a->scale * LOG2_E, T));
     }
     for (int64_t r = 0; r < ROWS; r++) {
         w.highest[r] = -FLT_MAX; /* finite, so that -inf is infinitely far from it */
         w.sum[r] = (vf){0};
     }
     memset(w.out, 0, (size_t)(rows * width) * sizeof(float));
-    if (a->causal && block->first + block->rows < all_keys) all_keys = block->first + block->rows;
+    if (a->causal) all_keys = visible_keys(a, block->first + block->rows - 1);
     for (int64_t first = 0; first < all_keys; first += KEY_BLOCK) {
         int64_t keys = all_keys - first < KEY_BLOCK ? all_keys - first : KEY_BLOCK;
         for (int64_t j = 0; j < keys; j += PANEL)
             for (int64_t t = 0; t < tiles; t++)
                 multiply_keys(w.scores + t * MR * KEY_BLOCK + j, w.q + t * MR * d, block->packed_k + (first + j) * d,
                               d);
-        if (a->mask.data || (a->causal && first + keys > block->first))
+        if (a->mask.data || (a->causal && first + keys > visible_keys(a, block->first)))
             for (int64_t r = 0; r < block->rows; r++)
                 mask_row(w.scores + r * KEY_BLOCK, a, block->b, block->h, block->first + r, first, keys);
         raise_highest(&w, rows, keys);
@@ -236,5 +251,5 @@ void PARA_SIMD_NAME(para_simd_attention)(const para_attention_block *block) {
                 multiply_values(w.out + t * MR * width + i, width, w.shrink + t * MR, w.scores + t * MR * KEY_BLOCK,
                                 block->packed_v + (i * a->v.dim[2] + first * PANEL), keys);
     }
-    V_SWITCH_TYPE(a->out.dtype, finish(block, &w, T));
+    SWITCH_TYPE(a->out.dtype, finish(block, &w, T));
 }

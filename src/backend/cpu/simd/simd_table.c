@@ -24,4 +24,5 @@ const para_simd PARA_SIMD_NAME(para_simd_table) = {
     .pack_k = PARA_SIMD_NAME(para_simd_pack_k),
     .pack_v = PARA_SIMD_NAME(para_simd_pack_v),
     .attention = PARA_SIMD_NAME(para_simd_attention),
+    .merge = PARA_SIMD_NAME(para_simd_merge),
 };

@@ -45,5 +45,6 @@ void PARA_SIMD_NAME(para_simd_pack_k)(float *packed, const para_attention_args *
 void PARA_SIMD_NAME(para_simd_pack_v)(float *packed, const para_attention_args *a, int64_t b, int64_t head,
                                       int64_t first, int64_t last);
 void PARA_SIMD_NAME(para_simd_attention)(const para_attention_block *block);
+void PARA_SIMD_NAME(para_simd_merge)(const para_merge_args *a, int64_t first, int64_t last);
 
 #endif

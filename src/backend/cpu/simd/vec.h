@@ -120,6 +120,19 @@ V_INLINE vf v_from_f16(vh h) {
     return (vf)(bits | (wide & 0x8000u) << 16);
 }
 
+/* Round to nearest even (as para_f32_to_f16). */
+V_INLINE vh v_to_f16(vf v) {
+#if defined(__AVX512F__)
+    return (vh)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__F16C__)
+    return (vh)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    vh h;
+    for (int i = 0; i < VL; i++) h[i] = para_f32_to_f16(v[i]);
+    return h;
+#endif
+}
+
 V_INLINE vf v_from_f8_e4m3(vb code) {
     vu wide = __builtin_convertvector(code, vu), magnitude = wide & 0x7fu;
     vu bits = (vu)((vf)(magnitude << 20) * 0x1p120f);
@@ -147,10 +160,10 @@ V_INLINE vf v_load_n(const void *p, int64_t i, para_dtype type, int64_t n) {
     return v_load(part, 0, type);
 }
 
-/* F32 or BF16. */
+/* F32, BF16 or F16. */
 V_INLINE void v_store(void *p, int64_t i, para_dtype type, vf v) {
-    if (type == PARA_BF16) {
-        vh h = v_to_bf16(v);
+    if (type == PARA_BF16 || type == PARA_F16) {
+        vh h = type == PARA_BF16 ? v_to_bf16(v) : v_to_f16(v);
         memcpy((char *)p + 2 * i, &h, sizeof h);
     } else {
         v_storeu((char *)p + 4 * i, v);
@@ -159,7 +172,7 @@ V_INLINE void v_store(void *p, int64_t i, para_dtype type, vf v) {
 
 V_INLINE void v_store_n(void *p, int64_t i, para_dtype type, vf v, int64_t n) {
     char part[sizeof(vf)];
-    size_t size = type == PARA_BF16 ? 2 : 4;
+    size_t size = type == PARA_F32 ? 4 : 2;
     v_store(part, 0, type, v);
     memcpy((char *)p + i * (int64_t)size, part, (size_t)n * size);
 }
