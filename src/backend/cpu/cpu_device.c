@@ -67,12 +67,14 @@ static const para_ops cpu_ops = {
     .group_norm = para_cpu_group_norm,
     .head = para_cpu_head,
     .attention = para_cpu_attention,
+    .attention_merge = para_cpu_attention_merge,
     .activate = para_cpu_activate,
     .gated = para_cpu_gated,
     .combine = para_cpu_combine,
     .upsample2x = para_cpu_upsample2x,
     .blend = para_cpu_blend,
     .all_finite = para_cpu_all_finite,
+    .mask_columns = para_cpu_mask_columns,
 };
 
 para_status para_cpu_open(para_device **out, int threads) {
