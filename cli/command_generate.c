@@ -1,6 +1,5 @@
 /* para generate: a prompt to pictures. SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +7,10 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "complain.h"
 #include "progress.h"
 #include "report.h"
-#include "request_options.h"
+#include "session.h"
 
 typedef struct generate_options {
     request_options request;
@@ -18,22 +18,7 @@ typedef struct generate_options {
     bool quiet;
 } generate_options;
 
-static para_pipeline *volatile running; /* for the signal handler */
-static volatile sig_atomic_t interrupted, saving;
 static progress_view view;
-
-static void on_signal(int number) {
-    if (saving) return;                   /* a moment, and half-written files must not stay */
-    if (interrupted) _Exit(128 + number); /* a second Ctrl-C does not wait for the step */
-    interrupted = 1;
-    para_cancel(running);
-}
-
-/* A signal that whoever started us made to be ignored, as nohup does, stays so. */
-static void catch_signal(int number) {
-    struct sigaction old, action = {.sa_handler = on_signal};
-    if (sigaction(number, NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(number, &action, NULL);
-}
 
 static void on_log(void *user, para_log_level level, const char *message) {
     (void)user;
@@ -85,43 +70,36 @@ static para_status save(const generate_options *g, const char *model, const para
     return status;
 }
 
+/* Process 0 has the result and writes it. */
+static para_status save_result(const generate_options *g, const char *model, const session *s,
+                               const para_result *result) {
+    if (!s->first) return PARA_OK;
+    session_hold_signals(true);
+    para_status status = save(g, model, result);
+    session_hold_signals(false);
+    if (status == PARA_OK && !view.quiet)
+        fprintf(stderr, "%s: text %.2f s, %d steps %.2f s, decode %.2f s, peak memory %.0f MB\n", g->output,
+                result->text_seconds, g->request.request.num_inference_steps, result->denoise_seconds,
+                result->decode_seconds, (double)peak_memory() / 1e6);
+    return status;
+}
+
 static int run(generate_options *g, const char *model) {
     para_request *r = &g->request.request;
-    para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    para_world *world;
-    para_pipeline *pipe;
+    session s;
     para_tensor latents = {0};
     para_result *result = NULL;
-    w.log = on_log;
-    int code = request_options_open(&g->request, "generate", model, w, &world, &pipe);
-    if (code != EXIT_DONE) return code;
-    running = pipe;
-    if (interrupted) para_cancel(pipe);
-    para_status status = g->latents ? para_load_tensor(&latents, "latents", g->latents) : PARA_OK;
+    para_status status = session_open(&s, "generate", &g->request, model, on_log);
+    if (status == PARA_OK && g->latents) status = para_load_tensor(&latents, "latents", g->latents);
     if (g->latents) r->latents = &latents;
     r->on_progress = progress_show;
     r->user = &view;
-    if (status == PARA_OK) status = para_generate(pipe, r, &result);
-    if (status == PARA_OK) {
-        saving = 1;
-        status = save(g, model, result);
-        saving = 0;
-    }
-    if (status == PARA_OK && !view.quiet)
-        fprintf(stderr, "%s: text %.2f s, %d steps %.2f s, decode %.2f s, peak memory %.0f MB\n", g->output,
-                result->text_seconds, r->num_inference_steps, result->denoise_seconds, result->decode_seconds,
-                (double)peak_memory() / 1e6);
-    if (status != PARA_OK) {
-        progress_break(&view);
-        complain("generate", "%s", *para_last_error() ? para_last_error() : para_status_text(status));
-        code = exit_status(status);
-    }
-    running = NULL;
+    if (status == PARA_OK) status = para_generate(s.pipe, r, &result);
+    if (status == PARA_OK) status = save_result(g, model, &s, result);
+    if (status != PARA_OK) progress_break(&view);
     para_result_close(&result);
     para_tensor_free(&latents);
-    para_pipeline_close(&pipe);
-    para_world_close(&world);
-    return code;
+    return session_close(&s, status);
 }
 
 static int check_outputs(const generate_options *g) {
@@ -140,12 +118,13 @@ static int check_outputs(const generate_options *g) {
                 complain("generate", "'%s' is named for two outputs; give each a file of its own", files[i]);
                 return EXIT_USAGE;
             }
+    if (process_number() > 0) return EXIT_DONE; /* its host may have no such folder */
     para_status status = para_save_check(g->output);
     for (int i = 1; i < 3; i++)
         if (status == PARA_OK && files[i]) status = para_save_check_folder(files[i]);
     if (status == PARA_OK) return EXIT_DONE;
     complain("generate", "%s", para_last_error());
-    return exit_status(status);
+    return session_exit_status(status);
 }
 
 int command_generate(int argc, char **argv) {
@@ -184,9 +163,8 @@ int command_generate(int argc, char **argv) {
     if (code == EXIT_DONE && !help) {
         request_options_finish(&g.request);
         code = check_outputs(&g);
-        progress_open(&view, g.quiet);
-        catch_signal(SIGINT);
-        catch_signal(SIGTERM);
+        progress_open(&view, g.quiet || process_number() > 0);
+        session_catch_signals();
         if (code == EXIT_DONE) code = run(&g, model);
     }
     free(g.request.sigmas.value);

@@ -2,38 +2,36 @@
 #include <stdio.h>
 
 #include "commands.h"
-#include "request_options.h"
+#include "session.h"
 
 static int show_program(void) {
     printf("para %s\n%s\n", para_version(), para_build_info());
     return EXIT_DONE;
 }
 
-static int show_model(const char *model) {
-    request_options o = REQUEST_OPTIONS_INIT;
-    para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    para_world *world;
-    para_pipeline *pipe;
-    int code = request_options_open(&o, "info", model, w, &world, &pipe);
-    if (code != EXIT_DONE) return code;
+static para_status show_components(para_pipeline *pipe, bool first, const char *model) {
     double parameters = 0, bytes = 0;
-    printf("%s\n%-15s %-24s %15s %12s  %s\n", model, "component", "class", "parameters", "size", "type");
+    if (first) printf("%s\n%-15s %-24s %15s %12s  %s\n", model, "component", "class", "parameters", "size", "type");
     for (int i = 0; i < para_pipeline_components(pipe); i++) {
         para_component_info c;
-        if (para_pipeline_component(pipe, i, &c) != PARA_OK) {
-            complain("info", "%s", para_last_error());
-            code = EXIT_FAILED;
-            break;
-        }
-        printf("%-15s %-24s %15lld %9.1f MB  %s\n", c.name, c.class_name, (long long)c.parameters,
-               (double)c.bytes / 1e6, c.has_files ? para_dtype_name(c.dtype) : "no weight files here");
+        para_status status = para_pipeline_component(pipe, i, &c);
+        if (status != PARA_OK) return status;
+        if (first)
+            printf("%-15s %-24s %15lld %9.1f MB  %s\n", c.name, c.class_name, (long long)c.parameters,
+                   (double)c.bytes / 1e6, c.has_files ? para_dtype_name(c.dtype) : "no weight files here");
         parameters += (double)c.parameters;
         bytes += (double)c.bytes;
     }
-    if (code == EXIT_DONE) printf("%-15s %-24s %15.0f %9.1f MB\n", "all", "", parameters, bytes / 1e6);
-    para_pipeline_close(&pipe);
-    para_world_close(&world);
-    return code;
+    if (first) printf("%-15s %-24s %15.0f %9.1f MB\n", "all", "", parameters, bytes / 1e6);
+    return PARA_OK;
+}
+
+static int show_model(const char *model) {
+    request_options o = REQUEST_OPTIONS_INIT;
+    session s;
+    para_status status = session_open(&s, "info", &o, model, NULL);
+    if (status == PARA_OK) status = show_components(s.pipe, s.first, model);
+    return session_close(&s, status);
 }
 
 int command_info(int argc, char **argv) {

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 #include "commands.h"
-#include "request_options.h"
+#include "complain.h"
+#include "session.h"
 
 typedef struct plan_options {
     request_options request;
@@ -46,6 +47,15 @@ static void on_log(void *user, para_log_level level, const char *message) {
     fprintf(stderr, "para plan: warning: %s\n", message);
 }
 
+static int run(const plan_options *o, const char *model) {
+    session s;
+    para_plan plan;
+    para_status status = session_open(&s, "plan", &o->request, model, on_log);
+    if (status == PARA_OK) status = para_pipeline_plan(s.pipe, &o->request.request, &plan);
+    if (status == PARA_OK && s.first) show(o, &plan);
+    return session_close(&s, status);
+}
+
 int command_plan(int argc, char **argv) {
     static plan_options o = {.request = REQUEST_OPTIONS_INIT};
     static const option options[] = {
@@ -75,23 +85,7 @@ int command_plan(int argc, char **argv) {
     if (code == EXIT_DONE && !help) {
         request_options_finish(&o.request);
         if (!o.request.request.prompt) o.request.request.prompt = "";
-        para_world_options w = PARA_WORLD_OPTIONS_INIT;
-        w.log = on_log;
-        para_world *world;
-        para_pipeline *pipe;
-        para_plan plan;
-        code = request_options_open(&o.request, "plan", model, w, &world, &pipe);
-        if (code == EXIT_DONE) {
-            para_status status = para_pipeline_plan(pipe, &o.request.request, &plan);
-            if (status == PARA_OK) {
-                show(&o, &plan);
-            } else {
-                complain("plan", "%s", para_last_error());
-                code = exit_status(status);
-            }
-            para_pipeline_close(&pipe);
-            para_world_close(&world);
-        }
+        code = run(&o, model);
     }
     free(o.request.sigmas.value);
     return code;

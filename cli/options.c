@@ -3,20 +3,12 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void complain(const char *name, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "para %s: ", name);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-}
+#include "complain.h"
 
 static void print_option(const option *o) {
     char left[64] = "", choices[48] = "";

@@ -37,7 +37,4 @@ typedef struct command {
  * *help is set where --help was asked for and printed. *operand is NULL where there is none. */
 int parse_options(const command *c, int argc, char **argv, const char **operand, bool *help);
 
-/* "para generate: sentence" on standard error; the last form gives the library's last error. */
-void complain(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
 #endif

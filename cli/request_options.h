@@ -36,12 +36,7 @@ extern const char *const rng_choices[], *const dtype_choices[], *const device_ch
         {"--device", OPTION_CHOICE, &(o).device, NULL, device_choices, "what to compute on (cpu)"},                         \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 
-/* EXIT_USAGE where the request itself was wrong, else EXIT_FAILED. */
-int exit_status(para_status status);
 /* Puts what the table read into the request. */
 void request_options_finish(request_options *o);
-/* Opens world and pipeline as the options say; a failure is complained of. Returns EXIT_DONE or the exit status. */
-int request_options_open(const request_options *o, const char *name, const char *model, para_world_options world_options,
-                          para_world **world, para_pipeline **pipe);
 
 #endif

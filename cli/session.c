@@ -1,0 +1,66 @@
+/* A world with a pipeline, as a command's options say. SPDX-License-Identifier: Apache-2.0 */
+#include "session.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "complain.h"
+
+static para_pipeline *volatile running; /* for the signal handler */
+static volatile sig_atomic_t interrupted, held;
+
+static void on_signal(int number) {
+    if (held) return;
+    if (interrupted) _Exit(128 + number); /* a second Ctrl-C does not wait for the step */
+    interrupted = 1;
+    para_cancel(running);
+}
+
+/* A signal that whoever started us made to be ignored, as nohup does, stays so. */
+static void catch_signal(int number) {
+    struct sigaction old, action = {.sa_handler = on_signal};
+    if (sigaction(number, NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(number, &action, NULL);
+}
+
+void session_catch_signals(void) {
+    catch_signal(SIGINT);
+    catch_signal(SIGTERM);
+}
+
+void session_hold_signals(bool hold) {
+    held = hold;
+}
+
+para_status session_open(session *s, const char *name, const request_options *o, const char *model,
+                         void (*log)(void *user, para_log_level level, const char *message)) {
+    *s = (session){.name = name, .first = process_number() == 0};
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    w.threads = o->threads;
+    w.log = s->first ? log : NULL;
+    para_pipeline_options p = PARA_PIPELINE_OPTIONS_INIT;
+    p.dtype = o->dtype == 1 ? PARA_BF16 : PARA_F32;
+    para_status status = para_world_open(&s->world, &w);
+    if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
+    running = s->pipe;
+    if (interrupted) para_cancel(s->pipe);
+    return status;
+}
+
+static void close_all(session *s) {
+    running = NULL;
+    para_pipeline_close(&s->pipe);
+    para_world_close(&s->world);
+}
+
+/* Closing waits for the other processes, where they are all there: process 0 has spoken by then, the others have closed before they speak. */
+int session_close(session *s, para_status status) {
+    if (!s->first) close_all(s);
+    if (status != PARA_OK) complain(s->name, "%s", *para_last_error() ? para_last_error() : para_status_text(status));
+    if (s->first) close_all(s);
+    return session_exit_status(status);
+}
+
+int session_exit_status(para_status status) {
+    if (status == PARA_OK) return EXIT_DONE;
+    return status == PARA_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
