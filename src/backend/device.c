@@ -10,6 +10,7 @@ void para_device_close(para_device **dev) {
     if (!dev || !*dev) return;
     para_device *d = *dev;
     *dev = NULL;
+    para_arena_release(&d->arena, 0);
     d->ops->free(d, d->arena.base);
     d->ops->close(d);
 }
@@ -19,17 +20,33 @@ para_status para_device_check(const para_device *dev) {
 }
 
 para_status para_device_reserve(para_device *dev, size_t bytes) {
+    para_arena_release(&dev->arena, 0);
+    dev->arena.peak = 0;
     if (dev->arena.size < bytes || !dev->arena.base) {
         void *base;
         dev->ops->free(dev, dev->arena.base);
-        dev->arena = (para_arena){0};
+        dev->arena.base = NULL;
+        dev->arena.size = 0;
         PARA_TRY(dev->ops->alloc(dev, bytes, &base));
         dev->arena.base = base;
         dev->arena.size = bytes;
     }
-    dev->arena.used = 0;
-    dev->arena.peak = 0;
     return PARA_OK;
+}
+
+static para_status take_more(void *dev, size_t bytes, void **out) {
+    return ((para_device *)dev)->ops->alloc(dev, bytes, out);
+}
+
+static void give_back(void *dev, void *p) {
+    ((para_device *)dev)->ops->free(dev, p);
+}
+
+para_status para_device_let_grow(para_device *dev, bool grow) {
+    size_t peak = dev->arena.peak;
+    para_arena_release(&dev->arena, 0);
+    dev->arena.more = grow ? (para_arena_source){take_more, give_back, dev} : (para_arena_source){0};
+    return grow && peak > dev->arena.size ? para_device_reserve(dev, peak) : PARA_OK;
 }
 
 para_status para_new(para_device *dev, para_tensor *out, para_dtype dtype, int rank, const int64_t *dim) {

@@ -12,14 +12,20 @@ typedef struct para_transfer {
     para_tensor tensor; /* any strides, at least one element */
 } para_transfer;
 
+/* Transfers under way; each transport keeps its own behind it. */
+typedef struct para_pending {
+    para_endpoint *endpoint;
+    para_device *device; /* copies what arrives */
+} para_pending;
+
 /* What carries transfers. */
 typedef struct para_transport {
     const char *name; /* "threads", "mpi", "dry" */
-    /* Starts all of them and sets *pending (NULL: nothing to wait for). The tensors are not touched after `finish`. */
+    /* Starts all of them and sets *pending (NULL: nothing to wait for). The tensors are not touched after `finish`. On failure nothing is under way. */
     para_status (*start)(para_endpoint *e, para_device *dev, int sends, const para_transfer *send, int receives, const para_transfer *receive,
-                         void **pending);
+                         para_pending **pending);
     /* Waits for them and frees `pending`, also on failure. */
-    para_status (*finish)(para_endpoint *e, para_device *dev, void *pending);
+    para_status (*finish)(para_pending *pending);
     void (*close)(para_endpoint *e);
 } para_transport;
 
@@ -28,8 +34,13 @@ struct para_endpoint {
     int index, size;    /* place among all ranks of the world, and their number */
     int64_t bytes_sent; /* to other ranks */
     int64_t messages;   /* transfers sent */
-    void *impl;         /* the transport's own */
 };
+
+/* For transports: counts a tensor that is sent. */
+static inline void para_endpoint_count(para_endpoint *e, const para_tensor *t) {
+    e->bytes_sent += para_tensor_count(t) * (int64_t)para_dtype_size(t->dtype);
+    e->messages++;
+}
 
 /* An endpoint that moves nothing and counts: it stands for any rank of any world. Closed with its transport's close. */
 para_status para_dry_endpoint_open(para_endpoint **out, int index, int size);

@@ -1,4 +1,5 @@
 /* Opening and closing a world. SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,7 +8,7 @@
 #include "core/error.h"
 #include "parallel/world_state.h"
 
-enum { MAX_THREADS = 4096 };
+enum { MAX_THREADS = 4096, MAX_RANKS = 256 };
 
 /* Processors that this process may use. */
 static int usable_threads(void) {
@@ -17,46 +18,82 @@ static int usable_threads(void) {
     return n > 0 ? n : 1;
 }
 
+static para_status check_options(const para_world_options *o) {
+    if (o->size != sizeof *o)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_world_open: options.size is %zu, not %zu; start from PARA_WORLD_OPTIONS_INIT and "
+                         "build against the installed header",
+                         o->size, sizeof *o);
+    if (o->device != PARA_CPU)
+        return para_fail(PARA_ERR_DEVICE, "device %d is not built in; use PARA_CPU", (int)o->device);
+    if (o->ranks < 1 || o->ranks > MAX_RANKS)
+        return para_fail(PARA_ERR_ARGUMENT, "ranks (--ranks) is %d; give 1 to %d", o->ranks, (int)MAX_RANKS);
+    if (o->threads < 0 || o->threads > MAX_THREADS)
+        return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o->threads,
+                         (int)MAX_THREADS);
+    if (!(o->timeout > 0) || !isfinite(o->timeout))
+        return para_fail(PARA_ERR_ARGUMENT, "timeout (--timeout) is %g seconds; give a number above 0", o->timeout);
+    return PARA_OK;
+}
+
+/* The local-th rank with its share of the threads, the first ones one more. */
+static para_status open_worker(para_world *world, int local) {
+    para_worker *w = &world->worker[local];
+    int ranks = world->options.ranks, share = world->threads / ranks + (local < world->threads % ranks);
+    para_device *device;
+    w->world = world;
+    w->local = local;
+    PARA_TRY(para_cpu_open(&device, share > 0 ? share : 1));
+    para_status status = para_rank_open(&w->rank, device, para_group_endpoint(world->group, local));
+    if (status != PARA_OK) {
+        para_device_close(&device);
+        return status;
+    }
+    if (world->threads > w->rank.threads) w->rank.process_threads = world->threads;
+    return PARA_OK;
+}
+
+static para_status open_parts(para_world *world) {
+    para_group_options g = {.ranks = world->options.ranks, .timeout = world->options.timeout};
+    PARA_TRY(para_group_open(&world->group, &g));
+    world->threads = world->options.threads ? world->options.threads : usable_threads();
+    world->worker = para_alloc((size_t)world->options.ranks, sizeof *world->worker);
+    if (!world->worker) return PARA_ERR_MEMORY;
+    for (int i = 0; i < world->options.ranks; i++) PARA_TRY(open_worker(world, i));
+    world->rank = world->worker[0].rank;
+    return para_world_start_threads(world);
+}
+
 para_status para_world_open(para_world **out, const para_world_options *options) {
     if (!out) return para_fail(PARA_ERR_ARGUMENT, "para_world_open: out is NULL");
     *out = NULL;
     para_world_options o = PARA_WORLD_OPTIONS_INIT;
-    if (options) {
-        if (options->size != sizeof o)
-            return para_fail(PARA_ERR_ARGUMENT,
-                             "para_world_open: options.size is %zu, not %zu; start from PARA_WORLD_OPTIONS_INIT and "
-                             "build against the installed header",
-                             options->size, sizeof o);
-        o = *options;
-    }
-    if (o.device != PARA_CPU)
-        return para_fail(PARA_ERR_DEVICE, "device %d is not built in; use PARA_CPU", (int)o.device);
-    if (o.threads < 0 || o.threads > MAX_THREADS)
-        return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o.threads,
-                         (int)MAX_THREADS);
+    if (options) o = *options;
+    PARA_TRY(check_options(&o));
     para_world *world = para_alloc(1, sizeof *world);
     if (!world) return PARA_ERR_MEMORY;
     world->options = o;
     atomic_flag_clear(&world->busy);
-    para_device *device;
-    para_status status = para_cpu_open(&device, o.threads ? o.threads : usable_threads());
-    if (status == PARA_OK) {
-        status = para_rank_open(&world->rank, device, NULL);
-        if (status != PARA_OK) para_device_close(&device);
-    }
-    if (status != PARA_OK) {
-        para_free(world);
-        return status;
-    }
-    *out = world;
-    return PARA_OK;
+    pthread_mutex_init(&world->lock, NULL);
+    pthread_cond_init(&world->start, NULL);
+    para_status status = open_parts(world);
+    if (status == PARA_OK) *out = world;
+    else para_world_end_threads(&world);
+    return status;
 }
 
 void para_world_close(para_world **world) {
     if (!world || !*world) return;
-    para_rank_close(&(*world)->rank);
-    para_free(*world);
-    *world = NULL;
+    para_world_end_threads(world);
+}
+
+void para_world_free(para_world *world) {
+    for (int i = 0; world->worker && i < world->options.ranks; i++) para_rank_close(&world->worker[i].rank);
+    para_group_close(&world->group);
+    para_free(world->worker);
+    pthread_cond_destroy(&world->start);
+    pthread_mutex_destroy(&world->lock);
+    para_free(world);
 }
 
 void para_world_log(const para_world *world, para_log_level level, const char *format, ...) {
@@ -70,5 +107,13 @@ void para_world_log(const para_world *world, para_log_level level, const char *f
 }
 
 int para_world_size(const para_world *world) {
-    return world->rank.size;
+    return para_group_size(world->group);
+}
+
+int para_world_process(const para_world *world) {
+    return para_group_process(world->group);
+}
+
+int para_world_processes(const para_world *world) {
+    return para_group_processes(world->group);
 }

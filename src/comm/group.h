@@ -1,0 +1,40 @@
+/* The ranks of a world as one process sees them: who is where, how they reach each other, and how a run of theirs fails as one.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_COMM_GROUP_H
+#define PARA_COMM_GROUP_H
+
+#include "comm/endpoint.h"
+
+typedef struct para_group para_group;
+
+typedef struct para_group_options {
+    int ranks;      /* that this process hosts */
+    double timeout; /* seconds without a sign of life after which a rank counts as lost */
+} para_group_options;
+
+/* Close after the threads of its ranks have come back. */
+para_status para_group_open(para_group **out, const para_group_options *options);
+void para_group_close(para_group **group);
+
+/* All ranks of the world; of this process: the first, and how many. Place of this process, and number of processes. */
+int para_group_size(const para_group *g);
+int para_group_first(const para_group *g);
+int para_group_local(const para_group *g);
+int para_group_process(const para_group *g);
+int para_group_processes(const para_group *g);
+/* The way of the local-th rank of this process to the others, the group's own; NULL in a world of one. */
+para_endpoint *para_group_endpoint(para_group *g, int local);
+
+/* ---- A run: begin on one thread, then check and finish on each rank's own, then end. */
+
+/* `cancel`, or NULL: set from any thread or a signal handler, it ends the run with PARA_ERR_CANCELLED. */
+para_status para_group_begin(para_group *g, const atomic_bool *cancel);
+/* A rank's sign of life. The first failure of any rank, once there is one. */
+para_status para_group_check(para_group *g, int local);
+/* What a rank's body returned. A failure takes the others out of their waits. What it left under way is given up. */
+void para_group_finish(para_group *g, int local, para_status status);
+/* Waits for all ranks, for those that fail to come back after a failure only `timeout` long. The first failure, its sentence set on this thread.
+ * *lost: a rank did not come back, so that the group cannot be used any more. */
+para_status para_group_end(para_group *g, bool *lost);
+
+#endif
