@@ -320,7 +320,7 @@ static para_status flux_decode(para_run *run, para_tensor latents, para_tensor i
     PARA_TRY(PARA_NEW(dev, &input, dtype, 1, h, w, v->latent_channels));
     PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(nchw, 0, 2, 3, 1)));
     PARA_TRY(PARA_NEW(dev, &pixels, dtype, 1, g->height, g->width, 3));
-    PARA_TRY(para_autoencoder_kl_decode(vae, dev, input, run->request->vae_tiling, pixels));
+    PARA_TRY(para_autoencoder_kl_decode(vae, dev, NULL, input, run->request->vae_tiling, pixels));
     para_tensor hwc = PARA_RESHAPE(pixels, g->height, g->width, 3);
     PARA_TRY(dev->ops->copy(dev, image, PARA_PERMUTE(hwc, 2, 0, 1)));
     PARA_TRY(add_constant(run, image, 0.5f, 0.5f)); /* -1..1 to 0..1 */

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "vae/autoencoder_kl_config.h"
 #include "vae/vae_blocks.h"
+#include "vae/vae_share.h"
 #include "vae/vae_tiling.h"
 
 /* Encoder or decoder: conv_in, then mid and levels (decoder) or levels and mid (encoder), then norm, act,
@@ -204,30 +205,6 @@ static para_status half_run(const para_autoencoder_kl *vae, const half *h, para_
     return PARA_OK;
 }
 
-/* One picture in tiles: y [oh, ow, out], x [h, w, in]. */
-static para_status half_tiled(const para_autoencoder_kl *vae, const half *h, para_device *dev,
-                              const para_vae_tile_rule *rule, para_tensor x, para_tensor y) {
-    size_t mark = para_arena_mark(&dev->arena);
-    para_vae_tiles tiles;
-    para_vae_stitch stitch;
-    PARA_TRY(para_vae_tiles_make(&tiles, rule, x.dim[0], x.dim[1]));
-    PARA_TRY(para_vae_stitch_open(&stitch, dev, &tiles, y));
-    for (int i = 0; i < tiles.rows * tiles.cols; i++) {
-        size_t tile_mark = para_arena_mark(&dev->arena);
-        para_vae_tile t = para_vae_tiles_at(&tiles, i);
-        para_tensor in, out; /* [1, in_h, in_w, in], [1, out_h, out_w, out] */
-        PARA_TRY(PARA_NEW(dev, &in, x.dtype, 1, t.in_h, t.in_w, h->in));
-        PARA_TRY(PARA_NEW(dev, &out, x.dtype, 1, t.out_h, t.out_w, h->out));
-        PARA_TRY(dev->ops->copy(dev, PARA_RESHAPE(in, t.in_h, t.in_w, h->in),
-                                para_slice(para_slice(x, 0, t.in_y, t.in_h), 1, t.in_x, t.in_w)));
-        PARA_TRY(half_run(vae, h, dev, in, out));
-        PARA_TRY(para_vae_stitch_put(&stitch, dev, i, PARA_RESHAPE(out, t.out_h, t.out_w, h->out)));
-        para_arena_release(&dev->arena, tile_mark);
-    }
-    para_arena_release(&dev->arena, mark);
-    return PARA_OK;
-}
-
 static para_status check_shapes(const para_autoencoder_kl *vae, const half *h, para_tensor x, bool tiling,
                                 para_tensor y) {
     int64_t oh, ow;
@@ -247,29 +224,77 @@ static para_status check_shapes(const para_autoencoder_kl *vae, const half *h, p
     return PARA_OK;
 }
 
-static para_status half_batch(const para_autoencoder_kl *vae, const half *h, para_device *dev, para_tensor x,
-                              bool tiling, para_tensor y) {
-    PARA_TRY(check_shapes(vae, h, x, tiling, y));
-    para_vae_tile_rule rule = tile_rule(vae, h);
-    bool tiled = is_tiled(&rule, tiling, x.dim[1], x.dim[2]);
-    for (int64_t i = 0; i < x.dim[0]; i++) {
-        para_tensor xi = para_rows(x, i, 1), yi = para_rows(y, i, 1);
-        if (tiled)
-            PARA_TRY(half_tiled(vae, h, dev, &rule, PARA_RESHAPE(xi, x.dim[1], x.dim[2], h->in),
-                                PARA_RESHAPE(yi, y.dim[1], y.dim[2], h->out)));
-        else PARA_TRY(half_run(vae, h, dev, xi, yi));
-    }
+/* Half of a batch in parts: picture by picture, each in its tiles or whole. */
+typedef struct batch {
+    const para_autoencoder_kl *vae;
+    const half *half;
+    para_device *dev;
+    para_tensor x, y; /* [n, h, w, in], [n, oh, ow, out] */
+    bool tiled;
+    para_vae_tiles tiles;   /* of each picture */
+    para_vae_stitch stitch; /* of the picture whose tiles are joined */
+    int parts;              /* of a picture */
+} batch;
+
+static para_tensor picture_of(para_tensor t, int64_t i) {
+    return PARA_RESHAPE(para_rows(t, i, 1), t.dim[1], t.dim[2], t.dim[3]);
+}
+
+/* A tile's [1, out_h, out_w, out]; a whole picture lands in y at once. */
+static para_tensor part_room(const void *user, int i) {
+    const batch *b = user;
+    if (!b->tiled) return para_rows(b->y, i, 1);
+    para_vae_tile t = para_vae_tiles_at(&b->tiles, i % b->parts);
+    return para_tensor_make(NULL, b->y.dtype, 4, (int64_t[]){1, t.out_h, t.out_w, b->half->out});
+}
+
+static para_status part_compute(void *user, int i, para_tensor y) {
+    const batch *b = user;
+    if (!b->tiled) return half_run(b->vae, b->half, b->dev, para_rows(b->x, i, 1), y);
+    size_t mark = para_arena_mark(&b->dev->arena);
+    para_vae_tile t = para_vae_tiles_at(&b->tiles, i % b->parts);
+    para_tensor x = picture_of(b->x, i / b->parts), in; /* [1, in_h, in_w, in] */
+    PARA_TRY(PARA_NEW(b->dev, &in, x.dtype, 1, t.in_h, t.in_w, x.dim[2]));
+    PARA_TRY(b->dev->ops->copy(b->dev, PARA_RESHAPE(in, t.in_h, t.in_w, x.dim[2]),
+                               para_slice(para_slice(x, 0, t.in_y, t.in_h), 1, t.in_x, t.in_w)));
+    PARA_TRY(half_run(b->vae, b->half, b->dev, in, y));
+    para_arena_release(&b->dev->arena, mark);
     return PARA_OK;
 }
 
-para_status para_autoencoder_kl_decode(const para_autoencoder_kl *vae, para_device *dev, para_tensor latents,
-                                       bool tiling, para_tensor images) {
-    return half_batch(vae, &vae->decoder, dev, latents, tiling, images);
+static para_status part_join(void *user, int i, para_tensor y) {
+    batch *b = user;
+    if (!b->tiled) return PARA_OK;
+    b->stitch.image = picture_of(b->y, i / b->parts);
+    return para_vae_stitch_put(&b->stitch, b->dev, i % b->parts, PARA_RESHAPE(y, y.dim[1], y.dim[2], y.dim[3]));
 }
 
-para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_device *dev, para_tensor images,
-                                       bool tiling, para_tensor moments) {
-    return half_batch(vae, &vae->encoder, dev, images, tiling, moments);
+static para_status half_batch(const para_autoencoder_kl *vae, const half *h, para_device *dev, const para_comm *comm,
+                              para_tensor x, bool tiling, para_tensor y) {
+    PARA_TRY(check_shapes(vae, h, x, tiling, y));
+    size_t mark = para_arena_mark(&dev->arena);
+    para_vae_tile_rule rule = tile_rule(vae, h);
+    batch b = {.vae = vae, .half = h, .dev = dev, .x = x, .y = y, .parts = 1};
+    b.tiled = is_tiled(&rule, tiling, x.dim[1], x.dim[2]);
+    if (b.tiled) {
+        PARA_TRY(para_vae_tiles_make(&b.tiles, &rule, x.dim[1], x.dim[2]));
+        b.parts = b.tiles.rows * b.tiles.cols;
+        if (!comm || comm->index == 0) PARA_TRY(para_vae_stitch_open(&b.stitch, dev, &b.tiles, picture_of(y, 0)));
+    }
+    para_vae_parts parts = {(int)x.dim[0] * b.parts, &b, part_room, part_compute, part_join};
+    PARA_TRY(para_vae_parts_run(&parts, dev, comm));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+para_status para_autoencoder_kl_decode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm,
+                                       para_tensor latents, bool tiling, para_tensor images) {
+    return half_batch(vae, &vae->decoder, dev, comm, latents, tiling, images);
+}
+
+para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm,
+                                       para_tensor images, bool tiling, para_tensor moments) {
+    return half_batch(vae, &vae->encoder, dev, comm, images, tiling, moments);
 }
 
 void para_diagonal_gaussian(const float *moments, int64_t pixels, int64_t latent_channels, float *mean, float *logvar) {

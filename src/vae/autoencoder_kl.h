@@ -2,6 +2,8 @@
 #ifndef PARA_VAE_AUTOENCODER_KL_H
 #define PARA_VAE_AUTOENCODER_KL_H
 
+#include <paraattn/comm.h>
+
 #include "backend/weights.h"
 #include "io/config.h"
 
@@ -51,17 +53,18 @@ para_status para_autoencoder_kl_decoded_size(const para_autoencoder_kl *vae, int
 para_status para_autoencoder_kl_encoded_size(const para_autoencoder_kl *vae, int64_t h, int64_t w, bool tiling,
                                              int64_t *out_h, int64_t *out_w);
 
-/* images [n, H, W, out_channels] = decoder(latents [n, h, w, latent_channels]); both contiguous, on the
- * device, of one type, F32 or BF16. The latents are those of the decoder, already divided by scaling_factor;
- * the pixels are about -1 to 1, not clamped. `tiling`: as after diffusers' enable_tiling(), for pictures
- * larger than sample_size. One picture at a time; the arena is as before at return. PARA_ERR_SHAPE and what
- * the ops return. */
-para_status para_autoencoder_kl_decode(const para_autoencoder_kl *vae, para_device *dev, para_tensor latents,
-                                       bool tiling, para_tensor images);
+/* images [n, H, W, out_channels] = decoder(latents [n, h, w, latent_channels]); both contiguous, on the device, of one type, F32 or BF16. The
+ * latents are those of the decoder, already divided by scaling_factor; the pixels are about -1 to 1, not clamped. `tiling`: as after diffusers'
+ * enable_tiling(), for pictures larger than sample_size. The arena is as before at return.
+ * `comm`: ranks that share out the tiles of all pictures, or the pictures where there are no tiles (NULL: this one alone). Each has all latents; only
+ * the first gets the images, bit for bit as it would alone with as many threads, and those of the others need no data. Collective.
+ * PARA_ERR_SHAPE and what the ops and other ranks return. */
+para_status para_autoencoder_kl_decode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm, para_tensor latents, bool tiling,
+                                       para_tensor images);
 /* moments [n, h, w, 2 · latent_channels] = encoder(images [n, H, W, in_channels]): means, then log variances
  * not yet clamped. */
-para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_device *dev, para_tensor images,
-                                       bool tiling, para_tensor moments);
+para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm, para_tensor images, bool tiling,
+                                       para_tensor moments);
 
 /* DiagonalGaussianDistribution on the host: moments [pixels, 2C] to mean [pixels, C] and logvar [pixels, C],
  * clamped to -30..20. */

@@ -56,7 +56,7 @@ static para_status encode_on(para_autoencoder_kl *vae, para_device *dev, const p
     if (status == PARA_OK) status = para_new(dev, &x, PARA_F32, 4, in);
     if (status == PARA_OK) status = para_new(dev, &y, PARA_F32, 4, out);
     if (status == PARA_OK) status = dev->ops->upload(dev, x, pixels);
-    if (status == PARA_OK) status = para_autoencoder_kl_encode(vae, dev, x, tiling, y);
+    if (status == PARA_OK) status = para_autoencoder_kl_encode(vae, dev, NULL, x, tiling, y);
     if (status == PARA_OK && moments) status = dev->ops->download(dev, moments, &y);
     para_weights_close(&weights);
     return status;

@@ -106,7 +106,7 @@ static float *run(golden *g, bool decode, para_dtype dtype, const float *in, con
         para_floats_from_f32(host, dtype, in, (int64_t)in_n);
         OK(dev->ops->upload(dev, x, host));
         size_t mark = para_arena_mark(&dev->arena);
-        OK((decode ? para_autoencoder_kl_decode : para_autoencoder_kl_encode)(g->vae, dev, x, g->tiling, y));
+        OK((decode ? para_autoencoder_kl_decode : para_autoencoder_kl_encode)(g->vae, dev, NULL, x, g->tiling, y));
         assert_int_equal(para_arena_mark(&dev->arena), mark);
         if (d) assert_int_equal(dev->arena.peak, peak); /* the dry run foresees every byte */
         peak = dev->arena.peak;
