@@ -27,10 +27,26 @@ foreach(source ${PARA_TEST_SOURCES})
   if(tier MATCHES "^(cli|golden|parallel)$")
     add_dependencies(${name} para)
   endif()
+  if(name MATCHES "^test_mpi_")
+    continue()
+  endif()
   add_test(NAME ${tier}/${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier}
     ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
 endforeach()
+
+# Programs that mpirun starts (too): name, number of processes. Those named test_mpi_* run no other way.
+if(MPI_C_FOUND)
+  foreach(run test_mpi_link:2 test_mpi_link:3)
+    string(REGEX MATCH "^(.*):(.*)$" matched ${run})
+    set(name ${CMAKE_MATCH_1})
+    set(check parallel/${name}_n${CMAKE_MATCH_2})
+    add_test(NAME ${check} COMMAND ${MPIEXEC_EXECUTABLE} -n ${CMAKE_MATCH_2} $<TARGET_FILE:${name}>
+             WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
+    set_tests_properties(${check} PROPERTIES TIMEOUT 300 LABELS parallel ENVIRONMENT "OMP_WAIT_POLICY=passive;${PARA_MPI_ENVIRONMENT}")
+    add_dependencies(${name} paraattn-mpi)
+  endforeach()
+endif()
 
 # Checks of the tree and of what is installed: one build tells all, the sanitizers have nothing to add.
 if(NOT PARA_SANITIZE)
@@ -40,6 +56,6 @@ if(NOT PARA_SANITIZE)
     get_filename_component(tier ${check} DIRECTORY)
     add_test(NAME ${check} COMMAND sh ${CMAKE_SOURCE_DIR}/tests/${check}.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${check} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77 LABELS ${tier}
-      ENVIRONMENT "CC=${CMAKE_C_COMPILER};CXX=${CXX_COMPILER};CMAKE=${CMAKE_COMMAND};BUILD=${CMAKE_BINARY_DIR};DNNL_INCLUDE_DIR=${DNNL_INCLUDE_DIR}")
+      ENVIRONMENT "CC=${CMAKE_C_COMPILER};CXX=${CXX_COMPILER};CMAKE=${CMAKE_COMMAND};BUILD=${CMAKE_BINARY_DIR};DNNL_INCLUDE_DIR=${DNNL_INCLUDE_DIR};MPI_FLAGS=${PARA_MPI_FLAGS}")
   endforeach()
 endif()

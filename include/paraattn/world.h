@@ -43,6 +43,9 @@ PARA_API para_status para_world_open(para_world **out, const para_world_options 
  * process was lost. */
 PARA_API void para_world_close(para_world **world);
 
+/* Whether mpirun, or what else starts MPI programs, started this process: then `mpi` joins it with the others. */
+PARA_API bool para_started_by_mpi(void);
+
 /* Ranks of all processes; index of this process and number of processes (0 and 1 without MPI). */
 PARA_API int para_world_size(const para_world *world);
 PARA_API int para_world_process(const para_world *world);

@@ -34,6 +34,9 @@ use "$work/moved" shared ""
 for header in include/paraattn/*.h; do
     [ -f "$work/moved/$header" ] || { echo "FAILED: $header is not installed"; exit 1; }
 done
+if [ -f "$BUILD/paraattn-mpi.so" ]; then
+    [ -f "$library/paraattn/paraattn-mpi.so" ] || { echo "FAILED: the MPI module is not installed beside the library"; exit 1; }
+fi
 if [ -x "$BUILD/para" ]; then
     env -u LD_LIBRARY_PATH "$work/moved/bin/para" --version
     echo "ok: the installed program starts"

@@ -1,0 +1,275 @@
+/* The library's side of the MPI module: loads it, lets one thread in at a time, puts failures into words. SPDX-License-Identifier: Apache-2.0 */
+#include "comm/mpi_link.h"
+
+#include <paraattn/world.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "comm/mpi/mpi_module.h"
+#include "core/alloc.h"
+#include "core/errand.h"
+#include "core/error.h"
+#include "core/module.h"
+
+#define MPI_NEEDS "Open MPI (Debian: libopenmpi-dev to build, openmpi-bin to run)"
+
+_Static_assert((int)PARA_MPI_CONTROL_MAX == (int)PARA_MPI_MESSAGE_MAX, "the longest control message");
+
+struct para_mpi {
+    const para_mpi_module *module;
+    para_mpi_state *state;
+    double timeout;
+    int process, processes;
+    atomic_bool given_up;
+    char version[PARA_MPI_TEXT_MAX];
+};
+
+/* MPI is one per process, so is its lock. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static atomic_flag taken = ATOMIC_FLAG_INIT; /* there is an open para_mpi, or one that never came back */
+
+bool para_started_by_mpi(void) {
+    static const char *const name[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE", "PMI_RANK"};
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++)
+        if (getenv(name[i])) return true;
+    return false;
+}
+
+/* One call into the module. */
+#define IN_TURN(result, call)                                                                                          \
+    do {                                                                                                               \
+        pthread_mutex_lock(&turn);                                                                                     \
+        (result) = (call);                                                                                             \
+        pthread_mutex_unlock(&turn);                                                                                   \
+    } while (0)
+
+static para_status failed(const para_mpi_module *module, int result, const char *doing) {
+    switch (result) {
+    case PARA_MPI_NO_MEMORY: return PARA_ERR_MEMORY; /* the allocation said so */
+    case PARA_MPI_WAS_FINALIZED:
+        return para_fail(
+            PARA_ERR_LIBRARY,
+            "MPI was finalised in this process and cannot start again; keep one world with MPI open to the end");
+    case PARA_MPI_THREAD_LEVEL:
+        return para_fail(
+            PARA_ERR_LIBRARY,
+            "MPI was initialised for a single thread; initialise it with MPI_Init_thread and MPI_THREAD_SERIALIZED");
+    default: break;
+    }
+    char text[PARA_MPI_TEXT_MAX];
+    pthread_mutex_lock(&turn);
+    module->error_text(result, text);
+    pthread_mutex_unlock(&turn);
+    return para_fail(PARA_ERR_LIBRARY, "MPI failed to %s: %s; what mpirun printed may say more", doing, text);
+}
+
+static para_status checked(const para_mpi *m, int result, const char *doing) {
+    return result == PARA_MPI_DONE ? PARA_OK : failed(m->module, result, doing);
+}
+
+static para_status load(const para_mpi_module **out) {
+    void *function = NULL;
+    PARA_TRY(para_module_load("paraattn-mpi.so", PARA_MPI_TABLE_NAME, MPI_NEEDS, &function));
+    para_mpi_table_function table;
+    memcpy(&table, &function, sizeof table);
+    const para_mpi_module *module = table();
+    if (module->abi != PARA_MPI_ABI || module->size != sizeof *module)
+        return para_fail(
+            PARA_ERR_LIBRARY,
+            "the module paraattn-mpi.so is of another version of this library; install both from one build");
+    *out = module;
+    return PARA_OK;
+}
+
+typedef struct opening {
+    const para_mpi_module *module;
+    para_mpi_state *state;
+    int result;
+} opening;
+
+static void open_module(void *argument) {
+    static const para_mpi_host host = {para_alloc, para_free};
+    opening *o = argument;
+    IN_TURN(o->result, o->module->open(&host, &o->state));
+}
+
+/* MPI_Init waits for all processes: for one that was stopped, without end. */
+static para_status start(para_mpi *m) {
+    opening *o = para_alloc(1, sizeof *o);
+    if (!o) return PARA_ERR_MEMORY;
+    o->module = m->module;
+    bool returned;
+    para_status status = para_errand(open_module, o, m->timeout, &returned);
+    if (status == PARA_OK && !returned)
+        return para_fail(PARA_ERR_LOST,
+                         "MPI did not start within %g seconds: a process of this run is missing or stopped; what "
+                         "mpirun printed may say more",
+                         m->timeout);
+    if (status == PARA_OK && o->result == PARA_MPI_NO_MEMORY) {
+        status = para_fail(PARA_ERR_MEMORY, "out of memory while MPI was started");
+    } else if (status == PARA_OK && o->result != PARA_MPI_DONE) {
+        status = failed(m->module, o->result, "start");
+    }
+    m->state = o->state;
+    para_free(o);
+    return status;
+}
+
+para_status para_mpi_open(para_mpi **out, double timeout) {
+    *out = NULL;
+    if (atomic_flag_test_and_set(&taken))
+        return para_fail(PARA_ERR_STATE,
+                         "this process has a world with MPI already; close it before another is opened");
+    para_mpi *m = para_alloc(1, sizeof *m);
+    para_status status = m ? load(&m->module) : PARA_ERR_MEMORY;
+    if (status == PARA_OK) {
+        m->timeout = timeout;
+        status = start(m);
+    }
+    if (status != PARA_OK) {
+        para_free(m);
+        if (status != PARA_ERR_LOST) atomic_flag_clear(&taken);
+        return status;
+    }
+    pthread_mutex_lock(&turn);
+    m->process = m->module->process(m->state);
+    m->processes = m->module->processes(m->state);
+    m->module->version(m->version);
+    pthread_mutex_unlock(&turn);
+    *out = m;
+    return PARA_OK;
+}
+
+typedef struct closing {
+    const para_mpi_module *module;
+    para_mpi_state *state;
+    bool all_there;
+} closing;
+
+static void close_module(void *argument) {
+    closing *c = argument;
+    pthread_mutex_lock(&turn);
+    c->module->close(c->state, c->all_there);
+    pthread_mutex_unlock(&turn);
+}
+
+void para_mpi_close(para_mpi **m, bool all_there) {
+    if (!*m) return;
+    bool returned = true;
+    closing here = {(*m)->module, (*m)->state, false};
+    closing *c = all_there ? para_alloc(1, sizeof *c) : NULL;
+    if (c) {
+        *c = here;
+        c->all_there = true;
+        /* MPI_Finalize waits for all processes, too. */
+        if (para_errand(close_module, c, (*m)->timeout, &returned) != PARA_OK) close_module(&here);
+        if (returned) para_free(c);
+    } else {
+        close_module(&here);
+    }
+    para_free(*m);
+    *m = NULL;
+    if (returned) atomic_flag_clear(&taken);
+}
+
+int para_mpi_process(const para_mpi *m) {
+    return m->process;
+}
+
+int para_mpi_processes(const para_mpi *m) {
+    return m->processes;
+}
+
+const char *para_mpi_version(const para_mpi *m) {
+    return m->version;
+}
+
+void para_mpi_give_up(para_mpi *m) {
+    atomic_store(&m->given_up, true);
+}
+
+static para_status lost(void) {
+    return para_fail(PARA_ERR_LOST, "a process of this run was lost while the others waited for it");
+}
+
+/* Between two looks: soon at first, then as often as does not take the cores from who computes. */
+static void breathe(int look) {
+    if (look < 100) {
+        sched_yield();
+    } else {
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+    }
+}
+
+para_status para_mpi_gather_ints(para_mpi *m, int n, const int *values, int *all) {
+    /* MPI writes here until it is done, even when nobody waits any more. */
+    int *room = para_alloc((size_t)n * (size_t)(m->processes + 1), sizeof *room);
+    if (!room) return PARA_ERR_MEMORY;
+    memcpy(room, values, (size_t)n * sizeof *room);
+    para_mpi_request *request = NULL;
+    int result;
+    IN_TURN(result, m->module->gather(m->state, n, room, room + n, &request));
+    para_status status = checked(m, result, "gather");
+    bool done = false;
+    for (int look = 0; status == PARA_OK && !done; look++) {
+        if (atomic_load(&m->given_up)) return lost();
+        status = para_mpi_test(m, &request, &done);
+        if (!done) breathe(look);
+    }
+    if (status == PARA_OK) memcpy(all, room + n, (size_t)n * (size_t)m->processes * sizeof *all);
+    para_free(room);
+    return status;
+}
+
+para_status para_mpi_send(para_mpi *m, int process, int tag, const para_tensor *t, para_mpi_request **request) {
+    int result;
+    IN_TURN(result, m->module->send(m->state, process, tag, t, para_dtype_size(t->dtype), request));
+    return checked(m, result, "send to another process");
+}
+
+para_status para_mpi_receive(para_mpi *m, int process, int tag, const para_tensor *t, para_mpi_request **request) {
+    int result;
+    IN_TURN(result, m->module->receive(m->state, process, tag, t, para_dtype_size(t->dtype), request));
+    return checked(m, result, "receive from another process");
+}
+
+para_status para_mpi_test(para_mpi *m, para_mpi_request **request, bool *done) {
+    int result;
+    IN_TURN(result, m->module->test(m->state, request, done));
+    return checked(m, result, "exchange data with another process");
+}
+
+void para_mpi_abandon(para_mpi *m, para_mpi_request **request) {
+    if (!*request) return;
+    pthread_mutex_lock(&turn);
+    m->module->abandon(m->state, request);
+    pthread_mutex_unlock(&turn);
+}
+
+para_status para_mpi_renew(para_mpi *m) {
+    bool done = false;
+    for (int look = 0; !done; look++) {
+        if (atomic_load(&m->given_up)) return lost();
+        int result;
+        IN_TURN(result, m->module->renew(m->state, &done));
+        PARA_TRY(checked(m, result, "renew its communicator"));
+        if (!done) breathe(look);
+    }
+    return PARA_OK;
+}
+
+para_status para_mpi_control_send(para_mpi *m, int process, const void *bytes, int n) {
+    int result;
+    IN_TURN(result, m->module->control_send(m->state, process, bytes, n));
+    return checked(m, result, "send a message to another process");
+}
+
+para_status para_mpi_control_poll(para_mpi *m, int *process, void *bytes, int *n, bool *came) {
+    int result;
+    IN_TURN(result, m->module->control_poll(m->state, process, bytes, n, came));
+    return checked(m, result, "look for messages");
+}
