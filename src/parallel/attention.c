@@ -3,6 +3,7 @@
 
 #include "comm/rank.h"
 #include "core/error.h"
+#include "parallel/attention_job.h"
 
 para_status para_attention_push(para_rank *rank, para_attention_mode mode) {
     if (rank->modes == PARA_MAX_MODES)
@@ -19,13 +20,25 @@ para_status para_attention_pop(para_rank *rank) {
     return PARA_OK;
 }
 
-/* Room for the operands that have none: where a model writes them, the device reads them. The result is [B, Sq, H, Dv] in memory. */
-static para_status begin_on_device(para_rank *rank, para_attention_job *job) {
-    para_attention_args *a = &job->args;
+para_tensor *para_attention_operand(para_attention_args *a, para_operand operand) {
+    return operand == PARA_QUERY ? &a->q : operand == PARA_KEY ? &a->k : &a->v;
+}
+
+para_status para_attention_room(para_rank *rank, para_attention_args *a) {
     for (int i = 0; i < PARA_OPERANDS; i++) {
-        para_tensor *t = i == PARA_QUERY ? &a->q : i == PARA_KEY ? &a->k : &a->v;
+        para_tensor *t = para_attention_operand(a, (para_operand)i);
         if (!t->data) PARA_TRY(para_new(rank->device, t, t->dtype, 4, t->dim));
     }
+    if (a->out.data) return PARA_OK;
+    para_tensor rows;
+    PARA_TRY(PARA_NEW(rank->device, &rows, a->out.dtype, a->out.dim[0], a->out.dim[2], a->out.dim[1], a->out.dim[3]));
+    a->out = PARA_PERMUTE(rows, 0, 2, 1, 3);
+    return PARA_OK;
+}
+
+/* Where a model writes the operands, the device reads them. */
+static para_status begin_on_device(para_rank *rank, para_attention_job *job) {
+    para_attention_args *a = &job->args;
     if (a->mask.data && a->mask.dim[3] != a->k.dim[2])
         return para_fail(PARA_ERR_SHAPE, "attention: the mask has %lld columns for %lld keys",
                          (long long)a->mask.dim[3], (long long)a->k.dim[2]);
@@ -34,11 +47,7 @@ static para_status begin_on_device(para_rank *rank, para_attention_job *job) {
         a->mask.dim[i] = a->q.dim[i]; /* one for all */
         a->mask.stride[i] = 0;
     }
-    if (a->out.data) return PARA_OK;
-    para_tensor rows;
-    PARA_TRY(PARA_NEW(rank->device, &rows, a->out.dtype, a->out.dim[0], a->out.dim[2], a->out.dim[1], a->out.dim[3]));
-    a->out = PARA_PERMUTE(rows, 0, 2, 1, 3);
-    return PARA_OK;
+    return para_attention_room(rank, a);
 }
 
 /* Sizes of 1 broadcast; the last is checked where it is known how many keys there are. */
@@ -53,8 +62,8 @@ static bool mask_fits(const para_attention_args *a) {
 static bool fits(const para_attention_args *a) {
     const int64_t *q = a->q.dim, *k = a->k.dim, *v = a->v.dim, *out = a->out.dim;
     return a->q.rank == 4 && a->k.rank == 4 && a->v.rank == 4 && a->out.rank == 4 && k[0] == q[0] && v[0] == q[0] &&
-           out[0] == q[0] && k[1] > 0 && q[1] % k[1] == 0 && v[1] == k[1] && out[1] == q[1] && k[3] == q[3] &&
-           v[2] == k[2] && out[2] == q[2] && out[3] == v[3];
+           out[0] == q[0] && (k[1] > 0 ? q[1] % k[1] == 0 : q[1] == 0) && v[1] == k[1] && out[1] == q[1] &&
+           k[3] == q[3] && v[2] == k[2] && out[2] == q[2] && out[3] == v[3];
 }
 
 /* The job as the mode with `depth` modes up to and including it carries it out. */
@@ -81,6 +90,11 @@ para_status para_attention_begin_below(para_rank *rank, const para_attention_job
     return begin_at(rank, above->depth, args, job);
 }
 
+para_status para_attention_hand_down(para_rank *rank, para_attention_job *job, int depth) {
+    para_attention_args args = job->args;
+    return begin_at(rank, depth, &args, job);
+}
+
 para_status para_attention_put(para_rank *rank, para_attention_job *job, para_operand operand) {
     return job->mode ? job->mode->put(rank, job, operand) : para_rank_check(rank);
 }
@@ -94,7 +108,7 @@ para_status para_attention_end(para_rank *rank, para_attention_job *job) {
 }
 
 /* Values first, since models have them first. */
-static para_status all_phases(para_rank *rank, para_attention_job *job) {
+para_status para_attention_all_phases(para_rank *rank, para_attention_job *job) {
     static const para_operand order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
     for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, job, order[i]));
     PARA_TRY(para_attention_compute(rank, job));
@@ -105,7 +119,7 @@ static para_status whole(para_rank *rank, int depth, const para_attention_args *
     size_t mark = para_arena_mark(&rank->device->arena), host = para_arena_mark(&rank->host);
     para_attention_job job;
     PARA_TRY(begin_at(rank, depth, args, &job));
-    PARA_TRY(all_phases(rank, &job));
+    PARA_TRY(para_attention_all_phases(rank, &job));
     para_arena_release(&rank->device->arena, mark);
     para_arena_release(&rank->host, host);
     return PARA_OK;

@@ -1,0 +1,217 @@
+/* Ulysses: every rank gives its tokens of most heads away and gets all tokens of some heads; and back. arXiv:2309.14509. SPDX-License-Identifier: Apache-2.0
+ *
+ * Unified is the same with a ring as the inner attention (arXiv:2405.07719): "all tokens" are then those of the ranks of the ulysses axis. */
+#include "comm/rank.h"
+#include "core/error.h"
+#include "parallel/attention_job.h"
+#include "parallel/exchange_parts.h"
+#include "parallel/ring_mode.h"
+
+typedef struct head_run {
+    int64_t first, count;
+} head_run;
+
+/* Heads that are exchanged and computed together. */
+typedef struct head_group {
+    para_attention_job inner;
+    para_exchange there[PARA_OPERANDS][PARA_SEGMENTS], back[PARA_SEGMENTS], back_lse[PARA_SEGMENTS];
+} head_group;
+
+typedef struct ulysses {
+    para_parts queries, keys;
+    int64_t key_heads, shared; /* of all ranks; query heads of each */
+    para_attention_mode ring;  /* inside, where there is one */
+    para_mask_gather columns;  /* of the mask */
+    para_tensor local_mask;    /* [B | 1, H | 1, own queries, keys]: rows to exchange, or none */
+    para_tensor mask;          /* [B | 1, own heads | 1, queries of all parts | 1, keys] */
+    para_exchange rows[PARA_SEGMENTS];
+    int groups;
+    head_group *group; /* [groups] */
+} ulysses;
+
+enum { ALL_GROUPS = -1 };
+
+/* The i-th of `parts` parts of n, the first ones one more. */
+static head_run share(int64_t n, int parts, int i) {
+    int64_t rest = n % parts;
+    return (head_run){n / parts * i + (i < rest ? i : rest), n / parts + (i < rest)};
+}
+
+/* Key heads that a rank computes in a group. */
+static head_run heads_of(const ulysses *u, int rank, int group) {
+    head_run own = share(u->key_heads, u->queries.comm.size, rank);
+    if (group == ALL_GROUPS) return own;
+    head_run part = share(own.count, u->groups, group);
+    return (head_run){own.first + part.first, part.count};
+}
+
+/* Between `local` [B, all heads, own tokens, …] and `whole` [B, own heads, tokens of all parts, …], there or back.
+ * heads: of x for each key head; 0: x has one head for all. */
+static para_status exchange(const ulysses *u, const para_parts *p, para_tensor local, para_tensor whole, int group,
+                            int64_t heads, bool back, para_exchange x[PARA_SEGMENTS]) {
+    const para_span *own = para_parts_own(p);
+    for (int s = 0; s < PARA_SEGMENTS; s++) {
+        if (p->all.count[s] == 0) continue;
+        for (int i = 0; i < p->comm.size; i++) {
+            head_run run = heads_of(u, i, group);
+            para_tensor here = heads ? para_slice(local, 1, run.first * heads, run.count * heads) : local;
+            here = para_slice(here, 2, para_span_row(own, own, s), own->count[s]);
+            para_tensor there = para_slice(whole, 2, para_span_row(&p->all, &p->part[i], s), p->part[i].count[s]);
+            p->send[i] = back ? there : here;
+            p->receive[i] = back ? here : there;
+        }
+        PARA_TRY(para_comm_all_to_all(p->comm, p->send, p->receive, &x[s]));
+    }
+    return PARA_OK;
+}
+
+static para_status wait_all(para_exchange x[PARA_SEGMENTS]) {
+    for (int s = 0; s < PARA_SEGMENTS; s++) PARA_TRY(para_comm_wait(&x[s]));
+    return PARA_OK;
+}
+
+/* Whether "one row" can be told from "a row for each of the rank's queries", on every rank. */
+static bool rows_are_plain(const para_parts *queries) {
+    for (int i = 0; i < queries->comm.size; i++)
+        if (para_span_tokens(&queries->part[i]) < 2) return false;
+    return true;
+}
+
+/* Columns first: key padding gets those of the other ranks. Then, of masks with columns of all keys, rows and heads are exchanged as those of queries;
+ * one row for all queries is where it is needed. */
+static para_status begin_mask(ulysses *u, const para_attention_args *a) {
+    para_rank *rank = u->queries.comm.rank;
+    PARA_TRY(para_mask_gather_open(&u->columns, &u->keys, a->mask));
+    if (!a->mask.data) return PARA_OK;
+    para_tensor m = u->columns.mask;
+    int64_t heads = a->mask.dim[1] > 1 ? u->shared : 0;
+    head_run own = heads_of(u, u->queries.comm.index, ALL_GROUPS);
+    if (u->columns.gathers || (m.dim[2] == 1 && rows_are_plain(&u->queries))) {
+        u->mask = heads ? para_slice(m, 1, own.first * heads, own.count * heads) : m;
+        return PARA_OK;
+    }
+    if (m.dim[2] == 1) m.stride[2] = 0;
+    m.dim[2] = para_span_tokens(para_parts_own(&u->queries));
+    u->local_mask = m;
+    return PARA_NEW(rank->device, &u->mask, m.dtype, m.dim[0], heads ? own.count * heads : 1,
+                    para_span_tokens(&u->queries.all), m.dim[3]);
+}
+
+/* The attention that a group's heads need, of all tokens; its operands get room where the exchange puts them. */
+static para_status begin_group(ulysses *u, para_attention_job *job, int g) {
+    const para_attention_args *a = &job->args;
+    para_rank *rank = u->queries.comm.rank;
+    head_run all = heads_of(u, u->queries.comm.index, ALL_GROUPS), run = heads_of(u, u->queries.comm.index, g);
+    int64_t b = a->q.dim[0], heads = run.count * u->shared, sq = para_span_tokens(&u->queries.all),
+            skv = para_span_tokens(&u->keys.all);
+    para_attention_args inner = *a;
+    inner.q = para_tensor_make(NULL, a->q.dtype, 4, (int64_t[]){b, heads, sq, a->q.dim[3]});
+    inner.k = para_tensor_make(NULL, a->k.dtype, 4, (int64_t[]){b, run.count, skv, a->k.dim[3]});
+    inner.v = para_tensor_make(NULL, a->v.dtype, 4, (int64_t[]){b, run.count, skv, a->v.dim[3]});
+    inner.out = para_tensor_make(NULL, a->out.dtype, 4, (int64_t[]){b, heads, sq, a->v.dim[3]});
+    inner.mask = u->mask;
+    if (u->mask.data && a->mask.dim[1] > 1)
+        inner.mask = para_slice(u->mask, 1, (run.first - all.first) * u->shared, heads);
+    if (a->lse.data) PARA_TRY(PARA_NEW(rank->device, &inner.lse, PARA_F32, b, heads, sq));
+    para_attention_job *below = &u->group[g].inner;
+    if (!u->ring.begin) return para_attention_begin_below(rank, job, &inner, below);
+    *below = (para_attention_job){.args = inner, .mode = &u->ring, .depth = job->depth};
+    return u->ring.begin(rank, below);
+}
+
+static para_status begin_groups(ulysses *u, para_attention_job *job, int wanted) {
+    int64_t most = share(u->key_heads, u->queries.comm.size, 0).count; /* key heads of a rank */
+    void *groups;
+    u->groups = wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : (int)most;
+    PARA_TRY(para_rank_scratch(u->queries.comm.rank, (size_t)u->groups * sizeof *u->group, &groups));
+    u->group = groups;
+    for (int g = 0; g < u->groups; g++) PARA_TRY(begin_group(u, job, g));
+    return PARA_OK;
+}
+
+static para_status unified_begin(para_rank *rank, para_attention_job *job) {
+    const para_attention_mode *m = job->mode;
+    const para_layout *kv_layout = m->kv_layout ? m->kv_layout : m->layout;
+    para_attention_args *a = &job->args;
+    para_comm comm = para_mesh_comm(rank, m->mesh, PARA_AXIS_ULYSSES);
+    int place = para_mesh_comm(rank, m->mesh, PARA_AXIS_TOKENS).index - comm.index;
+    void *state;
+    PARA_TRY(para_rank_scratch(rank, sizeof(ulysses), &state));
+    ulysses *u = job->state = state;
+    PARA_TRY(para_parts_open(&u->queries, comm, m->layout, place, 1));
+    PARA_TRY(para_parts_open(&u->keys, comm, kv_layout, place, 1));
+    PARA_TRY(para_parts_check(&u->queries, a->q.dim[2], "queries"));
+    PARA_TRY(para_parts_check(&u->keys, a->k.dim[2], "keys"));
+    if (para_mesh_size(m->mesh, PARA_AXIS_RING) > 1) u->ring = para_ring_of_groups(m->mesh, m->layout, kv_layout);
+    if (comm.size == 1 && u->ring.begin) {
+        job->mode = &u->ring;
+        return u->ring.begin(rank, job);
+    }
+    if (comm.size == 1) return para_attention_hand_down(rank, job, job->depth);
+    u->key_heads = a->k.dim[1];
+    u->shared = u->key_heads ? a->q.dim[1] / u->key_heads : 0;
+    PARA_TRY(para_attention_room(rank, a));
+    PARA_TRY(begin_mask(u, a));
+    return begin_groups(u, job, m->head_groups);
+}
+
+static para_status ulysses_begin(para_rank *rank, para_attention_job *job) {
+    int ring = para_mesh_size(job->mode->mesh, PARA_AXIS_RING);
+    if (ring == 1) return unified_begin(rank, job);
+    return para_fail(PARA_ERR_ARGUMENT, "Ulysses attention on a mesh with a ring of %d ranks: use para_unified_mode",
+                     ring);
+}
+
+static para_status ulysses_put(para_rank *rank, para_attention_job *job, para_operand operand) {
+    ulysses *u = job->state;
+    bool query = operand == PARA_QUERY;
+    (void)rank;
+    PARA_TRY(para_mask_gather_start(&u->columns, &u->keys));
+    if (query && u->local_mask.data)
+        PARA_TRY(exchange(u, &u->queries, u->local_mask, u->mask, ALL_GROUPS, u->local_mask.dim[1] > 1 ? u->shared : 0,
+                          false, u->rows));
+    for (int g = 0; g < u->groups; g++)
+        PARA_TRY(exchange(u, query ? &u->queries : &u->keys, *para_attention_operand(&job->args, operand),
+                          *para_attention_operand(&u->group[g].inner.args, operand), g, query ? u->shared : 1, false,
+                          u->group[g].there[operand]));
+    return PARA_OK;
+}
+
+/* The exchange of later groups, and the way back of earlier ones, go on meanwhile. */
+static para_status ulysses_compute(para_rank *rank, para_attention_job *job) {
+    ulysses *u = job->state;
+    PARA_TRY(para_mask_gather_wait(&u->columns));
+    PARA_TRY(wait_all(u->rows));
+    for (int i = 0; i < u->groups; i++) {
+        head_group *g = &u->group[i];
+        for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(wait_all(g->there[o]));
+        PARA_TRY(para_attention_all_phases(rank, &g->inner));
+        PARA_TRY(exchange(u, &u->queries, job->args.out, g->inner.args.out, i, u->shared, true, g->back));
+        if (job->args.lse.data)
+            PARA_TRY(exchange(u, &u->queries, job->args.lse, g->inner.args.lse, i, u->shared, true, g->back_lse));
+    }
+    return PARA_OK;
+}
+
+static para_status ulysses_end(para_rank *rank, para_attention_job *job) {
+    ulysses *u = job->state;
+    (void)rank;
+    for (int i = 0; i < u->groups; i++) {
+        PARA_TRY(wait_all(u->group[i].back));
+        PARA_TRY(wait_all(u->group[i].back_lse));
+    }
+    return PARA_OK;
+}
+
+para_attention_mode para_ulysses_mode(para_rank *rank, const para_mesh *mesh, const para_layout *layout) {
+    (void)rank;
+    return (para_attention_mode){
+        "ulysses", ulysses_begin, ulysses_put, ulysses_compute, ulysses_end, mesh, layout, NULL, 1, NULL};
+}
+
+para_attention_mode para_unified_mode(para_rank *rank, const para_mesh *mesh, const para_layout *layout) {
+    para_attention_mode mode = para_ulysses_mode(rank, mesh, layout);
+    mode.name = "unified";
+    mode.begin = unified_begin;
+    return mode;
+}
