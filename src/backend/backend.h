@@ -12,7 +12,9 @@
 #define PARA_BACKEND_H
 
 #include <paraattn/attention.h>
+#ifndef __cplusplus
 #include <stdatomic.h>
+#endif
 
 #include "core/arena.h"
 #include "core/trace.h"
@@ -158,6 +160,9 @@ struct para_device {
 
 /* Opens a CPU device that uses `threads` host threads (≥ 1). No arena: see para_device_reserve. */
 para_status para_cpu_open(para_device **out, int threads);
+/* Opens the index-th GPU of this machine by the module paraattn-cuda.so. PARA_ERR_LIBRARY (no module), PARA_ERR_DEVICE (no driver, no GPU, no such
+ * index, or a compute capability below 8.0), PARA_ERR_MEMORY. */
+para_status para_cuda_open(para_device **out, int index);
 /* Opens a device that computes nothing and counts. Its arena has no limit. */
 para_status para_dry_open(para_device **out);
 /* Closes; takes NULL. */

@@ -1,6 +1,6 @@
 #!/bin/sh
 # clang takes every source without a warning, too (it only looks, it builds nothing). SPDX-License-Identifier: Apache-2.0
-# Environment: CLANG (default clang), DNNL_INCLUDE_DIR, MPI_FLAGS (empty: the MPI module is left out). Works in the source root.
+# Environment: CLANG (default clang), DNNL_INCLUDE_DIR, MPI_FLAGS and CUDA_FLAGS (empty: that module is left out). Works in the source root.
 set -u
 CLANG=${CLANG:-clang}
 command -v "$CLANG" >/dev/null || { echo "skipped: there is no $CLANG"; exit 77; }
@@ -12,7 +12,7 @@ cp "$(cc -print-file-name=include/omp.h)" "$work"
 flags="-std=c11 -D_GNU_SOURCE -DPARA_BUILDING -Iinclude -Isrc -Itests -isystem ${DNNL_INCLUDE_DIR:-/usr/include}
        -idirafter $work -fopenmp
        -Wall -Wextra -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Werror -fsyntax-only
-       $(pkg-config --cflags jansson libpng libutf8proc libpcre2-8 cmocka) ${MPI_FLAGS:-}"
+       $(pkg-config --cflags jansson libpng libutf8proc libpcre2-8 cmocka) ${MPI_FLAGS:-} ${CUDA_FLAGS:-}"
 
 look() { # file, more flags …
     # shellcheck disable=SC2086 # the flags are words
@@ -26,6 +26,7 @@ for file in src/*/*.c src/*/*/*.c src/*/*/*/*.c cli/*.c examples/*.c bench/*.c t
     [ -f "$file" ] || continue
     case $file in
     src/comm/mpi/*) [ -z "${MPI_FLAGS:-}" ] || look "$file" ;;
+    src/backend/cuda/*) [ -z "${CUDA_FLAGS:-}" ] || look "$file" ;;
     */simd/*)
         look "$file" -DPARA_SIMD_ISA=base
         [ "$(uname -m)" != x86_64 ] || look "$file" -DPARA_SIMD_ISA=avx2 -march=x86-64-v3

@@ -1,0 +1,30 @@
+/* The library's side of the CUDA module. SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "backend/cuda/cuda_module.h"
+#include "core/alloc.h"
+#include "core/error.h"
+#include "core/module.h"
+
+#define CUDA_NEEDS "CUDA 13 with cuBLAS and cuDNN 9 (nvcc to build), and NVIDIA's driver"
+
+static const para_cuda_host host = {
+    .fail = para_fail,
+    .alloc = para_alloc,
+    .realloc = para_realloc,
+    .free = para_free,
+    .arena_take = para_arena_take,
+    .arena_release = para_arena_release,
+};
+
+para_status para_cuda_open(para_device **out, int index) {
+    void *function = NULL;
+    *out = NULL;
+    PARA_TRY(para_module_load("paraattn-cuda.so", PARA_CUDA_TABLE_NAME, CUDA_NEEDS, &function));
+    para_cuda_table_function table;
+    memcpy(&table, &function, sizeof table);
+    const para_cuda_module *module = table();
+    if (module->abi != PARA_CUDA_ABI || module->size != sizeof *module)
+        return para_fail(PARA_ERR_LIBRARY, "the module paraattn-cuda.so is of another version of this library; install both from one build");
+    return module->open(&host, index, out);
+}

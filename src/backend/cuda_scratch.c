@@ -1,0 +1,97 @@
+/* How large ops are cut into slices, and what each takes of the arena. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cuda_scratch.h"
+
+enum {
+    SLICE_BYTES = 32 << 20,  /* of converted weights, and of sums */
+    PATCH_BYTES = 64 << 20,
+    SCORE_BYTES = 128 << 20,
+    SLICE_STEP = 64,
+    CHUNK_PIXELS = 64,       /* least of group norm's chunks, and most of them */
+    MOST_CHUNKS = 512,
+};
+
+/* As the arena rounds, so that parts taken one by one are what their sum is. */
+static size_t rounded(int64_t bytes) {
+    return ((size_t)bytes + PARA_ARENA_ALIGN - 1) / PARA_ARENA_ALIGN * PARA_ARENA_ALIGN;
+}
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* How many of n things of `bytes` each go into `room`. */
+static int64_t slice_of(int64_t n, int64_t bytes, int64_t room) {
+    int64_t slice = bytes > 0 ? room / bytes / SLICE_STEP * SLICE_STEP : n;
+    return least(slice < SLICE_STEP ? SLICE_STEP : slice, n);
+}
+
+para_cuda_linear_plan para_cuda_plan_linear(const para_linear_args *a, bool fused) {
+    int64_t m = a->x.dim[0], k = a->x.dim[1], n = a->y.dim[1], size = (int64_t)para_dtype_size(a->x.dtype);
+    para_cuda_linear_plan p = {.convert = a->w->weight.dtype != a->x.dtype, .slice = n};
+    if (p.convert) p.slice = slice_of(p.slice, k * size, SLICE_BYTES);
+    if (!fused) p.slice = slice_of(p.slice, m * 4, SLICE_BYTES);
+    if (p.convert) p.weight_bytes = rounded(p.slice * k * size);
+    if (!fused) p.sum_bytes = rounded(m * p.slice * 4);
+    return p;
+}
+
+size_t para_cuda_linear_scratch(const para_linear_args *a) {
+    para_cuda_linear_plan fused = para_cuda_plan_linear(a, true), plain = para_cuda_plan_linear(a, false);
+    size_t most = plain.weight_bytes + plain.sum_bytes;
+    return most > fused.weight_bytes ? most : fused.weight_bytes;
+}
+
+para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a) {
+    const int64_t *w = a->w->weight.dim;
+    int64_t size = (int64_t)para_dtype_size(a->x.dtype), taps = w[2] * w[3], pixels = a->y.dim[0] * a->y.dim[1] * a->y.dim[2];
+    para_cuda_conv_plan p = {.product = taps == 1 && a->stride == 1 && !a->pad_top && !a->pad_left && !a->pad_bottom && !a->pad_right, .slice = pixels};
+    if (p.product) return p;
+    p.slice = slice_of(pixels, taps * w[1] * size, PATCH_BYTES);
+    p.weight_bytes = rounded(w[0] * taps * w[1] * size);
+    p.patch_bytes = rounded(p.slice * taps * w[1] * size);
+    return p;
+}
+
+size_t para_cuda_conv2d_scratch(const para_conv2d_args *a) {
+    const int64_t *w = a->w->weight.dim;
+    para_cuda_conv_plan p = para_cuda_plan_conv(a);
+    para_linear layer = {.weight = para_tensor_make(NULL, p.product ? a->w->weight.dtype : a->x.dtype, 2, (int64_t[]){w[0], w[1] * w[2] * w[3]})};
+    para_linear_args product = {.x = para_tensor_make(NULL, a->x.dtype, 2, (int64_t[]){p.slice, w[1] * w[2] * w[3]}),
+                                .w = &layer,
+                                .y = para_tensor_make(NULL, a->y.dtype, 2, (int64_t[]){p.slice, w[0]})};
+    return p.weight_bytes + p.patch_bytes + para_cuda_linear_scratch(&product);
+}
+
+para_cuda_attention_plan para_cuda_plan_attention(const para_attention_args *a) {
+    int64_t keys = a->k.dim[2], queries = a->q.dim[2], dv = a->v.dim[3], size = (int64_t)para_dtype_size(a->v.dtype);
+    /* Query heads of one key head, or all where each has its own, can share a call. */
+    int64_t together = a->k.dim[1] == a->q.dim[1] ? a->q.dim[1] : a->q.dim[1] / a->k.dim[1];
+    para_cuda_attention_plan p = {.row = (keys + 7) / 8 * 8};
+    p.rows = slice_of(queries, p.row * 4, SCORE_BYTES);
+    p.heads = slice_of(together, p.rows * p.row * 4, SCORE_BYTES);
+    p.heads = p.rows < queries ? 1 : least(p.heads, p.row ? SCORE_BYTES / (p.rows * p.row * 4) : together);
+    if (p.heads < 1) p.heads = 1;
+    p.score_bytes = rounded(p.heads * p.rows * p.row * 4);
+    p.weight_bytes = a->v.dtype == PARA_F32 ? 0 : rounded(p.heads * p.rows * p.row * size);
+    p.sum_bytes = rounded(p.heads * p.rows * dv * 4);
+    p.factor_bytes = rounded(p.heads * p.rows * 4);
+    return p;
+}
+
+size_t para_cuda_attention_scratch(const para_attention_args *a) {
+    para_cuda_attention_plan p = para_cuda_plan_attention(a);
+    return p.score_bytes + p.weight_bytes + p.sum_bytes + p.factor_bytes;
+}
+
+para_cuda_group_plan para_cuda_plan_group_norm(const para_group_norm_args *a) {
+    int64_t n = a->x.dim[0], pixels = a->x.dim[1] * a->x.dim[2], chunks = least((pixels + CHUNK_PIXELS - 1) / CHUNK_PIXELS, MOST_CHUNKS);
+    para_cuda_group_plan p = {.chunks = (int)(chunks < 1 ? 1 : chunks)};
+    p.moment_bytes = rounded(n * p.chunks * a->groups * 8);
+    p.vector_bytes = rounded(n * a->x.dim[3] * 8);
+    return p;
+}
+
+size_t para_cuda_group_norm_scratch(const para_group_norm_args *a) {
+    para_cuda_group_plan p = para_cuda_plan_group_norm(a);
+    return p.moment_bytes + p.vector_bytes;
+}

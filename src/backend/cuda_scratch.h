@@ -1,0 +1,44 @@
+/* Arena bytes that an op of the cuda back end takes while it runs; no part of it needs CUDA. SPDX-License-Identifier: Apache-2.0
+ *
+ * Only types, sizes and strides are read, no data. Where it depends on the weights' values, the most that it can be. */
+#ifndef PARA_CUDA_SCRATCH_H
+#define PARA_CUDA_SCRATCH_H
+
+#include "backend/backend.h"
+
+/* A linear layer in slices of the weight's rows: what is converted, and sums that wait for their epilogue. */
+typedef struct para_cuda_linear_plan {
+    bool convert;      /* the weight to the activations' type */
+    int64_t slice;     /* rows of the weight at a time */
+    size_t weight_bytes, sum_bytes;
+} para_cuda_linear_plan;
+/* `fused`: no sum waits. */
+para_cuda_linear_plan para_cuda_plan_linear(const para_linear_args *a, bool fused);
+
+/* A convolution whose patches are written out, output pixels in slices. */
+typedef struct para_cuda_conv_plan {
+    bool product;      /* 1 × 1: a linear layer as it is */
+    int64_t slice;     /* output pixels at a time */
+    size_t weight_bytes, patch_bytes;
+} para_cuda_conv_plan;
+para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a);
+
+/* Plain attention: scores of some heads and queries at a time. */
+typedef struct para_cuda_attention_plan {
+    int64_t heads, rows, row; /* row: elements from one query's scores to the next's */
+    size_t score_bytes, weight_bytes, sum_bytes, factor_bytes;
+} para_cuda_attention_plan;
+para_cuda_attention_plan para_cuda_plan_attention(const para_attention_args *a);
+
+typedef struct para_cuda_group_plan {
+    int chunks;
+    size_t moment_bytes, vector_bytes;
+} para_cuda_group_plan;
+para_cuda_group_plan para_cuda_plan_group_norm(const para_group_norm_args *a);
+
+size_t para_cuda_linear_scratch(const para_linear_args *a);
+size_t para_cuda_conv2d_scratch(const para_conv2d_args *a);
+size_t para_cuda_attention_scratch(const para_attention_args *a);
+size_t para_cuda_group_norm_scratch(const para_group_norm_args *a);
+
+#endif
