@@ -1,0 +1,23 @@
+# Every examples/*.c is a program against the public headers alone; with the tests on, each is built and run (ctest -R examples/).
+file(GLOB PARA_EXAMPLE_SOURCES CONFIGURE_DEPENDS examples/*.c)
+add_custom_target(examples)
+foreach(source ${PARA_EXAMPLE_SOURCES})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE paraattn m)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/examples)
+  if(NOT PARA_TESTS)
+    set_target_properties(${name} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
+  add_dependencies(examples ${name})
+endforeach()
+
+# Small enough for seconds.
+function(para_test_example name)
+  add_test(NAME examples/${name} COMMAND ${name} ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(examples/${name} PROPERTIES TIMEOUT 300 LABELS examples ENVIRONMENT OMP_WAIT_POLICY=passive)
+endfunction()
+if(PARA_TESTS)
+  para_test_example(custom_model 4 509)
+  para_test_example(user_mode 3)
+endif()
