@@ -137,6 +137,7 @@ typedef struct para_ops {
     para_status (*activate)(para_device *dev, para_activation f, para_tensor x, para_tensor y);            /* y = f(x), same shape */
     para_status (*gated)(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y); /* y = f(a) · b, [M, N] */
     para_status (*combine)(para_device *dev, para_tensor y, int n, const para_tensor *x, const float *c);   /* y = Σ c[i] x[i], n ≤ 4, contiguous, mixed float types */
+    para_status (*change)(para_device *dev, para_tensor before, para_tensor now, para_tensor sums);        /* sums [2] F32 = Σ |before − now|, Σ |before|; contiguous; in one order, whatever the threads */
 
     /* Pictures, channels last. */
     para_status (*upsample2x)(para_device *dev, para_tensor x, para_tensor y);                              /* nearest: [N, H, W, C] → [N, 2H, 2W, C] */

@@ -137,6 +137,27 @@ static void blending(void **state) {
     }
 }
 
+static void changes(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        para_device *dev = ops_device(i % ops_device_count());
+        int64_t count = ops_chance(0.5) ? ops_int(1, 300) : ops_int(1, 300000);
+        ops_tensor before = OPS_MAKE(dev, types[i % 2], OPS_PLAIN, 3, count),
+                   now = OPS_MAKE(dev, types[i % 2], OPS_PLAIN, 3, count),
+                   sums = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 2);
+        double want[2] = {0};
+        for (int64_t j = 0; j < count; j++) {
+            want[0] += fabs(before.value[j] - now.value[j]);
+            want[1] += fabs(before.value[j]);
+        }
+        ops_ok(dev, dev->ops->change(dev, before.view, now.view, sums.view));
+        ops_check(dev, &sums, want, 1, "change");
+        ops_free(dev, &before);
+        ops_free(dev, &now);
+        ops_free(dev, &sums);
+    }
+}
+
 static void finding_nan(void **state) {
     (void)state;
     for (int i = 0; i < 60; i++) {
@@ -156,7 +177,8 @@ static void finding_nan(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations), cmocka_unit_test(combinations), cmocka_unit_test(copies),
-        cmocka_unit_test(upsampling),  cmocka_unit_test(blending),     cmocka_unit_test(finding_nan),
+        cmocka_unit_test(upsampling),  cmocka_unit_test(blending),     cmocka_unit_test(changes),
+        cmocka_unit_test(finding_nan),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }

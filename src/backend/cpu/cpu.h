@@ -46,6 +46,7 @@ para_status para_cpu_attention_merge(para_device *dev, const para_merge_args *a)
 para_status para_cpu_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y);
 para_status para_cpu_gated(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y);
 para_status para_cpu_combine(para_device *dev, para_tensor y, int n, const para_tensor *x, const float *c);
+para_status para_cpu_change(para_device *dev, para_tensor before, para_tensor now, para_tensor sums);
 para_status para_cpu_upsample2x(para_device *dev, para_tensor x, para_tensor y);
 para_status para_cpu_blend(para_device *dev, para_tensor edge, para_tensor dst, int axis);
 para_status para_cpu_copy(para_device *dev, para_tensor dst, para_tensor src);

@@ -71,6 +71,7 @@ static const para_ops cpu_ops = {
     .activate = para_cpu_activate,
     .gated = para_cpu_gated,
     .combine = para_cpu_combine,
+    .change = para_cpu_change,
     .upsample2x = para_cpu_upsample2x,
     .blend = para_cpu_blend,
     .all_finite = para_cpu_all_finite,

@@ -132,6 +132,10 @@ static para_status dry_combine(para_device *dev, para_tensor y, int n, const par
     return count(dev, 0, 0, bytes);
 }
 
+static para_status dry_change(para_device *dev, para_tensor before, para_tensor now, para_tensor sums) {
+    return count(dev, 0, 0, bytes_of(&before) + bytes_of(&now) + bytes_of(&sums));
+}
+
 static para_status dry_upsample2x(para_device *dev, para_tensor x, para_tensor y) {
     return count(dev, 0, 0, bytes_of(&x) + bytes_of(&y));
 }
@@ -173,6 +177,7 @@ static const para_ops dry_ops = {
     .activate = dry_activate,
     .gated = dry_gated,
     .combine = dry_combine,
+    .change = dry_change,
     .upsample2x = dry_upsample2x,
     .blend = dry_blend,
     .all_finite = dry_all_finite,
