@@ -206,7 +206,8 @@ static void breathe(int look) {
 }
 
 para_status para_mpi_gather_ints(para_mpi *m, int n, const int *values, int *all) {
-    /* MPI writes here until it is done, even when nobody waits any more. */
+    if (atomic_load(&m->given_up)) return lost();
+    /* MPI writes here until it is done, also when nobody waits any more: then it is left to it. */
     int *room = para_alloc((size_t)n * (size_t)(m->processes + 1), sizeof *room);
     if (!room) return PARA_ERR_MEMORY;
     memcpy(room, values, (size_t)n * sizeof *room);
