@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "parallel/attention_job.h"
 #include "parallel/exchange_parts.h"
+#include "parallel/layout.h"
 #include "parallel/ring_mode.h"
 
 typedef struct head_run {
@@ -70,23 +71,41 @@ static para_status wait_all(para_exchange x[PARA_SEGMENTS]) {
     return PARA_OK;
 }
 
-/* Whether "one row" can be told from "a row for each of the rank's queries", on every rank. */
-static bool rows_are_plain(const para_parts *queries) {
-    for (int i = 0; i < queries->comm.size; i++)
-        if (para_span_tokens(&queries->part[i]) < 2) return false;
-    return true;
+/* Whether a mask with columns of all keys has one row for all queries of all ranks. A rank with one query, or none, cannot tell that from a row for each:
+ * then a rank that can tells the others. Where none can, every rank has but one row, to be exchanged as that of its query. */
+static para_status has_one_row(para_rank *rank, const para_attention_mode *m, const para_tensor *mask, bool *out) {
+    para_comm comm = para_mesh_comm(rank, m->mesh, PARA_AXIS_TOKENS);
+    para_device *dev = rank->device;
+    int knows = -1;
+    bool all_know = true;
+    uint8_t one = mask->dim[2] == 1;
+    for (int i = comm.size - 1; i >= 0; i--) {
+        if (para_layout_tokens(m->layout, i, 1) < 2) all_know = false;
+        else knows = i;
+    }
+    *out = one && knows >= 0;
+    if (knows < 0 || all_know) return PARA_OK;
+    para_tensor said;
+    PARA_TRY(PARA_NEW(dev, &said, PARA_U8, 1));
+    PARA_TRY(dev->ops->upload(dev, said, &one));
+    PARA_TRY(para_comm_broadcast(comm, knows, said));
+    PARA_TRY(dev->ops->download(dev, &one, &said));
+    *out = one;
+    return PARA_OK;
 }
 
 /* Columns first: key padding gets those of the other ranks. Then, of masks with columns of all keys, rows and heads are exchanged as those of queries;
  * one row for all queries is where it is needed. */
-static para_status begin_mask(ulysses *u, const para_attention_args *a) {
-    para_rank *rank = u->queries.comm.rank;
+static para_status begin_mask(ulysses *u, para_rank *rank, const para_attention_mode *mode,
+                              const para_attention_args *a) {
     PARA_TRY(para_mask_gather_open(&u->columns, &u->keys, a->mask));
     if (!a->mask.data) return PARA_OK;
     para_tensor m = u->columns.mask;
     int64_t heads = a->mask.dim[1] > 1 ? u->shared : 0;
     head_run own = heads_of(u, u->queries.comm.index, ALL_GROUPS);
-    if (u->columns.gathers || (m.dim[2] == 1 && rows_are_plain(&u->queries))) {
+    bool one_row = u->columns.gathers;
+    if (!one_row) PARA_TRY(has_one_row(rank, mode, &m, &one_row));
+    if (one_row) {
         u->mask = heads ? para_slice(m, 1, own.first * heads, own.count * heads) : m;
         return PARA_OK;
     }
@@ -151,7 +170,7 @@ static para_status unified_begin(para_rank *rank, para_attention_job *job) {
     u->key_heads = a->k.dim[1];
     u->shared = u->key_heads ? a->q.dim[1] / u->key_heads : 0;
     PARA_TRY(para_attention_room(rank, a));
-    PARA_TRY(begin_mask(u, a));
+    PARA_TRY(begin_mask(u, rank, m, a));
     return begin_groups(u, job, m->head_groups);
 }
 

@@ -1,0 +1,140 @@
+/* An attention problem spread over the ranks of a world, in a mode. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_TESTS_ATTENTION_CASE_H
+#define PARA_TESTS_ATTENTION_CASE_H
+
+#include <stdio.h>
+
+#include "attention_problem.h"
+
+typedef enum mode_kind { MODE_RING, MODE_ULYSSES, MODE_UNIFIED, MODE_IN_BATCH, MODE_SPARSE_KV, MODE_KINDS } mode_kind;
+
+static const char *const mode_names[] = {"ring", "ulysses", "unified", "in-batch", "sparse-kv"};
+
+/* How the problem is spread. */
+typedef struct spread {
+    mode_kind mode;
+    int ring, ulysses;
+    int head_groups;
+    const int64_t *share_q[2], *share_kv[2]; /* tokens of each rank; NULL: evenly */
+    bool phased;      /* in phases, the operands written where the mode wants them; else at once */
+    bool all_columns; /* key padding given for all keys, not for the rank's own */
+    bool out_f32;     /* the result in F32 whatever the type of q */
+} spread;
+
+typedef struct attention_case {
+    problem p;
+    spread s;
+    para_mesh *mesh;
+    para_layout *layout, *kv_layout;
+    answer answer; /* of the ranks of this process */
+} attention_case;
+
+static inline void case_name(const attention_case *c, char *text, size_t size) {
+    const problem *p = &c->p;
+    snprintf(text, size, "%s %dx%d, B %lld, H %lld/%lld, S %lld/%lld, D %lld/%lld%s, mask %s, %s%s",
+             mode_names[c->s.mode], c->s.ring, c->s.ulysses, (long long)p->b, (long long)p->h, (long long)p->hkv,
+             (long long)p->sq, (long long)p->skv, (long long)p->d, (long long)p->dv, p->causal ? ", causal" : "",
+             mask_names[p->mask], para_dtype_name(p->dtype), c->s.phased ? ", in phases" : "");
+}
+
+static inline held held_by(const para_layout *l, int index) {
+    held t;
+    for (int s = 0; s < 2; s++) {
+        t.first[s] = para_layout_first(l, (para_segment)s, index) + (s ? para_layout_total(l, PARA_IMAGE) : 0);
+        t.count[s] = para_layout_count(l, (para_segment)s, index);
+    }
+    return t;
+}
+
+static inline para_status push_modes(para_rank *rank, const attention_case *c) {
+    if (c->s.mode == MODE_IN_BATCH) PARA_TRY(para_attention_push(rank, para_in_batch_mode(rank)));
+    if (c->s.mode == MODE_SPARSE_KV) PARA_TRY(para_attention_push(rank, para_sparse_kv_mode(rank)));
+    para_attention_mode mode = c->s.mode == MODE_RING      ? para_ring_mode(rank, c->mesh, c->layout)
+                               : c->s.mode == MODE_ULYSSES ? para_ulysses_mode(rank, c->mesh, c->layout)
+                                                           : para_unified_mode(rank, c->mesh, c->layout);
+    mode.kv_layout = c->kv_layout;
+    mode.head_groups = c->s.head_groups;
+    return para_attention_push(rank, mode);
+}
+
+static inline para_status pop_modes(para_rank *rank, const attention_case *c) {
+    if (c->s.mode >= MODE_IN_BATCH) PARA_TRY(para_attention_pop(rank));
+    return para_attention_pop(rank);
+}
+
+/* In the order that models have; then the operands' memory is the mode's. */
+static inline para_status in_phases(para_rank *rank, const problem *p, const held *queries, const held *keys,
+                                    para_attention_args *a) {
+    para_attention_job job;
+    a->q.data = a->k.data = a->v.data = a->out.data = NULL;
+    PARA_TRY(para_attention_begin(rank, a, &job));
+    fill_operand(p, 2, keys, job.args.v);
+    PARA_TRY(para_attention_put(rank, &job, PARA_VALUE));
+    fill_operand(p, 0, queries, job.args.q);
+    PARA_TRY(para_attention_put(rank, &job, PARA_QUERY));
+    fill_operand(p, 1, keys, job.args.k);
+    PARA_TRY(para_attention_put(rank, &job, PARA_KEY));
+    PARA_TRY(para_attention_compute(rank, &job));
+    PARA_TRY(para_attention_end(rank, &job));
+    a->out = job.args.out;
+    return PARA_OK;
+}
+
+static inline para_status case_body(para_rank *rank, void *user) {
+    attention_case *c = user;
+    const problem *p = &c->p;
+    int index = para_mesh_comm(rank, c->mesh, PARA_AXIS_TOKENS).index;
+    held queries = held_by(c->layout, index), keys = held_by(c->kv_layout, index), all = held_all(p->skv);
+    int64_t nq = held_tokens(&queries), nk = held_tokens(&keys);
+    para_attention_args a = PARA_ATTENTION_ARGS_INIT;
+    PARA_TRY(para_rank_tensor(rank, &a.q, p->dtype, 4, (int64_t[]){p->b, p->h, nq, p->d}));
+    PARA_TRY(para_rank_tensor(rank, &a.k, p->dtype, 4, (int64_t[]){p->b, p->hkv, nk, p->d}));
+    PARA_TRY(para_rank_tensor(rank, &a.v, p->dtype, 4, (int64_t[]){p->b, p->hkv, nk, p->dv}));
+    PARA_TRY(para_rank_tensor(rank, &a.out, c->s.out_f32 ? PARA_F32 : p->dtype, 4, (int64_t[]){p->b, p->h, nq, p->dv}));
+    PARA_TRY(para_rank_tensor(rank, &a.lse, PARA_F32, 3, (int64_t[]){p->b, p->h, nq}));
+    fill_operand(p, 0, &queries, a.q);
+    fill_operand(p, 1, &keys, a.k);
+    fill_operand(p, 2, &keys, a.v);
+    if (p->mask != MASK_NONE) {
+        bool padding = p->mask == MASK_KEYS || p->mask == MASK_SEGMENTS, own = padding && !c->s.all_columns;
+        int64_t dim[] = {padding ? p->b : 1, p->mask == MASK_HEADS ? p->h : 1, mask_has_rows(p) ? nq : 1,
+                         own ? nk : p->skv};
+        PARA_TRY(para_rank_tensor(rank, &a.mask, mask_is_bool(p) ? PARA_BOOL : PARA_F32, 4, dim));
+        fill_mask(p, &queries, own ? &keys : &all, a.mask);
+    }
+    a.causal = p->causal;
+    a.causal_offset = p->causal_offset;
+    PARA_TRY(push_modes(rank, c));
+    PARA_TRY(c->s.phased ? in_phases(rank, p, &queries, &keys, &a) : para_attention(rank, &a));
+    PARA_TRY(pop_modes(rank, c));
+    answer_write(p, &c->answer, &queries, a.out, a.lse);
+    return PARA_OK;
+}
+
+static inline para_status open_layout(para_layout **out, const para_mesh *mesh, int64_t tokens, int64_t text,
+                                      const int64_t *const share[2]) {
+    para_layout_options o = PARA_LAYOUT_OPTIONS_INIT;
+    o.tokens[PARA_IMAGE] = tokens - text;
+    o.tokens[PARA_TEXT] = text;
+    for (int s = 0; s < 2; s++) o.share[s] = share[s];
+    return para_layout_open(out, mesh, &o);
+}
+
+/* Runs the case on the world's ranks; its answer is opened here and the caller's to close. */
+static inline para_status run_case(para_world *world, attention_case *c) {
+    para_mesh_options m = PARA_MESH_OPTIONS_INIT;
+    m.ring = c->s.ring;
+    m.ulysses = c->s.ulysses;
+    m.batch = para_world_size(world) / (m.ring * m.ulysses);
+    c->answer = answer_open(&c->p);
+    para_status status = para_mesh_open(&c->mesh, world, &m);
+    if (status == PARA_OK) status = open_layout(&c->layout, c->mesh, c->p.sq, c->p.text_q, c->s.share_q);
+    if (status == PARA_OK) status = open_layout(&c->kv_layout, c->mesh, c->p.skv, c->p.text_kv, c->s.share_kv);
+    if (status == PARA_OK) status = para_world_run(world, case_body, c);
+    para_layout_close(&c->kv_layout);
+    para_layout_close(&c->layout);
+    para_mesh_close(&c->mesh);
+    return status;
+}
+
+#endif
