@@ -205,27 +205,6 @@ static void breathe(int look) {
     }
 }
 
-para_status para_mpi_gather_ints(para_mpi *m, int n, const int *values, int *all) {
-    if (atomic_load(&m->given_up)) return lost();
-    /* MPI writes here until it is done, also when nobody waits any more: then it is left to it. */
-    int *room = para_alloc((size_t)n * (size_t)(m->processes + 1), sizeof *room);
-    if (!room) return PARA_ERR_MEMORY;
-    memcpy(room, values, (size_t)n * sizeof *room);
-    para_mpi_request *request = NULL;
-    int result;
-    IN_TURN(result, m->module->gather(m->state, n, room, room + n, &request));
-    para_status status = checked(m, result, "gather");
-    bool done = false;
-    for (int look = 0; status == PARA_OK && !done; look++) {
-        if (atomic_load(&m->given_up)) return lost();
-        status = para_mpi_test(m, &request, &done);
-        if (!done) breathe(look);
-    }
-    if (status == PARA_OK) memcpy(all, room + n, (size_t)n * (size_t)m->processes * sizeof *all);
-    para_free(room);
-    return status;
-}
-
 para_status para_mpi_send(para_mpi *m, int process, int tag, const para_tensor *t, para_mpi_request **request) {
     int result;
     IN_TURN(result, m->module->send(m->state, process, tag, t, para_dtype_size(t->dtype), request));

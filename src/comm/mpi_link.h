@@ -27,9 +27,6 @@ const char *para_mpi_version(const para_mpi *m);
 /* From now on no function waits any more: another process is lost. Any thread. */
 void para_mpi_give_up(para_mpi *m);
 
-/* Every process's n values, [processes][n], in order. Collective, waits. */
-para_status para_mpi_gather_ints(para_mpi *m, int n, const int *values, int *all);
-
 /* Data: starts sending or receiving a tensor of any strides (derived datatypes: no staging). Same tag and pair of processes: in order. *request is set. */
 typedef struct para_mpi_request para_mpi_request;
 para_status para_mpi_send(para_mpi *m, int process, int tag, const para_tensor *t, para_mpi_request **request);

@@ -35,12 +35,6 @@ int para_mpi_data_receive(para_mpi_state *s, int process, int tag, const para_te
     return keep(s, r, result, request);
 }
 
-int para_mpi_data_gather(para_mpi_state *s, int n, const int *values, int *all, para_mpi_request **request) {
-    para_mpi_request *r = s->host.alloc(1, sizeof *r);
-    if (!r) return PARA_MPI_NO_MEMORY;
-    return keep(s, r, MPI_Iallgather(values, n, MPI_INT, all, n, MPI_INT, s->control, &r->mpi), request);
-}
-
 int para_mpi_data_test(para_mpi_state *s, para_mpi_request **request, bool *done) {
     int flag = 0;
     int result = MPI_Test(&(*request)->mpi, &flag, MPI_STATUS_IGNORE);

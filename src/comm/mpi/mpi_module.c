@@ -111,7 +111,6 @@ static const para_mpi_module table = {
     .version = module_version,
     .send = para_mpi_data_send,
     .receive = para_mpi_data_receive,
-    .gather = para_mpi_data_gather,
     .test = para_mpi_data_test,
     .abandon = para_mpi_data_abandon,
     .renew = para_mpi_data_renew,

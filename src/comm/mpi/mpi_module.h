@@ -45,8 +45,6 @@ typedef struct para_mpi_module {
     /* A tensor with elements of `element` bytes, 1, 2, 4 or 8. */
     int (*send)(para_mpi_state *s, int process, int tag, const para_tensor *t, size_t element, para_mpi_request **request);
     int (*receive)(para_mpi_state *s, int process, int tag, const para_tensor *t, size_t element, para_mpi_request **request);
-    /* n of each process into all [processes][n]. */
-    int (*gather)(para_mpi_state *s, int n, const int *values, int *all, para_mpi_request **request);
     /* What is done, or failed, is freed; *request is NULL then. */
     int (*test)(para_mpi_state *s, para_mpi_request **request, bool *done);
     void (*abandon)(para_mpi_state *s, para_mpi_request **request);

@@ -41,7 +41,6 @@ struct para_mpi_state {
 /* mpi_data.c */
 int para_mpi_data_send(para_mpi_state *s, int process, int tag, const para_tensor *t, size_t element, para_mpi_request **request);
 int para_mpi_data_receive(para_mpi_state *s, int process, int tag, const para_tensor *t, size_t element, para_mpi_request **request);
-int para_mpi_data_gather(para_mpi_state *s, int n, const int *values, int *all, para_mpi_request **request);
 int para_mpi_data_test(para_mpi_state *s, para_mpi_request **request, bool *done);
 void para_mpi_data_abandon(para_mpi_state *s, para_mpi_request **request);
 int para_mpi_data_renew(para_mpi_state *s, bool *done);
