@@ -1,0 +1,37 @@
+/* The Hopper attention kernel in the configurations that measurements chose (bench/RESULTS.md). SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cuda/attention_sm90_launch.cuh"
+
+using namespace attention_sm90;
+
+size_t para_cuda_attention_workspace(int processors) {
+    constexpr size_t part_128 = config<__nv_bfloat16, 128, 128, 2, 2, 1, false, true, false, false>::PART_FLOATS;
+    constexpr size_t part_64 = config<__nv_bfloat16, 64, 128, 3, 2, 1, false, true, false, false>::PART_FLOATS;
+    return processors * (FLAG_BYTES + sizeof(float) * max(part_128, part_64));
+}
+
+static bool takes_strides(const para_cuda_strides &s, const void *data) {
+    return s.batch % 8 == 0 && s.head % 8 == 0 && s.token % 8 == 0 && s.batch >= 0 && s.head >= 0 && s.token >= 0 && (uintptr_t)data % 16 == 0;
+}
+
+bool para_cuda_attention_sm90_takes(const para_cuda_attention *a) {
+    return (a->head_dim == 64 || a->head_dim == 128) && a->q_len > 0 && a->kv_len > 0 && a->batch > 0 && a->heads > 0 && a->scale >= 0 &&
+           takes_strides(a->q_stride, a->q) && takes_strides(a->k_stride, a->k) && takes_strides(a->v_stride, a->v) && takes_strides(a->out_stride, a->out) &&
+           (!a->carry_out || takes_strides(a->carry_out_stride, a->carry_out));
+}
+
+template <typename T, bool CAUSAL, bool RING> static cudaError_t by_head_dim(const para_cuda_attention *a, cudaStream_t stream) {
+    if (a->head_dim == 128) return launch<config<T, 128, 128, 2, 2, 1, false, true, CAUSAL, RING>>(a, stream);
+    return launch<config<T, 64, 128, 3, 2, 1, false, true, CAUSAL, RING>>(a, stream);
+}
+
+template <typename T> static cudaError_t by_kind(const para_cuda_attention *a, cudaStream_t stream) {
+    bool ring = a->carry_out || a->out_f32;
+    if (a->causal) return ring ? by_head_dim<T, true, true>(a, stream) : by_head_dim<T, true, false>(a, stream);
+    return ring ? by_head_dim<T, false, true>(a, stream) : by_head_dim<T, false, false>(a, stream);
+}
+
+int para_cuda_attention_sm90(const para_cuda_attention *a, void *stream) {
+    if (!para_cuda_attention_sm90_takes(a)) return cudaErrorNotSupported;
+    if (a->type == PARA_CUDA_ATTENTION_BF16) return by_kind<__nv_bfloat16>(a, (cudaStream_t)stream);
+    return by_kind<__half>(a, (cudaStream_t)stream);
+}

@@ -1,0 +1,53 @@
+/* The attention kernels of the cuda back end, as plain C: softmax(scale · q · kᵀ) · v on device memory. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CUDA_ATTENTION_H
+#define PARA_CUDA_ATTENTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum para_cuda_attention_type { PARA_CUDA_ATTENTION_BF16, PARA_CUDA_ATTENTION_F16 } para_cuda_attention_type;
+
+/* Of [batch, head, token, column], in elements; columns are contiguous. Of an LSE: of [batch, head, token]. */
+typedef struct para_cuda_strides {
+    int64_t batch, head, token;
+} para_cuda_strides;
+
+/* Sizes up to 2^31 - 1; memory is the device's, but for the struct itself. */
+typedef struct para_cuda_attention {
+    para_cuda_attention_type type; /* of q, k, v, and of out unless out_f32 */
+    int batch, heads, kv_heads;    /* heads is a multiple of kv_heads; query head h sees key head h / (heads / kv_heads) */
+    int q_len, kv_len, head_dim;
+    const void *q, *k, *v;         /* [B, H, Sq, D], [B, Hkv, Skv, D], [B, Hkv, Skv, D] */
+    para_cuda_strides q_stride, k_stride, v_stride;
+    void *out;                     /* [B, H, Sq, D] */
+    para_cuda_strides out_stride;
+    bool out_f32;
+    float *lse;                    /* [B, H, Sq], natural log of the softmax's sum, or NULL */
+    para_cuda_strides lse_stride;
+    const int32_t *kv_lengths;     /* [B] keys of each item, those after are not seen but have to be finite; or NULL: kv_len */
+    const float *carry_out;        /* [B, H, Sq, D], the result over other keys, which the result then covers too, and its LSE; or NULL. May be out and lse */
+    const float *carry_lse;        /* [B, H, Sq] */
+    para_cuda_strides carry_out_stride, carry_lse_stride;
+    float scale;                   /* 0 or more */
+    bool causal;                   /* query i sees keys 0 to i + causal_offset; a query that sees none gets 0, and LSE -inf */
+    int causal_offset;
+    void *workspace;               /* para_cuda_attention_workspace() bytes, zeroed once; of one stream. NULL: slower where tiles do not fill the GPU evenly */
+} para_cuda_attention;
+
+/* Bytes of workspace on a GPU of so many multiprocessors. */
+size_t para_cuda_attention_workspace(int processors);
+
+/* Whether the Hopper kernel takes these arguments: head_dim 64 or 128; rows and strides of q, k, v and out multiples of 16 bytes. */
+bool para_cuda_attention_sm90_takes(const para_cuda_attention *a);
+/* Launches it on a stream of the current device, of compute capability 9.0. A cudaError_t. Never waits. */
+int para_cuda_attention_sm90(const para_cuda_attention *a, void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
