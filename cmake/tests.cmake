@@ -35,17 +35,30 @@ foreach(source ${PARA_TEST_SOURCES})
     ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
 endforeach()
 
+# para with ranks that can be made to fail.
+add_executable(para_failing ${PARA_CLI_SOURCES} tests/parallel/failing.c)
+target_link_libraries(para_failing PRIVATE para_static PkgConfig::JANSSON)
+target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check)
+add_executable(compare_tensors tests/parallel/compare_tensors.c)
+target_link_libraries(compare_tensors PRIVATE para_static)
+add_test(NAME parallel/failures COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/failures.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(parallel/failures PROPERTIES TIMEOUT 1800 LABELS parallel PROCESSORS 2
+  ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT}")
+
 # Programs that mpirun starts (too): name, number of processes. Those named test_mpi_* run no other way.
 if(MPI_C_FOUND)
-  foreach(run test_mpi_link:2 test_mpi_link:3)
+  foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3)
     string(REGEX MATCH "^(.*):(.*)$" matched ${run})
     set(name ${CMAKE_MATCH_1})
     set(check parallel/${name}_n${CMAKE_MATCH_2})
-    add_test(NAME ${check} COMMAND ${MPIEXEC_EXECUTABLE} -n ${CMAKE_MATCH_2} $<TARGET_FILE:${name}>
+    add_test(NAME ${check} COMMAND ${PARA_MPIRUN} -n ${CMAKE_MATCH_2} $<TARGET_FILE:${name}>
              WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     set_tests_properties(${check} PROPERTIES TIMEOUT 300 LABELS parallel ENVIRONMENT "OMP_WAIT_POLICY=passive;${PARA_MPI_ENVIRONMENT}")
     add_dependencies(${name} paraattn-mpi)
   endforeach()
+  add_test(NAME parallel/two_hosts COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/two_hosts.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(parallel/two_hosts PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77 LABELS parallel
+    ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};OMP_WAIT_POLICY=passive;${PARA_MPI_ENVIRONMENT}")
 endif()
 
 # Checks of the tree and of what is installed: one build tells all, the sanitizers have nothing to add.

@@ -10,10 +10,13 @@ typedef struct para_group para_group;
 typedef struct para_group_options {
     int ranks;      /* that this process hosts */
     double timeout; /* seconds without a sign of life after which a rank counts as lost */
+    bool mpi;       /* with the ranks of the other processes that mpirun started */
+    uint64_t cores; /* which processors this process may use: equal numbers are equal sets */
 } para_group_options;
 
-/* Close after the threads of its ranks have come back. */
+/* leave: takes leave of the other processes, and ends what runs beside the ranks; close, after the threads of its ranks have come back, frees. */
 para_status para_group_open(para_group **out, const para_group_options *options);
+void para_group_leave(para_group *g);
 void para_group_close(para_group **group);
 
 /* All ranks of the world; of this process: the first, and how many. Place of this process, and number of processes. */
@@ -22,6 +25,8 @@ int para_group_first(const para_group *g);
 int para_group_local(const para_group *g);
 int para_group_process(const para_group *g);
 int para_group_processes(const para_group *g);
+/* Processes on this host that may use the same processors, this one included. */
+int para_group_neighbours(const para_group *g);
 /* The way of the local-th rank of this process to the others, the group's own; NULL in a world of one. */
 para_endpoint *para_group_endpoint(para_group *g, int local);
 
@@ -33,8 +38,8 @@ para_status para_group_begin(para_group *g, const atomic_bool *cancel);
 para_status para_group_check(para_group *g, int local);
 /* What a rank's body returned. A failure takes the others out of their waits. What it left under way is given up. */
 void para_group_finish(para_group *g, int local, para_status status);
-/* Waits for all ranks, for those that fail to come back after a failure only `timeout` long. The first failure, its sentence set on this thread.
- * *lost: a rank did not come back, so that the group cannot be used any more. */
+/* Waits for all ranks of all processes, for those that fail to come back after a failure only `timeout` long. The first failure, the same on every process,
+ * its sentence set on this thread. *lost: a rank or a process did not come back, so that the group cannot be used any more. */
 para_status para_group_end(para_group *g, bool *lost);
 
 #endif

@@ -5,8 +5,14 @@
 #include <pthread.h>
 
 #include "comm/group.h"
+#include "comm/meeting.h"
+#include "comm/mpi_link.h"
 
 enum { PARA_SENTENCE = 1024 };
+
+/* Of two processes that should be doing the same: printf format of both numbers. */
+#define PARA_OTHER_CALL                                                                                                \
+    "process %d makes another call than process %d; all processes must make the same calls on a world in the same order"
 
 /* Why a run ends before its time. */
 typedef struct para_failure {
@@ -40,28 +46,64 @@ typedef struct para_member {
     struct para_batch *batches; /* what it started and has not finished; its own thread's */
 } para_member;
 
+/* What a process brought to a meeting. */
+typedef struct para_note {
+    int64_t number; /* of the meeting; 0: the note was read */
+    para_meeting what;
+    int n;
+    char bytes[PARA_NOTE_MAX];
+} para_note;
+
+/* A process as the others know it. */
+typedef struct para_process {
+    int first;         /* its first rank */
+    char host[256];
+    uint64_t cores;    /* which processors it may use: equal numbers are equal sets */
+    int64_t heard;     /* nanoseconds of the clock at its last message */
+    bool idle;         /* all its ranks waited when it last said so */
+    para_note note[2]; /* by the meeting's number: it is at most one meeting ahead of this process */
+} para_process;
+
 struct para_group {
     int size, first, local; /* ranks of the world, first of this process, number of its ranks */
     int process, processes;
     double timeout;
-    char host[256];
+    para_mpi *mpi;          /* NULL: one process */
+    para_process *peer;     /* [processes], itself included */
 
-    pthread_mutex_t lock;  /* of all below that is not atomic */
-    pthread_cond_t back;   /* a rank came back, or the run failed */
-    para_member *member;   /* [local] */
-    para_channel *channel; /* [local][local]: from, to */
-    int64_t progress;      /* parcels that moved */
+    pthread_mutex_t lock;   /* of all below that is not atomic, and of `peer` */
+    pthread_cond_t back;    /* a rank came back, or the run failed */
+    para_member *member;    /* [local] */
+    para_channel *channel;  /* [local][local]: from, to */
+    int64_t progress;       /* parcels that moved */
 
+    int64_t run;            /* its number, the same on all processes */
     bool running;
-    atomic_bool failed;    /* failure.status, without the lock */
+    atomic_bool failed;     /* failure.status, without the lock */
     para_failure failure;
-    int64_t failed_at;     /* nanoseconds */
+    int64_t failed_at;      /* nanoseconds */
     _Atomic(const atomic_bool *) cancel;
 
-    bool watched, closing; /* there is a watch; it is to end */
+    para_failure early;     /* another process's failure of a run that this one has not begun yet */
+    int64_t early_run;
+    para_failure loss;      /* a process is gone: the group cannot be used any more */
+    int64_t meeting;        /* number of the last one */
+    bool meets;             /* it is going on */
+    atomic_int under_way;   /* batches with transfers over MPI */
+    pthread_mutex_t intake; /* taken before `lock`: one thread at a time takes in messages, so that they stay in order */
+
+    bool watched, closing;  /* there is a watch; it is to end */
     pthread_t watch;
     pthread_cond_t watch_wake;
 };
+
+/* The timeout in nanoseconds. */
+static inline int64_t para_group_bound(const para_group *g) {
+    return (int64_t)(g->timeout * 1e9);
+}
+
+/* A rank of the world: the process that hosts it. */
+int para_group_host_of(const para_group *g, int rank);
 
 static inline para_channel *para_group_channel(para_group *g, int from, int to) {
     return &g->channel[from * g->local + to];
@@ -72,13 +114,17 @@ int64_t para_now(void);
 para_status para_wake_open(pthread_cond_t *wake);
 void para_wait_until(para_group *g, pthread_cond_t *wake, int64_t until);
 
-/* With the lock held: the first failure of the run stays, takes everybody out of their waits. printf format. */
+/* With the lock held: the first failure of the run stays, takes everybody out of their waits, here and in the other processes. printf format. */
 void para_group_fail(para_group *g, para_status status, int rank, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* The same for one that another process has told. */
+void para_group_take_failure(para_group *g, const para_failure *failure);
+/* With the lock held: `process` is gone. Ends the run, meetings and waits. */
+void para_group_lose(para_group *g, int process);
 /* The run's failure as this thread's. PARA_OK where there is none. Takes the lock. */
 para_status para_group_failure(para_group *g);
 
 /* The transport between members. What a rank started and did not finish: gives it up, tells how many there were. */
-extern const para_transport para_group_transport;
+extern const para_transport para_group_transport, para_group_mpi_transport; /* in one process; in several */
 int para_group_give_up(para_member *m);
 
 #endif

@@ -1,17 +1,23 @@
-/* Transfers between the ranks of a process: the sender shows where a tensor lies, the receiver copies it. SPDX-License-Identifier: Apache-2.0 */
+/* Transfers between ranks. In a process the sender shows where a tensor lies, and the receiver copies it; to other processes MPI carries it.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "comm/group_state.h"
 #include "core/alloc.h"
 #include "core/error.h"
+
+/* Nanoseconds between two looks at what MPI carries, longer each time; who moves data for somebody else looks in between, too. */
+enum { FIRST_NAP = 10 * 1000, LONGEST_NAP = 200 * 1000 };
 
 typedef enum parcel_state { PARCEL_STARTED, PARCEL_COPYING, PARCEL_DONE } parcel_state;
 
 /* One transfer as one side sees it. */
 struct para_parcel {
     para_tensor tensor;
-    int peer;       /* local rank */
+    int process;    /* of the other side */
+    int peer;       /* the other side's rank among those of its process */
     int64_t number; /* in its channel */
     parcel_state state;
-    para_parcel *next; /* of those sent through the channel; with the lock held */
+    para_parcel *next;         /* of those sent through the channel; with the lock held */
+    para_mpi_request *request; /* to or from another process */
 };
 
 /* What one call started. */
@@ -19,6 +25,7 @@ typedef struct para_batch {
     para_pending base; /* first, so that it leads here */
     struct para_batch *next;
     int sends, receives;
+    bool remote;          /* some go to or come from other processes */
     para_parcel parcel[]; /* [sends + receives] */
 } para_batch;
 
@@ -45,9 +52,44 @@ static void take_out(para_channel *c, const para_parcel *p) {
     }
 }
 
-static void fill(para_parcel *p, const para_group *g, const para_transfer *t) {
-    *p = (para_parcel){.tensor = t->tensor, .peer = t->rank - g->first};
+static void fill(para_batch *b, para_parcel *p, const para_group *g, const para_transfer *t) {
+    int process = para_group_host_of(g, t->rank);
+    *p = (para_parcel){.tensor = t->tensor, .process = process, .peer = t->rank - g->peer[process].first};
+    b->remote |= process != g->process;
 }
+
+/* With the lock held: those between ranks of this process. */
+static void start_here(para_group *g, para_member *m, para_batch *b) {
+    for (int i = 0; i < b->sends + b->receives; i++) {
+        para_parcel *p = &b->parcel[i];
+        if (p->process != g->process) continue;
+        if (i < b->sends) post(g, m, p);
+        else p->number = para_group_channel(g, p->peer, m->local)->received++;
+    }
+}
+
+/* Of a pair of ranks, from its numbers in its processes. */
+static int tag_of(int from, int to) {
+    enum { MOST = 256 };
+    return from * MOST + to;
+}
+
+/* Receives first: what comes then has a place to go to. */
+static para_status start_remote(para_group *g, const para_member *m, para_batch *b) {
+    for (int i = b->sends; i < b->sends + b->receives; i++) {
+        para_parcel *p = &b->parcel[i];
+        if (p->process != g->process)
+            PARA_TRY(para_mpi_receive(g->mpi, p->process, tag_of(p->peer, m->local), &p->tensor, &p->request));
+    }
+    for (int i = 0; i < b->sends; i++) {
+        para_parcel *p = &b->parcel[i];
+        if (p->process != g->process)
+            PARA_TRY(para_mpi_send(g->mpi, p->process, tag_of(m->local, p->peer), &p->tensor, &p->request));
+    }
+    return PARA_OK;
+}
+
+static void close_batch(para_member *m, para_batch *b);
 
 static para_status start(para_endpoint *e, para_device *dev, int sends, const para_transfer *send, int receives,
                          const para_transfer *receive, para_pending **pending) {
@@ -60,20 +102,22 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
     b->base = (para_pending){e, dev};
     b->sends = sends;
     b->receives = receives;
-    pthread_mutex_lock(&g->lock);
-    for (int i = 0; i < sends; i++) {
-        fill(&b->parcel[i], g, &send[i]);
-        post(g, m, &b->parcel[i]);
-    }
-    for (int i = 0; i < receives; i++) {
-        para_parcel *p = &b->parcel[sends + i];
-        fill(p, g, &receive[i]);
-        p->number = para_group_channel(g, p->peer, m->local)->received++;
-    }
-    pthread_mutex_unlock(&g->lock);
-    for (int i = 0; i < sends; i++) para_endpoint_count(e, &send[i].tensor);
+    for (int i = 0; i < sends; i++) fill(b, &b->parcel[i], g, &send[i]);
+    for (int i = 0; i < receives; i++) fill(b, &b->parcel[sends + i], g, &receive[i]);
     b->next = m->batches;
     m->batches = b;
+    pthread_mutex_lock(&g->lock);
+    start_here(g, m, b);
+    pthread_mutex_unlock(&g->lock);
+    if (b->remote) {
+        if (atomic_fetch_add(&g->under_way, 1) == 0) pthread_cond_signal(&g->watch_wake);
+        para_status status = start_remote(g, m, b);
+        if (status != PARA_OK) {
+            close_batch(m, b);
+            return status;
+        }
+    }
+    for (int i = 0; i < sends; i++) para_endpoint_count(e, &send[i].tensor);
     *pending = &b->base;
     return PARA_OK;
 }
@@ -106,8 +150,8 @@ static para_status copy(const para_batch *b, const para_parcel *to, const para_p
 /* With the lock held, but for the copy itself: does one receive of the batch whose parcel is there. *moved: there was one. */
 static para_status receive_one(para_group *g, const para_member *m, para_batch *b, bool *moved) {
     for (int i = b->sends; i < b->sends + b->receives; i++) {
-        para_parcel *to = &b->parcel[i], *from = to->state == PARCEL_DONE ? NULL : match(g, m, to);
-        if (!from) continue;
+        para_parcel *to = &b->parcel[i], *from;
+        if (to->state == PARCEL_DONE || to->process != g->process || !(from = match(g, m, to))) continue;
         take_out(para_group_channel(g, to->peer, m->local), from);
         from->state = PARCEL_COPYING;
         pthread_mutex_unlock(&g->lock);
@@ -130,41 +174,80 @@ static para_status receive_any(para_group *g, const para_member *m, para_batch *
     return PARA_OK;
 }
 
+/* Without the lock: asks MPI. *moved: something has arrived or left. */
+static para_status test_remote(para_batch *b, para_group *g, bool *moved) {
+    for (int i = 0; i < b->sends + b->receives; i++) {
+        para_parcel *p = &b->parcel[i];
+        bool done = false;
+        if (!p->request) continue;
+        PARA_TRY(para_mpi_test(g->mpi, &p->request, &done));
+        if (done) p->state = PARCEL_DONE;
+        *moved |= done;
+    }
+    return PARA_OK;
+}
+
 static bool all_done(const para_batch *b) {
     for (int i = 0; i < b->sends + b->receives; i++)
         if (b->parcel[i].state != PARCEL_DONE) return false;
     return true;
 }
 
-/* With the lock held: until all is done, or the run has failed. */
-static para_status complete(para_group *g, para_member *m, para_batch *b) {
-    while (!all_done(b)) {
+/* With the lock held: does what can be done now. *moved: there was something. */
+static para_status move(para_group *g, const para_member *m, para_batch *b, bool *moved) {
+    PARA_TRY(receive_any(g, m, b, moved));
+    if (*moved || !b->remote) return PARA_OK;
+    pthread_mutex_unlock(&g->lock);
+    para_status status = test_remote(b, g, moved);
+    pthread_mutex_lock(&g->lock);
+    g->progress += *moved;
+    return status;
+}
+
+/* With the lock held: until all is done, or the run has failed, which the caller sees. */
+static para_status wait_for_all(para_group *g, para_member *m, para_batch *b) {
+    int64_t nap = FIRST_NAP;
+    while (!all_done(b) && !atomic_load(&g->failed)) {
         bool moved;
-        if (atomic_load(&g->failed)) return PARA_OK; /* the caller sees it */
-        para_status status = receive_any(g, m, b, &moved);
-        if (status != PARA_OK) {
-            para_group_fail(g, status, m->endpoint.index, "%s", para_last_error());
-            return status;
-        }
-        if (moved || all_done(b)) continue;
-        m->state = PARA_MEMBER_WAITS;
-        pthread_cond_wait(&m->wake, &g->lock);
-        atomic_store_explicit(&m->sign, para_now(), memory_order_relaxed);
-        m->state = PARA_MEMBER_COMPUTES;
+        PARA_TRY(move(g, m, b, &moved));
+        if (moved) nap = FIRST_NAP;
+        if (moved || all_done(b) || atomic_load(&g->failed)) continue;
+        if (b->remote) para_wait_until(g, &m->wake, para_now() + nap);
+        else pthread_cond_wait(&m->wake, &g->lock);
+        if ((nap *= 2) > LONGEST_NAP) nap = LONGEST_NAP;
     }
     return PARA_OK;
 }
 
-/* With the lock held: nobody touches the tensors of the batch after this. */
+static para_status complete(para_group *g, para_member *m, para_batch *b) {
+    pthread_mutex_lock(&g->lock);
+    m->state = PARA_MEMBER_WAITS;
+    para_status status = wait_for_all(g, m, b);
+    if (status != PARA_OK) para_group_fail(g, status, m->endpoint.index, "%s", para_last_error());
+    atomic_store_explicit(&m->sign, para_now(), memory_order_relaxed);
+    m->state = PARA_MEMBER_COMPUTES;
+    pthread_mutex_unlock(&g->lock);
+    return status;
+}
+
+/* Nobody touches the tensors of the batch after this, but MPI what it has begun. */
 static void withdraw(para_group *g, para_member *m, para_batch *b) {
+    pthread_mutex_lock(&g->lock);
     for (int i = 0; i < b->sends; i++) {
         para_parcel *p = &b->parcel[i];
+        if (p->process != g->process) continue;
         if (p->state == PARCEL_STARTED) take_out(para_group_channel(g, m->local, p->peer), p);
         while (p->state == PARCEL_COPYING) pthread_cond_wait(&m->wake, &g->lock);
     }
+    pthread_mutex_unlock(&g->lock);
+    for (int i = 0; i < b->sends + b->receives; i++)
+        if (b->parcel[i].request) para_mpi_abandon(g->mpi, &b->parcel[i].request);
 }
 
-static void forget(para_member *m, para_batch *b) {
+static void close_batch(para_member *m, para_batch *b) {
+    para_group *g = m->group;
+    withdraw(g, m, b);
+    if (b->remote) atomic_fetch_sub(&g->under_way, 1);
     para_batch **at = &m->batches;
     while (*at != b) at = &(*at)->next;
     *at = b->next;
@@ -175,23 +258,14 @@ static para_status finish(para_pending *pending) {
     para_batch *b = (para_batch *)pending;
     para_member *m = member_of(pending->endpoint);
     para_group *g = m->group;
-    pthread_mutex_lock(&g->lock);
     para_status status = complete(g, m, b);
-    withdraw(g, m, b);
-    pthread_mutex_unlock(&g->lock);
-    forget(m, b);
+    close_batch(m, b);
     return status == PARA_OK ? para_group_check(g, m->local) : status;
 }
 
 int para_group_give_up(para_member *m) {
     int left = 0;
-    while (m->batches) {
-        pthread_mutex_lock(&m->group->lock);
-        withdraw(m->group, m, m->batches);
-        pthread_mutex_unlock(&m->group->lock);
-        forget(m, m->batches);
-        left++;
-    }
+    for (; m->batches; left++) close_batch(m, m->batches);
     return left;
 }
 
@@ -200,3 +274,4 @@ static void close_member(para_endpoint *e) {
 }
 
 const para_transport para_group_transport = {"threads", start, finish, close_member};
+const para_transport para_group_mpi_transport = {"mpi", start, finish, close_member};

@@ -1,79 +1,125 @@
 /* A thread that notices when a rank is lost, or all wait for each other. SPDX-License-Identifier: Apache-2.0 */
 #include "comm/watch.h"
 
-#include "comm/group_state.h"
+#include <signal.h>
+
+#include "comm/control.h"
 #include "core/error.h"
 
-enum { TICK = 20 * 1000 * 1000 }; /* nanoseconds between two looks at the ranks */
+/* Nanoseconds between two looks: at ranks of this process; for messages, at work and between runs; while MPI moves data. */
+enum { MILLISECOND = 1000 * 1000, TICK = 20 * MILLISECOND, INTAKE = 5 * MILLISECOND, REST = 50 * MILLISECOND, PROGRESS = MILLISECOND };
 
 /* What the last looks saw. */
 typedef struct watch_state {
+    int64_t run;
     int64_t looked;   /* when */
+    int64_t beaten;   /* when the other processes were told last */
     int64_t progress; /* parcels that had moved, and since when */
     int64_t since;
 } watch_state;
 
-/* Where this thread itself did not run for long (the process was stopped, or the machine slept), the time does not count. */
+/* Time in which this thread itself did not run (the process was stopped, or the machine slept) does not count. */
 static void forgive(para_group *g, watch_state *w, int64_t now) {
     for (int i = 0; i < g->local; i++) atomic_store(&g->member[i].sign, now);
+    for (int p = 0; p < g->processes; p++) g->peer[p].heard = now;
     w->since = now;
 }
 
-/* With the lock held. */
-static void look(para_group *g, watch_state *w, int64_t now) {
-    int64_t bound = (int64_t)(g->timeout * 1e9);
-    bool anyone = false, all_wait = true;
-    if (now - w->looked > bound / 2) forgive(g, w, now);
-    w->looked = now;
-    if (g->progress != w->progress) {
-        w->progress = g->progress;
-        w->since = now;
-    }
-    const atomic_bool *cancel = atomic_load(&g->cancel);
-    if (cancel && atomic_load(cancel)) para_group_fail(g, PARA_ERR_CANCELLED, -1, "cancelled");
+static void look_at_ranks(para_group *g, int64_t now) {
     for (int i = 0; i < g->local; i++) {
         const para_member *m = &g->member[i];
-        anyone |= m->state == PARA_MEMBER_WAITS;
-        if (m->state != PARA_MEMBER_COMPUTES) continue;
-        all_wait = false;
-        if (now - atomic_load(&m->sign) > bound)
+        if (m->state == PARA_MEMBER_COMPUTES && now - atomic_load(&m->sign) > para_group_bound(g))
             para_group_fail(g, PARA_ERR_LOST, -1,
                             "rank %d (process %d on %s) gave no sign of life for %g seconds; where it only needs longer, "
                             "raise timeout (--timeout)",
-                            g->first + i, g->process, g->host, g->timeout);
+                            g->first + i, g->process, g->peer[g->process].host, g->timeout);
     }
-    if (!all_wait) w->since = now;
-    if (anyone && all_wait && g->processes == 1 && now - w->since > bound)
+}
+
+static void look_at_processes(para_group *g, int64_t now) {
+    for (int p = 0; p < g->processes; p++)
+        if (p != g->process && now - g->peer[p].heard > para_group_bound(g)) para_group_lose(g, p);
+}
+
+/* Whether all ranks here have waited for as long as anything may take, some of them for other ranks. */
+static bool is_idle(const para_group *g, watch_state *w, int64_t now) {
+    bool anyone = false, computes = false;
+    for (int i = 0; i < g->local; i++) {
+        anyone |= g->member[i].state == PARA_MEMBER_WAITS;
+        computes |= g->member[i].state == PARA_MEMBER_COMPUTES;
+    }
+    if (computes || g->progress != w->progress) w->since = now;
+    w->progress = g->progress;
+    return (anyone || g->processes > 1) && now - w->since > para_group_bound(g);
+}
+
+static void look_for_deadlock(para_group *g, bool idle) {
+    for (int p = 0; p < g->processes; p++)
+        if (p != g->process) idle &= g->peer[p].idle;
+    bool anyone = false;
+    for (int i = 0; i < g->local; i++) anyone |= g->member[i].state == PARA_MEMBER_WAITS;
+    if (idle && anyone)
         para_group_fail(g, PARA_ERR_STATE, -1,
                         "all ranks wait for each other since %g seconds (timeout, --timeout): they did not make the same "
                         "calls in the same order",
                         g->timeout);
 }
 
+/* With the lock held. */
+static void look(para_group *g, watch_state *w) {
+    int64_t now = para_now();
+    if (w->run != g->run) *w = (watch_state){.run = g->run, .looked = now, .beaten = w->beaten, .progress = g->progress, .since = now};
+    if (now - w->looked > para_group_bound(g) / 2) forgive(g, w, now);
+    w->looked = now;
+    bool idle = g->running && is_idle(g, w, now);
+    if (g->processes > 1) {
+        int64_t interval = para_group_bound(g) / 4 < 500 * MILLISECOND ? para_group_bound(g) / 4 : 500 * MILLISECOND;
+        if (now - w->beaten > interval) {
+            para_control_beat(g, idle);
+            w->beaten = now;
+        }
+        if (g->running || g->meets) look_at_processes(g, now);
+    }
+    if (!g->running) return;
+    const atomic_bool *cancel = atomic_load(&g->cancel);
+    if (cancel && atomic_load(cancel)) para_group_fail(g, PARA_ERR_CANCELLED, -1, "cancelled");
+    look_at_ranks(g, now);
+    look_for_deadlock(g, idle);
+}
+
 static void *watch(void *arg) {
     para_group *g = arg;
-    watch_state w = {0};
-    bool began = false;
+    watch_state w = {.looked = para_now()};
     pthread_mutex_lock(&g->lock);
     while (!g->closing) {
-        int64_t now = para_now();
-        if (!g->running) {
-            began = false;
+        if (!g->running && g->processes == 1) {
             pthread_cond_wait(&g->watch_wake, &g->lock);
+            w.looked = para_now();
             continue;
         }
-        if (!began) w = (watch_state){.looked = now, .progress = g->progress, .since = now};
-        began = true;
-        look(g, &w, now);
-        para_wait_until(g, &g->watch_wake, now + TICK);
+        if (g->processes > 1) {
+            pthread_mutex_unlock(&g->lock);
+            para_control_poll(g);
+            pthread_mutex_lock(&g->lock);
+        }
+        look(g, &w);
+        int64_t pause = g->processes == 1                ? TICK
+                        : atomic_load(&g->under_way) > 0 ? PROGRESS
+                        : g->running || g->meets         ? INTAKE
+                                                         : REST;
+        if (!g->closing) para_wait_until(g, &g->watch_wake, para_now() + pause);
     }
     pthread_mutex_unlock(&g->lock);
     return NULL;
 }
 
 para_status para_watch_open(para_group *g) {
+    sigset_t all, before;
     PARA_TRY(para_wake_open(&g->watch_wake));
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the program's own threads */
     g->watched = pthread_create(&g->watch, NULL, watch, g) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (g->watched) return PARA_OK;
     pthread_cond_destroy(&g->watch_wake);
     return para_fail(PARA_ERR_MEMORY, "a thread that watches the ranks could not be started; raise the limit of threads");

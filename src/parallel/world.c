@@ -4,16 +4,20 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "comm/meeting.h"
 #include "core/alloc.h"
 #include "core/error.h"
 #include "parallel/world_state.h"
 
 enum { MAX_THREADS = 4096, MAX_RANKS = 256 };
 
-/* Processors that this process may use. */
-static int usable_threads(void) {
+/* Processors that this process may use: how many, and a number that is equal for equal sets. */
+static int usable_threads(uint64_t *cores) {
     cpu_set_t set;
+    *cores = 0;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &set)) *cores = (*cores ^ (uint64_t)i) * 0x100000001b3u + 1;
     int n = CPU_COUNT(&set);
     return n > 0 ? n : 1;
 }
@@ -54,9 +58,13 @@ static para_status open_worker(para_world *world, int local) {
 }
 
 static para_status open_parts(para_world *world) {
-    para_group_options g = {.ranks = world->options.ranks, .timeout = world->options.timeout};
+    para_group_options g = {
+        .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi};
+    int usable = usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
-    world->threads = world->options.threads ? world->options.threads : usable_threads();
+    /* Processes that may use the same processors share them. */
+    int share = usable / para_group_neighbours(world->group);
+    world->threads = world->options.threads ? world->options.threads : share > 0 ? share : 1;
     world->worker = para_alloc((size_t)world->options.ranks, sizeof *world->worker);
     if (!world->worker) return PARA_ERR_MEMORY;
     for (int i = 0; i < world->options.ranks; i++) PARA_TRY(open_worker(world, i));
@@ -104,6 +112,20 @@ void para_world_log(const para_world *world, para_log_level level, const char *f
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     world->options.log(world->options.log_user, level, line);
+}
+
+/* A process that is gone takes the world with it. */
+static para_status after_meeting(para_world *world, para_status status) {
+    if (status == PARA_ERR_LOST) world->lost = true;
+    return status;
+}
+
+para_status para_world_broadcast(para_world *world, void **bytes, size_t *size) {
+    return after_meeting(world, para_meet_broadcast(world->group, bytes, size));
+}
+
+para_status para_world_same(para_world *world, const void *bytes, size_t n, const char *what) {
+    return after_meeting(world, para_meet_same(world->group, bytes, n, what));
 }
 
 int para_world_size(const para_world *world) {

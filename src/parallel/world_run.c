@@ -94,6 +94,7 @@ void para_world_end_threads(para_world **out) {
     pthread_mutex_unlock(&world->lock);
     for (int i = 1; i < ranks; i++)
         if (world->worker[i].started) pthread_join(world->worker[i].thread, NULL);
+    if (world->group) para_group_leave(world->group);
     pthread_mutex_lock(&world->lock);
     world->left = true;
     bool last = world->away == 0;
