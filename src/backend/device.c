@@ -1,4 +1,4 @@
-/* What all back ends share: a device's arena, and views. SPDX-License-Identifier: Apache-2.0 */
+/* What all back ends share: a device's arena. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/backend.h"
 
 #include <stdarg.h>
@@ -62,27 +62,4 @@ para_status para_trace_stage(para_device *dev, const para_tensor *t, const char 
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
     return dev->trace->fn(dev->trace->user, name, t);
-}
-
-para_tensor para_rows(para_tensor t, int64_t first, int64_t count) {
-    return para_slice(t, 0, first, count);
-}
-
-para_tensor para_slice(para_tensor t, int axis, int64_t first, int64_t count) {
-    if (t.data) t.data = (char *)t.data + first * t.stride[axis] * (int64_t)para_dtype_size(t.dtype);
-    t.dim[axis] = count;
-    return t;
-}
-
-para_tensor para_reshape(para_tensor t, int rank, const int64_t *dim) {
-    return para_tensor_make(t.data, t.dtype, rank, dim);
-}
-
-para_tensor para_permute(para_tensor t, const int *order) {
-    para_tensor p = t;
-    for (int i = 0; i < t.rank; i++) {
-        p.dim[i] = t.dim[order[i]];
-        p.stride[i] = t.stride[order[i]];
-    }
-    return p;
 }

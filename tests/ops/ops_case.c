@@ -29,7 +29,16 @@ int ops_device_count(void) {
 }
 
 para_device *ops_device(int i) {
-    return devices[i];
+    return devices[i % device_count];
+}
+
+/* The GPU that `name` stands for: "cuda" or "cuda:1". */
+static para_status open_cuda(const char *name) {
+    const char *index = strchr(name, ':');
+    PARA_TRY(para_cuda_open(&devices[0], index ? atoi(index + 1) : 0));
+    printf("device 0: %s\n", name);
+    device_count = 1;
+    return para_device_reserve(devices[0], ARENA);
 }
 
 /* A CPU device with the i-th best instruction set; all but the best also do without oneDNN's BF16. */
@@ -49,6 +58,12 @@ int ops_setup(void **unused) {
     printf("seed %llu (set PARA_SEED to change it)\n", (unsigned long long)state);
     names = 0;
     device_count = 0;
+    const char *name = getenv("PARA_TEST_DEVICE");
+    if (name && strncmp(name, "cuda", 4) == 0) {
+        if (open_cuda(name) == PARA_OK) return 0;
+        fprintf(stderr, "PARA_TEST_DEVICE=%s: %s\n", name, para_last_error());
+        return -1;
+    }
     if (open_cpu(3, 0) != PARA_OK) return -1;
     for (int i = 0; para_simd_usable(i); i++)
         if (open_cpu(1, i) != PARA_OK) return -1;
@@ -314,6 +329,6 @@ void ops_ok(para_device *dev, para_status status) {
 }
 
 void ops_took(para_device *dev, size_t bytes) {
-    if (para_cpu_of(dev)->simd == para_simd_select())
+    if (strcmp(dev->ops->name, "cpu") == 0 && para_cpu_of(dev)->simd == para_simd_select())
         assert_int_equal(dev->arena.peak, (bytes + PARA_ARENA_ALIGN - 1) / PARA_ARENA_ALIGN * PARA_ARENA_ALIGN);
 }

@@ -26,7 +26,8 @@ typedef struct ops_tensor {
     size_t bytes;     /* of it */
 } ops_tensor;
 
-/* The devices that are tested; opened once. */
+/* The devices that are tested; opened once: the CPU with each of its instruction sets, or what the environment variable PARA_TEST_DEVICE
+ * names ("cuda" or "cuda:1"). ops_device takes any i ≥ 0. */
 int ops_device_count(void);
 para_device *ops_device(int i);
 int ops_setup(void **state); /* CMocka group setup: opens devices, prints the seed */
@@ -58,7 +59,7 @@ void ops_check(para_device *dev, const ops_tensor *t, const double *want, double
 double *ops_read(para_device *dev, const ops_tensor *t);
 /* Fails with the last error's sentence unless status is PARA_OK; checks that the arena was given back. */
 void ops_ok(para_device *dev, para_status status);
-/* Fails unless the op just run took `bytes` of the arena, where the device has the best instruction set. */
+/* Fails unless the op just run took `bytes` of the arena, where the device is the CPU with its best instruction set. */
 void ops_took(para_device *dev, size_t bytes);
 
 /* Rounds as the type does. */
