@@ -13,10 +13,11 @@ if(MPI_C_FOUND)
   set_target_properties(paraattn-mpi PROPERTIES PREFIX "")
   target_include_directories(paraattn-mpi PRIVATE include src)
   target_link_libraries(paraattn-mpi PRIVATE MPI::MPI_C)
+  set(PARA_MPIRUN ${MPIEXEC_EXECUTABLE})
   foreach(folder ${MPI_C_INCLUDE_DIRS})
     string(APPEND PARA_MPI_FLAGS "-isystem ${folder} ")
   endforeach()
-  # For tests: as root, more processes than cores, none tied to a core, no ptrace, which containers forbid.
+  # For tests: mpirun; as root, more processes than cores, none tied to a core, no ptrace, which containers forbid.
   set(PARA_MPI_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
       OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none)
   if(PARA_SANITIZE) # Open MPI's plug-ins have no frame pointers; tests/leaks-of-others knows what they leak by who called them

@@ -1,0 +1,96 @@
+/* What makes the program `para_failing` out of para: a rank that fails, stalls, is late, is killed or stopped, at a point that the environment names.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * PARA_FAILURE=ACTION:rank:R:N    at the N-th check of rank R of the world
+ * PARA_FAILURE=ACTION:process:P:T T milliseconds after the start of process P (kill, stop)
+ * ACTION: none, fail, stall (the thread sleeps for ever), delay (the thread sleeps 300 ms), kill (SIGKILL), stop (SIGSTOP).
+ * PARA_FAILURE_LOG names a file: "TIME ACTION" is added to it when it happens, "checks N" at the end of a run without failure.
+ *
+ * The program is linked with --wrap=para_group_check, so that the library itself knows nothing of this. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "comm/group.h"
+#include "core/error.h"
+
+static struct {
+    char action[16];
+    int rank, process; /* -1: not that one */
+    long when;
+    atomic_long checks; /* of that rank */
+} failure = {.rank = -1, .process = -1};
+
+/* One write each, so that several processes may add to it. */
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...) {
+    char line[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    FILE *f = fopen(getenv("PARA_FAILURE_LOG"), "a");
+    if (!f) return;
+    fputs(line, f);
+    fclose(f);
+}
+
+static bool is(const char *action) {
+    return strcmp(failure.action, action) == 0;
+}
+
+static void nap(double seconds) {
+    struct timespec t = {.tv_sec = (time_t)seconds, .tv_nsec = (long)(1e9 * (seconds - (double)(time_t)seconds))};
+    nanosleep(&t, NULL);
+}
+
+static para_status happen(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    say("%ld.%03ld %s\n", (long)now.tv_sec, now.tv_nsec / 1000000, failure.action);
+    if (is("kill")) raise(SIGKILL);
+    if (is("stop")) kill(getpid(), SIGSTOP);
+    while (is("stall")) nap(60);
+    if (is("delay")) nap(0.3);
+    return is("fail") ? para_fail(PARA_ERR_DEVICE, "this failure was asked for") : PARA_OK;
+}
+
+static void *alarm_clock(void *unused) {
+    (void)unused;
+    nap(1e-3 * (double)failure.when);
+    happen();
+    return NULL;
+}
+
+static void report(void) {
+    if (is("none")) say("checks %ld\n", atomic_load(&failure.checks));
+}
+
+__attribute__((constructor)) static void set_up(void) {
+    char kind[16];
+    int which;
+    const char *text = getenv("PARA_FAILURE"), *own = getenv("OMPI_COMM_WORLD_RANK");
+    if (!text || sscanf(text, "%15[a-z]:%15[a-z]:%d:%ld", failure.action, kind, &which, &failure.when) != 4) return;
+    if (strcmp(kind, "rank") == 0) {
+        failure.rank = which;
+        atexit(report);
+        return;
+    }
+    pthread_t thread;
+    if (which == (own ? atoi(own) : 0) && pthread_create(&thread, NULL, alarm_clock, NULL) == 0) pthread_detach(thread);
+}
+
+para_status __real_para_group_check(para_group *g, int local);
+para_status __wrap_para_group_check(para_group *g, int local);
+
+para_status __wrap_para_group_check(para_group *g, int local) {
+    if (para_group_first(g) + local == failure.rank && atomic_fetch_add(&failure.checks, 1) + 1 == failure.when)
+        PARA_TRY(happen());
+    return __real_para_group_check(g, local);
+}
