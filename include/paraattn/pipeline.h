@@ -73,8 +73,11 @@ typedef struct para_result {
     double text_seconds;    /* tokenizers and text encoders */
     double denoise_seconds; /* all steps */
     double decode_seconds;  /* VAE */
-    size_t arena_bytes;     /* most memory of activations in use at once */
+    size_t arena_bytes;     /* most memory of activations in use at once, of the rank that needed most */
     size_t weight_bytes;    /* mapped weights that the request used */
+    int ranks;              /* that took part: batch · ring · ulysses */
+    int batch, ring, ulysses; /* the mesh of the denoising loop */
+    int64_t exchanged_bytes;  /* sent by all ranks to each other in the denoising loop */
 } para_result;
 
 /* Opens the diffusers folder: reads model_index.json and every component's config; no weights yet. `options` may be NULL.
@@ -82,8 +85,39 @@ typedef struct para_result {
  * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY. */
 PARA_API para_status para_pipeline_open(para_pipeline **out, para_world *world, const char *folder, const para_pipeline_options *options);
 
-/* Closes the pipeline and sets *pipe to NULL; takes NULL in it. */
+/* Closes the pipeline and sets *pipe to NULL; takes NULL in it. Under MPI, process 0 closing it ends para_pipeline_follow of the others. */
 PARA_API void para_pipeline_close(para_pipeline **pipe);
+
+/* ---- On many ranks. These are declarations: in any order, at any time between requests, the last one holds. Under MPI every process makes the
+ * same ones. */
+
+typedef struct para_parallel_options {
+    size_t size;     /* sizeof(para_parallel_options), set by PARA_PARALLEL_OPTIONS_INIT */
+    int batch;       /* groups of ranks that work on different items: pictures, and halves of CFG (0: chosen for each request) */
+    int ring;        /* ranks that pass keys and values round (0: chosen) */
+    int ulysses;     /* ranks that exchange tokens for heads (0: chosen) */
+    int head_groups; /* parts that heads are cut into, so that their exchange and their attention overlap (0: chosen) */
+    bool off;        /* takes it back: rank 0 computes alone (false) */
+} para_parallel_options;
+
+#define PARA_PARALLEL_OPTIONS_INIT { sizeof(para_parallel_options), 0, 0, 0, 0, false }
+
+/* Context parallelism: requests are computed by all ranks of the world, each with a part of the tokens, arranged as batch × ring × ulysses. Pixels stay
+ * the same up to rounding. Without it, rank 0 computes alone. Axes that are not given are chosen: batch, as far as items share out evenly; then
+ * Ulysses, as far as heads do; then ring. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT where the axes cannot fill the world, naming the
+ * meshes that do; whether there are enough items for `batch` turns out with the request. */
+PARA_API para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *options);
+
+typedef struct para_parallel_vae_options {
+    size_t size; /* sizeof(para_parallel_vae_options), set by PARA_PARALLEL_VAE_OPTIONS_INIT */
+    bool off;    /* takes it back (false) */
+} para_parallel_vae_options;
+
+#define PARA_PARALLEL_VAE_OPTIONS_INIT { sizeof(para_parallel_vae_options), false }
+
+/* Decodes on all ranks of the world, each some of the tiles. Turns vae_tiling on, which changes pixels, and says so in the log. Otherwise the pixels
+ * are those of one rank. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT. */
+PARA_API para_status para_parallelize_vae(para_pipeline *pipe, const para_parallel_vae_options *options);
 
 /* Maps and checks the weights of every component; the first para_generate does it where this was not called.
  * PARA_ERR_NOT_FOUND, PARA_ERR_FORMAT, PARA_ERR_SHAPE, PARA_ERR_IO, PARA_ERR_MEMORY, PARA_ERR_CANCELLED. */
@@ -91,8 +125,14 @@ PARA_API para_status para_pipeline_load(para_pipeline *pipe);
 
 /* Runs a request on the world's ranks and waits. Every pipeline of a world takes turns: PARA_ERR_BUSY while another request runs.
  * On success *out is the caller's, para_result_close. Errors: those of para_pipeline_load, PARA_ERR_ARGUMENT (a field of the
- * request), PARA_ERR_NAN (names the stage), PARA_ERR_CANCELLED. Source: diffusers FluxPipeline.__call__. */
+ * request), PARA_ERR_NAN (names the stage), PARA_ERR_CANCELLED. Source: diffusers FluxPipeline.__call__.
+ * Under MPI the request of process 0 is what every process works on; the others pass NULL, or an equal one (else PARA_ERR_ARGUMENT, for all). *out is
+ * NULL on them, and only process 0 calls on_progress. */
 PARA_API para_status para_generate(para_pipeline *pipe, const para_request *request, para_result **out);
+
+/* For processes other than 0: takes part in every para_pipeline_load and para_generate of process 0, until that closes the pipeline. What fails
+ * there fails here, too, and is not the end of it. PARA_ERR_ARGUMENT on process 0; PARA_ERR_LOST. */
+PARA_API para_status para_pipeline_follow(para_pipeline *pipe);
 
 /* Frees a result and sets *result to NULL; takes NULL in it. */
 PARA_API void para_result_close(para_result **result);

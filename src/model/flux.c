@@ -40,7 +40,7 @@ typedef struct single_block {
 
 typedef struct flux {
     para_transformer base;
-    int64_t heads, head_dim;
+    int64_t head_dim;
     int64_t axes_dims_rope[3];
     int num_dual, num_single;
     mlp_embedder timestep_embedder, guidance_embedder, text_embedder;
@@ -258,8 +258,8 @@ static para_tensor modulation_vector(const flux *m, const para_item *item, int64
 /* Attention of the rank's tokens; the operands get room, the result goes to out [S, D]. */
 static para_status begin_attention(const flux *m, para_rank *rank, para_tensor out, para_attention_job *job) {
     int64_t tokens = out.dim[0];
-    para_tensor operand = para_tensor_make(NULL, out.dtype, 4, (int64_t[]){1, m->heads, tokens, m->head_dim});
-    para_tensor heads = PARA_RESHAPE(out, 1, tokens, m->heads, m->head_dim);
+    para_tensor operand = para_tensor_make(NULL, out.dtype, 4, (int64_t[]){1, m->base.heads, tokens, m->head_dim});
+    para_tensor heads = PARA_RESHAPE(out, 1, tokens, m->base.heads, m->head_dim);
     return para_attention_begin(rank,
                                 &(para_attention_args){.q = operand,
                                                        .k = operand,
@@ -296,7 +296,7 @@ static para_status project_qkv(const flux *m, para_rank *rank, const para_item *
         para_operand o = order[i];
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &qkv[o], .y = y}));
         para_head_args head = {
-            .x = PARA_RESHAPE(y, tokens, m->heads, m->head_dim),
+            .x = PARA_RESHAPE(y, tokens, m->base.heads, m->head_dim),
             .eps = NORM_EPS,
             .rope_interleaved = true,
             .y = operand_rows(job, o, first, tokens),
@@ -438,7 +438,7 @@ static para_status read_config(flux *m, const para_config *c) {
     PARA_TRY(para_config_int_in(c, "num_layers", 19, 0, MAX_BLOCKS, &dual));
     PARA_TRY(para_config_int_in(c, "num_single_layers", 38, 0, MAX_BLOCKS, &single));
     PARA_TRY(para_config_int_in(c, "attention_head_dim", 128, 2, 4096, &m->head_dim));
-    PARA_TRY(para_config_int_in(c, "num_attention_heads", 24, 1, 4096, &m->heads));
+    PARA_TRY(para_config_int_in(c, "num_attention_heads", 24, 1, 4096, &m->base.heads));
     PARA_TRY(para_config_int_in(c, "joint_attention_dim", 4096, 1, any, &t->joint_attention_dim));
     PARA_TRY(para_config_int_in(c, "pooled_projection_dim", 768, 1, any, &t->pooled_projection_dim));
     PARA_TRY(para_config_bool(c, "guidance_embeds", false, &t->guidance_embeds));
@@ -463,7 +463,7 @@ static para_status read_config(flux *m, const para_config *c) {
             "%s: patch_size^2 x out_channels is %lld but in_channels is %lld; a text-to-image model needs both equal",
             c->path, (long long)(patch * patch * out_channels), (long long)t->in_channels);
     t->out_channels = patch * patch * out_channels;
-    t->inner_dim = m->heads * m->head_dim;
+    t->inner_dim = m->base.heads * m->head_dim;
     m->num_dual = (int)dual;
     m->num_single = (int)single;
     return PARA_OK;

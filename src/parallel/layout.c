@@ -77,10 +77,6 @@ int64_t para_layout_tokens(const para_layout *l, int index, int count) {
     return n;
 }
 
-para_shard para_shard_whole(int64_t image_tokens, int64_t text_tokens) {
-    return (para_shard){.tokens = {image_tokens, text_tokens}, .total = {image_tokens, text_tokens}};
-}
-
 para_shard para_shard_of(const para_mesh *mesh, const para_layout *layout, int index) {
     para_shard s = {.mesh = mesh, .layout = layout};
     for (int i = 0; i < PARA_SEGMENTS; i++) {

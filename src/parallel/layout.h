@@ -17,12 +17,12 @@ typedef struct para_shard {
     int64_t tokens[PARA_SEGMENTS]; /* held here */
     int64_t first[PARA_SEGMENTS];  /* the first of them, in the whole segment */
     int64_t total[PARA_SEGMENTS];  /* of all ranks */
-    const para_mesh *mesh;         /* NULL: one rank holds everything */
-    const para_layout *layout;     /* NULL with mesh */
+    const para_mesh *mesh;         /* who holds the others, */
+    const para_layout *layout;     /* and how many */
+    int head_groups;               /* in which heads are exchanged; 0: as the mode has it */
 } para_shard;
 
-/* A sequence that one rank holds alone; and the part of place `index` on the tokens axis. */
-para_shard para_shard_whole(int64_t image_tokens, int64_t text_tokens);
+/* The part of place `index` on the tokens axis. */
 para_shard para_shard_of(const para_mesh *mesh, const para_layout *layout, int index);
 
 static inline int64_t para_shard_tokens(const para_shard *s) {

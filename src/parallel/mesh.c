@@ -8,9 +8,9 @@
 #include "core/error.h"
 
 /* "1 x 1 x 4, 1 x 2 x 2, …", as many as the text holds. */
-static void legal_meshes(char *text, size_t bytes, int ranks) {
+static void legal_meshes(char *text, size_t bytes, int ranks, int64_t most_batch) {
     size_t n = 0;
-    for (int b = 1; b <= ranks; b++)
+    for (int b = 1; b <= ranks && b <= most_batch; b++)
         for (int r = 1; r * b <= ranks; r++) {
             char one[40];
             if (ranks % (b * r)) continue;
@@ -23,19 +23,38 @@ static void legal_meshes(char *text, size_t bytes, int ranks) {
         }
 }
 
+/* "batch 2 x ulysses 3": the axes that are given. */
+static void name_axes(char *text, size_t bytes, para_mesh m) {
+    const char *const name[] = {"batch", "ring", "ulysses"};
+    int size[] = {m.batch, m.ring, m.ulysses};
+    size_t n = 0;
+    for (int i = 0; i < 3; i++)
+        if (size[i] != 0)
+            n += (size_t)snprintf(text + n, bytes - n, "%s%s %d", n ? " x " : "", name[i], size[i]);
+}
+
+para_status para_mesh_misfit(para_mesh mesh, int ranks, int64_t most_batch) {
+    char axes[80] = "", legal[512] = "";
+    name_axes(axes, sizeof axes, mesh);
+    legal_meshes(legal, sizeof legal, ranks, most_batch);
+    if (most_batch < ranks)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "a mesh of %s (--batch, --ring, --ulysses) on %d ranks needs more than the %lld %s of this "
+                         "request, pictures times halves of CFG; possible are %s (batch x ring x ulysses)",
+                         axes, ranks, (long long)most_batch, most_batch == 1 ? "item" : "items", legal);
+    return para_fail(PARA_ERR_ARGUMENT,
+                     "a mesh of %s (--batch, --ring, --ulysses) does not fill %d %s; possible are %s (batch x ring x "
+                     "ulysses)",
+                     axes, ranks, ranks == 1 ? "rank" : "ranks", legal);
+}
+
 para_status para_mesh_make(para_mesh *out, int ranks, int batch, int ring, int ulysses) {
     int64_t fixed = (int64_t)batch * ring;
     if (ulysses == 0 && batch > 0 && ring > 0 && ranks % fixed == 0) ulysses = (int)(ranks / fixed);
-    if (batch > 0 && ring > 0 && ulysses > 0 && fixed * ulysses == ranks) {
-        *out = (para_mesh){batch, ring, ulysses};
-        return PARA_OK;
-    }
-    char legal[512] = "";
-    legal_meshes(legal, sizeof legal, ranks);
-    return para_fail(
-        PARA_ERR_ARGUMENT,
-        "a mesh of batch %d x ring %d x ulysses %d does not fill %d %s (--batch, --ring, --ulysses); possible are %s",
-        batch, ring, ulysses, ranks, ranks == 1 ? "rank" : "ranks", legal);
+    if (batch <= 0 || ring <= 0 || ulysses <= 0 || fixed * ulysses != ranks)
+        return para_mesh_misfit((para_mesh){batch, ring, ulysses}, ranks, ranks);
+    *out = (para_mesh){batch, ring, ulysses};
+    return PARA_OK;
 }
 
 para_status para_mesh_open(para_mesh **out, const para_world *world, const para_mesh_options *options) {

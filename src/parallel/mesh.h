@@ -10,5 +10,7 @@ struct para_mesh {
 
 /* A mesh of `ranks` ranks, checked; `ulysses` 0: what is left. */
 para_status para_mesh_make(para_mesh *out, int ranks, int batch, int ring, int ulysses);
+/* Fails with PARA_ERR_ARGUMENT, naming the meshes of the ranks with at most so many groups on the batch axis. Axes of 0 are not named. */
+para_status para_mesh_misfit(para_mesh mesh, int ranks, int64_t most_batch);
 
 #endif

@@ -22,7 +22,7 @@ typedef struct flux_state {
     para_flow_match_euler scheduler;
     para_tokenizer *tokenizer, *tokenizer_2;
     /* Read from the configs once, so that geometry needs no instance. */
-    int64_t vae_scale, vae_sample_size, latent_channels, in_channels;
+    int64_t vae_scale, vae_sample_size, latent_channels, in_channels, heads;
 } flux_state;
 
 static void flux_close(para_pipeline *pipe) {
@@ -53,13 +53,14 @@ static para_status check_scheduler_class(const para_config *config) {
                      config->path, named, wanted);
 }
 
-static para_status read_scheduler(const para_pipeline *pipe, para_flow_match_euler *out) {
+static para_status read_scheduler(para_pipeline *pipe, para_flow_match_euler *out) {
     para_config config = {0};
     char *path = para_path_join(pipe->folder, "scheduler/scheduler_config.json", "");
     if (!path) return PARA_ERR_MEMORY;
     para_status status = para_config_read(&config, path);
     if (status == PARA_OK) status = check_scheduler_class(&config);
     if (status == PARA_OK) status = para_flow_match_euler_read(out, &config);
+    if (status == PARA_OK) status = para_pipeline_digest(pipe, &config);
     para_config_close(&config);
     para_free(path);
     if (status == PARA_OK && out->stochastic_sampling)
@@ -83,6 +84,7 @@ static para_status read_geometry(const para_pipeline *pipe, flux_state *s) {
         s->vae_sample_size = v->sample_size;
         s->latent_channels = v->latent_channels;
         s->in_channels = t->in_channels;
+        s->heads = t->heads;
         if (t->in_channels != v->latent_channels * PACK * PACK)
             status = para_fail(PARA_ERR_CONFIG,
                                "%s: in_channels %lld is not 4 x the VAE's latent_channels %lld; transformer and VAE do "
@@ -137,8 +139,8 @@ static para_status round_edge(const para_pipeline *pipe, const char *name, int a
         return para_fail(PARA_ERR_ARGUMENT, "%s (--%s) %d is too small; this model needs at least %d pixels", name,
                          name, wanted, unit);
     if (*out != wanted)
-        para_world_log(pipe->world, PARA_LOG_WARNING, "%s %d is not a multiple of %d: the picture gets %d", name,
-                       wanted, unit, *out);
+        para_pipeline_log(pipe, PARA_LOG_WARNING, "%s %d is not a multiple of %d: the picture gets %d", name, wanted,
+                          unit, *out);
     return PARA_OK;
 }
 
@@ -152,6 +154,7 @@ static para_status flux_geometry(const para_pipeline *pipe, const para_request *
     g->grid_w = g->width / unit;
     g->channels = s->in_channels;
     g->text_tokens = r->max_sequence_length;
+    g->heads = s->heads;
     if (r->latents) {
         const para_tensor *l = r->latents;
         int64_t tokens = g->grid_h * g->grid_w;
@@ -203,6 +206,7 @@ static para_status encode_clip(para_run *run, const char *prompt, const char *ha
     para_clip_text *m = run->instance[TEXT_ENCODER].model;
     int length = run->dry ? (int)para_clip_text_max_tokens(m) : para_tokenizer_max_length(s->tokenizer);
     PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
+    if (!para_run_leads(run)) return PARA_OK;
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
     para_status status = tokenize(run, s->tokenizer, prompt, length, half, "CLIP", ids);
@@ -218,6 +222,7 @@ static para_status encode_t5(para_run *run, const char *prompt, const char *half
     para_t5_encoder *m = run->instance[TEXT_ENCODER_2].model;
     int length = run->request->max_sequence_length;
     PARA_TRY(PARA_NEW(run->rank->device, hidden, run->pipe->options.dtype, length, para_t5_encoder_hidden_size(m)));
+    if (!para_run_leads(run)) return PARA_OK;
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
     para_status status = tokenize(run, s->tokenizer_2, prompt, length, half, "T5", ids);
@@ -302,28 +307,29 @@ static para_status add_constant(para_run *run, para_tensor y, float scale, float
     return PARA_OK;
 }
 
-static para_status flux_decode(para_run *run, para_tensor latents, para_tensor image) {
+static para_status flux_decode(para_run *run, const para_comm *comm, para_tensor latents, para_tensor images) {
     para_device *dev = run->rank->device;
     const para_geometry *g = &run->geometry;
     const para_autoencoder_kl *vae = run->instance[VAE].model;
     const para_autoencoder_kl_config *v = para_autoencoder_kl_settings(vae);
     para_dtype dtype = run->pipe->options.dtype;
-    int64_t h = g->grid_h * PACK, w = g->grid_w * PACK;
+    int64_t n = latents.dim[0], h = g->grid_h * PACK, w = g->grid_w * PACK;
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor z, input, pixels;
-    PARA_TRY(PARA_NEW(dev, &z, PARA_F32, 1, v->latent_channels, g->grid_h, PACK, g->grid_w, PACK));
-    para_tensor packed = PARA_RESHAPE(latents, 1, latents.dim[0], latents.dim[1]);
-    PARA_TRY(dev->ops->copy(dev, z, unpacked_view(packed, g->grid_h, g->grid_w)));
+    PARA_TRY(PARA_NEW(dev, &z, PARA_F32, n, v->latent_channels, g->grid_h, PACK, g->grid_w, PACK));
+    PARA_TRY(dev->ops->copy(dev, z, unpacked_view(latents, g->grid_h, g->grid_w)));
     PARA_TRY(add_constant(run, z, (float)(1.0 / v->scaling_factor), (float)v->shift_factor));
-    para_tensor nchw = PARA_RESHAPE(z, 1, v->latent_channels, h, w);
+    para_tensor nchw = PARA_RESHAPE(z, n, v->latent_channels, h, w);
     PARA_TRY(para_trace_stage(dev, &nchw, "vae.decode.in"));
-    PARA_TRY(PARA_NEW(dev, &input, dtype, 1, h, w, v->latent_channels));
+    PARA_TRY(PARA_NEW(dev, &input, dtype, n, h, w, v->latent_channels));
     PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(nchw, 0, 2, 3, 1)));
-    PARA_TRY(PARA_NEW(dev, &pixels, dtype, 1, g->height, g->width, 3));
-    PARA_TRY(para_autoencoder_kl_decode(vae, dev, NULL, input, run->request->vae_tiling, pixels));
-    para_tensor hwc = PARA_RESHAPE(pixels, g->height, g->width, 3);
-    PARA_TRY(dev->ops->copy(dev, image, PARA_PERMUTE(hwc, 2, 0, 1)));
-    PARA_TRY(add_constant(run, image, 0.5f, 0.5f)); /* -1..1 to 0..1 */
+    pixels = para_tensor_make(NULL, dtype, 4, (int64_t[]){n, g->height, g->width, 3});
+    if (para_run_leads(run)) PARA_TRY(para_new(dev, &pixels, dtype, 4, pixels.dim));
+    PARA_TRY(para_autoencoder_kl_decode(vae, dev, comm, input, run->request->vae_tiling || comm, pixels));
+    if (para_run_leads(run)) {
+        PARA_TRY(dev->ops->copy(dev, images, PARA_PERMUTE(pixels, 0, 3, 1, 2)));
+        PARA_TRY(add_constant(run, images, 0.5f, 0.5f)); /* -1..1 to 0..1 */
+    }
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

@@ -5,11 +5,15 @@
 #include <paraattn/pipeline.h>
 
 #include "core/trace.h"
+#include "parallel/mesh_choice.h"
 #include "parallel/world_state.h"
 #include "pipeline/component.h"
 #include "step/transformer.h"
 
 enum { PARA_MAX_COMPONENTS = 8, PARA_MAX_PARTS = 4 };
+
+/* The halves of classifier-free guidance; without it there is only the first. */
+enum { PARA_COND, PARA_UNCOND, PARA_HALVES };
 
 typedef struct para_run para_run;
 
@@ -19,6 +23,7 @@ typedef struct para_geometry {
     int64_t frames, grid_h, grid_w;      /* tokens */
     int64_t channels;                    /* of a token of the latents */
     int64_t text_tokens;
+    int64_t heads;                       /* of the transformer's attention */
 } para_geometry;
 
 /* A pipeline class of diffusers: what its folder holds and how text, latents and pixels are made. */
@@ -39,13 +44,25 @@ typedef struct para_family {
     para_status (*geometry)(const para_pipeline *pipe, const para_request *request, para_geometry *out);
     /* sigmas [steps + 1], timesteps [steps]. */
     para_status (*schedule)(const para_pipeline *pipe, const para_request *request, const para_geometry *g, float *sigmas, float *timesteps);
-    /* Text to what the transformer takes; embeddings in the run's arena. */
+    /* Text to what the transformer takes; embeddings in the run's arena, for which every rank makes room. Only the leading one computes them. */
     para_status (*encode)(para_run *run, const char *prompt, const char *prompt_2, const char *half, para_conditioning_inputs *out);
-    /* Initial latents [n, tokens, channels] F32 from the run's noise. */
+    /* Initial latents [n, tokens, channels] F32 from the run's noise: the same on every rank. */
     para_status (*noise)(para_run *run, para_tensor latents);
-    /* Latents of one picture [tokens, channels] F32 to float pixels [3, H, W] F32, 0..1, device. */
-    para_status (*decode)(para_run *run, para_tensor latents, para_tensor image);
+    /* Latents [n, tokens, channels] F32 to float pixels [n, 3, H, W] F32, 0..1, device. On several ranks (NULL: on this one) only the leading one
+     * gets pixels. */
+    para_status (*decode)(para_run *run, const para_comm *comm, para_tensor latents, para_tensor images);
 } para_family;
+
+/* The request that the ranks of this process work on. */
+typedef struct para_work {
+    para_request request;
+    para_geometry geometry;
+    para_mesh mesh;
+    double start;        /* seconds */
+    bool traced;         /* process 0 traces */
+    size_t *arena_bytes; /* [ranks of the process] */
+    para_result *result; /* NULL on processes other than 0 */
+} para_work;
 
 struct para_pipeline {
     para_world *world;
@@ -54,11 +71,19 @@ struct para_pipeline {
     char *folder;
     int num_components;
     para_component component[PARA_MAX_COMPONENTS];
-    para_instance loaded[PARA_MAX_COMPONENTS]; /* on the rank's device, once `is_loaded` */
+    para_instance loaded[PARA_MAX_COMPONENTS]; /* for all ranks of the process, once `is_loaded` */
     bool is_loaded;
+    uint64_t digest;    /* of all configs: the processes of a world must have the same */
+    bool parallel;      /* para_parallelize was called: */
+    para_mesh wish;     /* axes that were given; 0: to be chosen */
+    int head_groups;    /* 0: chosen */
+    bool parallel_vae;
+    bool told_alone;    /* the log says that rank 0 computes alone */
+    bool left;          /* process 0 has closed it */
     void *family_state;
     atomic_bool cancel;
     const para_trace *trace; /* for tests and verify; or NULL */
+    para_work work;
 };
 
 /* Stages of a run, in order. */
@@ -69,23 +94,51 @@ struct para_run {
     para_pipeline *pipe;
     const para_request *request;
     para_rank *rank;
-    const para_instance *instance; /* [num_components] on the rank's device */
+    const para_instance *instance; /* [num_components] */
     bool dry;
     para_geometry geometry;
-    para_result *result; /* NULL on a dry run */
+    para_mesh mesh;        /* of the ranks that denoise: all, or rank 0 alone */
+    para_result *result;   /* of process 0; NULL on the others and on a dry run */
     void (*stage_done)(para_run *run, para_stage stage); /* after each stage */
     void *user;          /* of stage_done */
-    double stage_start;  /* seconds */
+    double stage_start;    /* seconds */
+    int64_t exchanged_bytes; /* sent by the rank while denoising */
 };
 
 extern const para_family para_flux_family;
+
+/* Closes the weights. */
+void para_pipeline_unload(para_pipeline *pipe);
+/* Before a pipeline is closed: process 0 tells the others, and these wait for it. */
+void para_pipeline_say_goodbye(para_pipeline *pipe);
+/* Log of process 0, printf format: what every process would say. */
+void para_pipeline_log(const para_pipeline *pipe, para_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Adds a config to the pipeline's digest. */
+para_status para_pipeline_digest(para_pipeline *pipe, const para_config *config);
+
+/* Halves that a request needs; items: pictures times halves. Item i is half i % halves of picture i / halves. */
+int para_request_halves(const para_request *request);
+int64_t para_request_items(const para_request *request);
+/* The mesh that the request gets as the pipeline is parallelized. */
+para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh *out);
 
 /* Checks the fields of a request that no model decides. */
 para_status para_request_check(const para_pipeline *pipe, const para_request *request);
 /* Logs which fields have no effect. */
 void para_request_warn(const para_pipeline *pipe, const para_request *request);
-/* Text, denoising, decoding; fills run->result. The device's arena must be large enough. */
+/* Text, denoising, decoding; fills run->result. The device's arena must be large enough. Collective over the ranks that para_run_takes_part names. */
 para_status para_run_all(para_run *run);
+bool para_run_takes_part(const para_pipeline *pipe, const para_mesh *mesh, int index);
+/* Whether it is the rank that has the texts, the result, and the word. */
+static inline bool para_run_leads(const para_run *run) {
+    return run->rank->index == 0;
+}
+/* All ranks of the mesh: from the embeddings of the request's halves to latents [n, tokens, channels] F32 in the arena. */
+para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, para_tensor *latents);
+/* Steps of a stage: the time begins, the time is recorded. */
+void para_run_begin(para_run *run);
+para_status para_run_end(para_run *run, para_stage stage);
+para_transformer *para_run_transformer(const para_run *run);
 /* Tells the request's on_progress. */
 void para_run_progress(const para_run *run, para_stage stage, int done, int total);
 /* PARA_ERR_NAN naming the stage when x (contiguous) holds a value that is not finite. */

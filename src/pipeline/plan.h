@@ -6,14 +6,20 @@
 #include "pipeline/pipeline_state.h"
 
 typedef struct para_dry_result {
-    para_geometry geometry;
     para_counts stage[PARA_STAGES]; /* what each stage counted */
     int64_t arena_bytes;            /* peak */
+    int64_t exchanged_bytes;        /* that the rank sends while denoising */
     int64_t weight_bytes;           /* all components, in the files' types */
 } para_dry_result;
 
-/* Runs a checked request on a dry device that stands for the rank's: geometry, counts and peak memory. Errors of the request come out here,
- * before any weight is read. */
-para_status para_dry_run(para_pipeline *pipe, const para_request *request, para_dry_result *out);
+/* Which rank a dry run stands for. */
+typedef struct para_dry_rank {
+    int index, size;       /* in a world of so many */
+    const para_rank *like; /* has as many threads, and is asked between ops whether to go on */
+} para_dry_rank;
+
+/* Runs a checked request on a dry device that stands for a rank's: counts and peak memory. No weight is read. */
+para_status para_dry_run(para_pipeline *pipe, const para_request *request, const para_geometry *g, const para_mesh *mesh, para_dry_rank rank,
+                         para_dry_result *out);
 
 #endif

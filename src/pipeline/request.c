@@ -6,6 +6,14 @@
 
 enum { MAX_STEPS = 10000, MAX_EDGE = 65536, MAX_IMAGES = 4096, MAX_TEXT = 512 };
 
+int para_request_halves(const para_request *r) {
+    return r->negative_prompt && r->true_cfg_scale > 1 ? PARA_HALVES : 1;
+}
+
+int64_t para_request_items(const para_request *r) {
+    return (int64_t)r->num_images * para_request_halves(r);
+}
+
 static para_status check_numbers(const para_request *r) {
     if (r->num_inference_steps < 1 || r->num_inference_steps > MAX_STEPS)
         return para_fail(PARA_ERR_ARGUMENT, "num_inference_steps (--steps) is %d; give 1 to %d", r->num_inference_steps,
@@ -49,11 +57,11 @@ para_status para_request_check(const para_pipeline *pipe, const para_request *r)
 
 void para_request_warn(const para_pipeline *pipe, const para_request *r) {
     if (r->true_cfg_scale > 1 && !r->negative_prompt)
-        para_world_log(pipe->world, PARA_LOG_WARNING,
-                       "true_cfg_scale %g has no effect without a negative prompt (--negative-prompt)",
-                       (double)r->true_cfg_scale);
+        para_pipeline_log(pipe, PARA_LOG_WARNING,
+                          "true_cfg_scale %g has no effect without a negative prompt (--negative-prompt)",
+                          (double)r->true_cfg_scale);
     if (r->negative_prompt && r->true_cfg_scale <= 1)
-        para_world_log(pipe->world, PARA_LOG_WARNING,
-                       "the negative prompt has no effect with true_cfg_scale %g; give --true-cfg above 1",
-                       (double)r->true_cfg_scale);
+        para_pipeline_log(pipe, PARA_LOG_WARNING,
+                          "the negative prompt has no effect with true_cfg_scale %g; give --true-cfg above 1",
+                          (double)r->true_cfg_scale);
 }

@@ -1,6 +1,7 @@
 /* A request on its way: text, denoising loop, decoding. SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "core/alloc.h"
 #include "core/clock.h"
@@ -9,20 +10,8 @@
 
 static const char *const stage_names[PARA_STAGES] = {"load", "text", "denoise", "decode"};
 
-/* The halves of classifier-free guidance; without it only the first. */
-enum { COND, UNCOND, HALVES };
-
-/* What the stages hand on. */
-typedef struct run_state {
-    int halves;
-    para_conditioning_inputs inputs[HALVES];
-    para_conditioning conditioning[HALVES];
-    float *sigmas, *timesteps; /* host [steps + 1], [steps] */
-    para_tensor latents;       /* F32 [n, tokens, channels] */
-} run_state;
-
 void para_run_progress(const para_run *run, para_stage stage, int done, int total) {
-    if (run->dry || !run->request->on_progress) return;
+    if (run->dry || !para_run_leads(run) || !run->request->on_progress) return;
     para_progress p = {stage_names[stage], done, total, para_seconds() - run->stage_start};
     run->request->on_progress(run->request->user, &p);
 }
@@ -42,166 +31,180 @@ para_status para_run_check_finite(const para_run *run, para_tensor x, const char
                      stage, run->pipe->folder);
 }
 
-static void begin(para_run *run) {
+void para_run_begin(para_run *run) {
     run->stage_start = para_seconds();
 }
 
-static para_status end(para_run *run, para_stage stage) {
+para_status para_run_end(para_run *run, para_stage stage) {
     if (run->stage_done) run->stage_done(run, stage);
     return para_rank_check(run->rank);
 }
 
-static para_transformer *transformer_of(const para_run *run) {
+para_transformer *para_run_transformer(const para_run *run) {
     return run->instance[run->pipe->family->transformer].model;
 }
 
-static para_status text_stage(para_run *run, run_state *s) {
-    const para_request *r = run->request;
-    const para_family *family = run->pipe->family;
-    begin(run);
-    s->halves = r->negative_prompt && r->true_cfg_scale > 1 ? HALVES : 1;
-    para_run_progress(run, PARA_STAGE_TEXT, 0, s->halves);
-    PARA_TRY(family->encode(run, r->prompt, r->prompt_2 ? r->prompt_2 : r->prompt, "", &s->inputs[COND]));
-    para_run_progress(run, PARA_STAGE_TEXT, 1, s->halves);
-    if (s->halves == HALVES) {
-        const char *second = r->negative_prompt_2 ? r->negative_prompt_2 : r->negative_prompt;
-        PARA_TRY(family->encode(run, r->negative_prompt, second, ".negative", &s->inputs[UNCOND]));
-        para_run_progress(run, PARA_STAGE_TEXT, 2, s->halves);
-    }
-    return end(run, PARA_STAGE_TEXT);
+static int mesh_ranks(const para_mesh *m) {
+    return m->batch * m->ring * m->ulysses;
 }
 
-static para_status prepare(para_run *run, run_state *s) {
+bool para_run_takes_part(const para_pipeline *pipe, const para_mesh *mesh, int index) {
+    return index < mesh_ranks(mesh) || pipe->parallel_vae;
+}
+
+/* Whether the others work on this request, too. */
+static bool with_others(const para_run *run) {
+    return run->rank->size > 1 && para_run_takes_part(run->pipe, &run->mesh, 1);
+}
+
+/* Embeddings of one half: computed by the leading rank, then everybody's. */
+static para_status encode_half(para_run *run, const char *prompt, const char *prompt_2, const char *half,
+                               para_conditioning_inputs *out) {
+    PARA_TRY(run->pipe->family->encode(run, prompt, prompt_2, half, out));
+    if (mesh_ranks(&run->mesh) == 1) return PARA_OK;
+    para_comm all = para_world_comm(run->rank);
+    PARA_TRY(para_comm_broadcast(all, 0, out->encoder_hidden_states));
+    return out->pooled_projections.data ? para_comm_broadcast(all, 0, out->pooled_projections) : PARA_OK;
+}
+
+static para_status encode_halves(para_run *run, para_conditioning_inputs *inputs) {
     const para_request *r = run->request;
-    const para_geometry *g = &run->geometry;
-    para_transformer *t = transformer_of(run);
-    s->sigmas = para_alloc((size_t)r->num_inference_steps + 1, sizeof *s->sigmas);
-    s->timesteps = para_alloc((size_t)r->num_inference_steps, sizeof *s->timesteps);
-    if (!s->sigmas || !s->timesteps) return PARA_ERR_MEMORY;
-    PARA_TRY(run->pipe->family->schedule(run->pipe, r, g, s->sigmas, s->timesteps));
-    PARA_TRY(PARA_NEW(run->rank->device, &s->latents, PARA_F32, r->num_images, g->frames * g->grid_h * g->grid_w,
-                      g->channels));
-    PARA_TRY(run->pipe->family->noise(run, s->latents));
-    PARA_TRY(para_trace_stage(run->rank->device, &s->latents, "latents"));
-    for (int half = 0; half < s->halves; half++) {
-        para_conditioning_inputs *in = &s->inputs[half];
-        in->guidance_scale = r->guidance_scale;
-        in->steps = r->num_inference_steps;
-        in->timesteps = s->timesteps;
-        in->frames = g->frames;
-        in->height = g->grid_h;
-        in->width = g->grid_w;
-        in->dtype = run->pipe->options.dtype;
-        in->shard = para_shard_whole(s->latents.dim[1], in->encoder_hidden_states.dim[0]);
-        PARA_TRY(t->table->prepare(t, run->rank, in, &s->conditioning[half]));
-    }
+    int halves = para_request_halves(r);
+    para_run_progress(run, PARA_STAGE_TEXT, 0, halves);
+    PARA_TRY(encode_half(run, r->prompt, r->prompt_2 ? r->prompt_2 : r->prompt, "", &inputs[PARA_COND]));
+    para_run_progress(run, PARA_STAGE_TEXT, 1, halves);
+    if (halves == 1) return PARA_OK;
+    const char *second = r->negative_prompt_2 ? r->negative_prompt_2 : r->negative_prompt;
+    PARA_TRY(encode_half(run, r->negative_prompt, second, ".negative", &inputs[PARA_UNCOND]));
+    para_run_progress(run, PARA_STAGE_TEXT, 2, halves);
     return PARA_OK;
 }
 
-/* The prediction of one picture: [tokens, channels] F32. Only the first picture's first half is traced. */
-static para_status predict(para_run *run, run_state *s, int step, int picture, para_item *items,
-                           para_tensor model_input, para_tensor output, para_tensor prediction) {
-    para_device *dev = run->rank->device;
-    para_transformer *t = transformer_of(run);
-    const para_trace *trace = dev->trace;
-    para_tensor latents = PARA_RESHAPE(para_rows(s->latents, picture, 1), s->latents.dim[1], s->latents.dim[2]);
-    PARA_TRY(dev->ops->copy(dev, model_input, latents));
-    for (int half = s->halves - 1; half >= 0; half--) {
-        dev->trace = step == 0 && picture == 0 && half == COND ? trace : NULL;
-        items[half].step = step;
-        para_status status = para_transformer_forward(t, run->rank, &items[half], model_input, output);
-        dev->trace = trace;
-        PARA_TRY(status);
-        if (half == UNCOND && step == 0 && picture == 0) PARA_TRY(para_trace_stage(dev, &output, "uncond.head"));
-        if (half == UNCOND || s->halves == 1) {
-            PARA_TRY(dev->ops->copy(dev, prediction, output));
-        } else { /* uncond + scale · (cond - uncond) */
-            float scale = run->request->true_cfg_scale;
-            PARA_TRY(dev->ops->combine(dev, prediction, 2, (para_tensor[]){prediction, output},
-                                       (float[]){1.0f - scale, scale}));
-        }
-    }
-    return PARA_OK;
-}
-
-static para_status denoise_stage(para_run *run, run_state *s) {
-    para_device *dev = run->rank->device;
-    const para_transformer *t = transformer_of(run);
-    const para_request *r = run->request;
-    begin(run);
-    PARA_TRY(prepare(run, s));
-    size_t mark = para_arena_mark(&dev->arena);
-    para_item items[HALVES];
-    para_tensor model_input, output, prediction;
-    int64_t tokens = s->latents.dim[1];
-    PARA_TRY(PARA_NEW(dev, &model_input, run->pipe->options.dtype, tokens, t->in_channels));
-    PARA_TRY(PARA_NEW(dev, &output, run->pipe->options.dtype, tokens, t->out_channels));
-    PARA_TRY(PARA_NEW(dev, &prediction, PARA_F32, tokens, t->out_channels));
-    for (int half = 0; half < s->halves; half++)
-        PARA_TRY(para_item_open(run->rank, t, &s->conditioning[half], &items[half]));
-    for (int step = 0; step < r->num_inference_steps; step++) {
-        para_run_progress(run, PARA_STAGE_DENOISE, step, r->num_inference_steps);
-        float dt = s->sigmas[step + 1] - s->sigmas[step];
-        for (int picture = 0; picture < r->num_images; picture++) {
-            para_tensor latents = PARA_RESHAPE(para_rows(s->latents, picture, 1), tokens, s->latents.dim[2]);
-            PARA_TRY(predict(run, s, step, picture, items, model_input, output, prediction));
-            PARA_TRY(dev->ops->combine(dev, latents, 2, (para_tensor[]){latents, prediction}, (float[]){1.0f, dt}));
-        }
-        PARA_TRY(para_run_check_finite(run, s->latents, "denoising step %d of %d", step + 1, r->num_inference_steps));
-        PARA_TRY(para_trace_stage(dev, &s->latents, "step.%d.latents", step));
-    }
-    para_run_progress(run, PARA_STAGE_DENOISE, r->num_inference_steps, r->num_inference_steps);
-    para_arena_release(&dev->arena, mark);
-    return end(run, PARA_STAGE_DENOISE);
+static para_status text_stage(para_run *run, para_conditioning_inputs *inputs) {
+    para_run_begin(run);
+    para_rank_serial(run->rank, true); /* the others wait for rank 0 */
+    PARA_TRY(encode_halves(run, inputs));
+    para_rank_serial(run->rank, mesh_ranks(&run->mesh) == 1);
+    return para_run_end(run, PARA_STAGE_TEXT);
 }
 
 /* The result's pixels [n, 3, H, W] and latents, on the host. */
-static para_status open_result(para_run *run, const run_state *s) {
+static para_status open_result(para_run *run, const para_tensor *latents) {
     const para_geometry *g = &run->geometry;
     para_result *out = run->result;
     int64_t n = run->request->num_images, pixels[] = {n, 3, g->height, g->width};
     out->images = para_tensor_make(NULL, PARA_F32, 4, pixels);
-    out->latents = para_tensor_make(NULL, PARA_F32, 3, s->latents.dim);
+    out->latents = para_tensor_make(NULL, PARA_F32, 3, latents->dim);
     out->images.data = para_alloc((size_t)para_tensor_count(&out->images), sizeof(float));
     out->latents.data = para_alloc((size_t)para_tensor_count(&out->latents), sizeof(float));
     if (!out->images.data || !out->latents.data) return PARA_ERR_MEMORY;
-    return run->rank->device->ops->download(run->rank->device, out->latents.data, &s->latents);
+    return run->rank->device->ops->download(run->rank->device, out->latents.data, latents);
 }
 
-static para_status decode_stage(para_run *run, run_state *s) {
+/* Decodes the pictures from `first` on whose latents these are. */
+static para_status decode_pictures(para_run *run, const para_comm *comm, int64_t first, para_tensor latents) {
     para_device *dev = run->rank->device;
     const para_geometry *g = &run->geometry;
-    int n = run->request->num_images;
-    begin(run);
-    if (!run->dry) PARA_TRY(open_result(run, s));
-    para_run_progress(run, PARA_STAGE_DECODE, 0, n);
-    for (int i = 0; i < n; i++) {
-        size_t mark = para_arena_mark(&dev->arena);
-        para_tensor image, latents = PARA_RESHAPE(para_rows(s->latents, i, 1), s->latents.dim[1], s->latents.dim[2]);
-        PARA_TRY(PARA_NEW(dev, &image, PARA_F32, 3, g->height, g->width));
-        PARA_TRY(run->pipe->family->decode(run, latents, image));
-        PARA_TRY(para_run_check_finite(run, image, "decoding picture %d", i + 1));
-        if (!run->dry) {
-            float *host = (float *)run->result->images.data + (int64_t)i * para_tensor_count(&image);
-            PARA_TRY(dev->ops->download(dev, host, &image));
-        }
-        para_arena_release(&dev->arena, mark);
-        para_run_progress(run, PARA_STAGE_DECODE, i + 1, n);
+    size_t mark = para_arena_mark(&dev->arena);
+    int64_t n = latents.dim[0], dim[] = {n, 3, g->height, g->width};
+    para_tensor images = para_tensor_make(NULL, PARA_F32, 4, dim);
+    if (para_run_leads(run)) PARA_TRY(para_new(dev, &images, PARA_F32, 4, dim));
+    PARA_TRY(run->pipe->family->decode(run, comm, latents, images));
+    for (int64_t i = 0; i < n && para_run_leads(run); i++)
+        PARA_TRY(para_run_check_finite(run, para_rows(images, i, 1), "decoding picture %lld", (long long)(first + i + 1)));
+    if (run->result) {
+        float *host = (float *)run->result->images.data + first * 3 * g->height * g->width;
+        PARA_TRY(dev->ops->download(dev, host, &images));
     }
-    return end(run, PARA_STAGE_DECODE);
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+/* On all ranks, tile by tile; or picture by picture on the leading one, while the others wait. */
+static para_status decode_stage(para_run *run, para_tensor latents) {
+    int n = run->request->num_images;
+    para_run_begin(run);
+    if (run->result) PARA_TRY(open_result(run, &latents));
+    para_run_progress(run, PARA_STAGE_DECODE, 0, n);
+    if (run->pipe->parallel_vae) {
+        para_comm all = para_world_comm(run->rank);
+        para_rank_serial(run->rank, false);
+        if (mesh_ranks(&run->mesh) == 1) PARA_TRY(para_comm_broadcast(all, 0, latents));
+        PARA_TRY(decode_pictures(run, &all, 0, latents));
+        para_run_progress(run, PARA_STAGE_DECODE, n, n);
+    } else if (para_run_leads(run)) {
+        para_rank_serial(run->rank, true);
+        for (int i = 0; i < n; i++) {
+            PARA_TRY(decode_pictures(run, NULL, i, para_rows(latents, i, 1)));
+            para_run_progress(run, PARA_STAGE_DECODE, i + 1, n);
+        }
+    }
+    para_rank_serial(run->rank, false);
+    return para_run_end(run, PARA_STAGE_DECODE);
+}
+
+/* What each rank tells the leading one in the end. */
+typedef enum tally { EXCHANGED, ARENA, TALLIES } tally;
+
+static void sum_up(para_result *out, int ranks, const int64_t (*of)[TALLIES]) {
+    for (int i = 0; i < ranks; i++) {
+        out->exchanged_bytes += of[i][EXCHANGED];
+        if ((size_t)of[i][ARENA] > out->arena_bytes) out->arena_bytes = (size_t)of[i][ARENA];
+    }
+}
+
+static para_status gather_tallies(para_run *run, const int64_t *own, int64_t (*all)[TALLIES], para_tensor *part) {
+    para_device *dev = run->rank->device;
+    para_tensor of;
+    PARA_TRY(PARA_NEW(dev, &of, PARA_I64, run->rank->size, TALLIES));
+    for (int i = 0; i < run->rank->size; i++) part[i] = para_rows(of, i, 1);
+    PARA_TRY(dev->ops->upload(dev, part[run->rank->index], own));
+    para_exchange x;
+    PARA_TRY(para_comm_all_gather(para_world_comm(run->rank), part[run->rank->index], part, &x));
+    PARA_TRY(para_comm_wait(&x));
+    return dev->ops->download(dev, all, &of);
+}
+
+static para_status report(para_run *run) {
+    int ranks = with_others(run) ? run->rank->size : 1;
+    int64_t own[TALLIES] = {[EXCHANGED] = run->exchanged_bytes, [ARENA] = (int64_t)run->rank->device->arena.peak};
+    int64_t(*all)[TALLIES] = para_alloc((size_t)ranks, sizeof *all);
+    para_tensor *part = para_alloc((size_t)ranks, sizeof *part);
+    para_status status = all && part ? PARA_OK : PARA_ERR_MEMORY;
+    if (status == PARA_OK && ranks > 1) status = gather_tallies(run, own, all, part);
+    else if (status == PARA_OK) memcpy(all[0], own, sizeof own);
+    if (status == PARA_OK && run->result) {
+        run->result->ranks = mesh_ranks(&run->mesh);
+        run->result->batch = run->mesh.batch;
+        run->result->ring = run->mesh.ring;
+        run->result->ulysses = run->mesh.ulysses;
+        sum_up(run->result, ranks, (const int64_t(*)[TALLIES])all);
+    }
+    para_free(all);
+    para_free(part);
+    return status;
+}
+
+static para_status all_stages(para_run *run) {
+    para_conditioning_inputs inputs[PARA_HALVES] = {0};
+    const para_geometry *g = &run->geometry;
+    para_tensor latents;
+    if (run->rank->index < mesh_ranks(&run->mesh)) {
+        PARA_TRY(text_stage(run, inputs));
+        PARA_TRY(para_run_denoise(run, inputs, &latents));
+    } else {
+        PARA_TRY(PARA_NEW(run->rank->device, &latents, PARA_F32, run->request->num_images,
+                          g->frames * g->grid_h * g->grid_w, g->channels));
+    }
+    return decode_stage(run, latents);
 }
 
 para_status para_run_all(para_run *run) {
-    para_device *dev = run->rank->device;
-    run_state s = {0};
-    size_t mark = para_arena_mark(&dev->arena);
-    dev->arena.peak = dev->arena.used;
+    para_arena *arena = &run->rank->device->arena;
+    size_t mark = para_arena_mark(arena);
+    arena->peak = arena->used;
     PARA_TRY(para_rank_check(run->rank));
-    para_status status = text_stage(run, &s);
-    if (status == PARA_OK) status = denoise_stage(run, &s);
-    if (status == PARA_OK) status = decode_stage(run, &s);
-    para_arena_release(&dev->arena, mark);
-    para_free(s.sigmas);
-    para_free(s.timesteps);
-    return status;
+    para_status status = all_stages(run);
+    para_arena_release(arena, mark);
+    return status == PARA_OK ? report(run) : status;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/error.h"
+#include "parallel/gather.h"
 
 para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
                            para_item *out) {
@@ -13,24 +14,38 @@ para_status para_item_open(para_rank *rank, const para_transformer *t, const par
 }
 
 static para_status trace_item(para_rank *rank, const para_item *item, const char *stage) {
-    if (!rank->device->trace) return PARA_OK;
-    para_tensor image = para_item_hidden_states(item), text = para_item_encoder_hidden_states(item);
-    PARA_TRY(para_trace_stage(rank->device, &image, "%s.hidden_states", stage));
-    return para_trace_stage(rank->device, &text, "%s.encoder_hidden_states", stage);
+    const para_shard *shard = &item->conditioning->shard;
+    PARA_TRY(para_trace_tokens(rank, shard, PARA_IMAGE, 0, para_item_hidden_states(item), "%s.hidden_states", stage));
+    return para_trace_tokens(rank, shard, PARA_TEXT, 0, para_item_encoder_hidden_states(item),
+                             "%s.encoder_hidden_states", stage);
 }
 
-para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents,
-                                     para_tensor out) {
+static para_status all_blocks(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents,
+                              para_tensor out) {
     PARA_TRY(para_rank_check(rank));
     PARA_TRY(t->table->embed(t, rank, item, latents));
     PARA_TRY(trace_item(rank, item, "embed"));
     for (int i = 0; i < t->table->num_blocks(t); i++) {
         PARA_TRY(para_rank_check(rank));
+        size_t host = para_arena_mark(&rank->host);
         PARA_TRY(t->table->block(t, rank, item, i));
+        para_arena_release(&rank->host, host);
         char stage[32];
         snprintf(stage, sizeof stage, "block.%d", i);
         PARA_TRY(trace_item(rank, item, stage));
     }
     PARA_TRY(t->table->head(t, rank, item, out));
-    return para_trace_stage(rank->device, &out, "head");
+    return para_trace_tokens(rank, &item->conditioning->shard, PARA_IMAGE, 0, out, "head");
+}
+
+para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents,
+                                     para_tensor out) {
+    const para_shard *shard = &item->conditioning->shard;
+    if (para_mesh_size(shard->mesh, PARA_AXIS_TOKENS) == 1) return all_blocks(t, rank, item, latents, out);
+    para_attention_mode mode = para_unified_mode(rank, shard->mesh, shard->layout);
+    if (shard->head_groups) mode.head_groups = shard->head_groups;
+    PARA_TRY(para_attention_push(rank, mode));
+    para_status status = all_blocks(t, rank, item, latents, out);
+    para_attention_pop(rank);
+    return status;
 }

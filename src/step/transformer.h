@@ -59,6 +59,7 @@ struct para_transformer {
     int64_t in_channels;           /* of a token of the latents */
     int64_t out_channels;          /* of a token of the prediction */
     int64_t inner_dim;             /* D of the residual stream */
+    int64_t heads;                 /* of its attention, or of the self-attention that most time goes to */
     int64_t joint_attention_dim;   /* of encoder_hidden_states as it comes in */
     int64_t pooled_projection_dim; /* 0: none */
     bool guidance_embeds;
@@ -67,7 +68,8 @@ struct para_transformer {
 /* Room for an item's residual stream, in the arena. */
 para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning, para_item *out);
 
-/* One evaluation: embed, all blocks, head. latents [S_img, in_channels], out [S_img, out_channels], both of the conditioning's type. */
+/* One evaluation: embed, all blocks, head. latents [S_img, in_channels], out [S_img, out_channels], both of the conditioning's type. Attention goes
+ * over the ranks that hold the conditioning's shards. Traces whole tensors. Collective over these ranks. */
 para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents, para_tensor out);
 
 static inline para_tensor para_item_hidden_states(const para_item *item) {

@@ -36,6 +36,11 @@ typedef struct golden_run {
     char worst_stage[64];
     bool print;
     bool stop; /* at the first failure */
+    int ranks; /* of the world, with as many threads as ranks; 0: one rank with 2 threads */
+    para_parallel_options parallel; /* with ranks */
+    bool parallel_vae;
+    para_result *result; /* the caller's, where wanted: */
+    bool keep_result;
 } golden_run;
 
 static inline double golden_relative_l2(const float *a, const float *b, int64_t n) {
@@ -96,15 +101,24 @@ static inline para_status golden_on_stage(void *user, const char *name, const pa
     return g->stop && g->failures ? para_fail(PARA_ERR_STATE, "%s differs", name) : PARA_OK;
 }
 
-static inline void golden_open(golden_run *g, const char *folder, bool print) {
+/* The case's files; what the caller chose (print, stop, ranks, …) stays. */
+static inline void golden_read(golden_run *g, const char *folder) {
     char path[1024];
-    *g = (golden_run){.print = print};
+    memset(g->visited, 0, sizeof g->visited);
+    g->failures = 0;
+    g->worst = 0;
+    g->result = NULL;
     snprintf(path, sizeof path, "%s/reference.safetensors", folder);
     assert_int_equal(para_safetensors_open(&g->reference, path), PARA_OK);
     assert_true(para_safetensors_count(g->reference) <= GOLDEN_MAX_STAGES);
     snprintf(path, sizeof path, "%s/case.json", folder);
     assert_int_equal(para_config_read(&g->settings, path), PARA_OK);
     g->spread = (para_config){.root = json_object_get(g->settings.root, "spread"), .path = g->settings.path};
+}
+
+static inline void golden_open(golden_run *g, const char *folder, bool print) {
+    *g = (golden_run){.print = print};
+    golden_read(g, folder);
 }
 
 static inline void golden_close(golden_run *g) {
@@ -148,11 +162,11 @@ static inline para_request golden_request(const golden_run *g) {
 }
 
 /* Runs the case of `folder` on the model in `model` (the folder itself, or a changed copy of it). A run that ends in an error counts as a failure. */
-static inline void golden_run_model(golden_run *g, const char *folder, const char *model, bool print, bool stop) {
-    golden_open(g, folder, print);
-    g->stop = stop;
+static inline void golden_run_chosen(golden_run *g, const char *folder, const char *model) {
+    golden_read(g, folder);
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    w.threads = 2;
+    w.threads = g->ranks ? g->ranks : 2;
+    w.ranks = g->ranks ? g->ranks : 1;
     para_world *world;
     para_pipeline *pipe = NULL;
     para_result *result = NULL;
@@ -160,6 +174,8 @@ static inline void golden_run_model(golden_run *g, const char *folder, const cha
     para_request request = golden_request(g);
     assert_int_equal(para_world_open(&world, &w), PARA_OK);
     para_status status = para_pipeline_open(&pipe, world, model, NULL);
+    if (status == PARA_OK && g->ranks) status = para_parallelize(pipe, &g->parallel);
+    if (status == PARA_OK && g->parallel_vae) status = para_parallelize_vae(pipe, NULL);
     if (status == PARA_OK) {
         pipe->trace = &trace;
         status = para_generate(pipe, &request, &result);
@@ -171,16 +187,22 @@ static inline void golden_run_model(golden_run *g, const char *folder, const cha
             const char *name = para_safetensors_name(g->reference, i);
             if (strncmp(name, "vae.encode", 10) == 0 || g->visited[i] == para_tensor_count(&t)) continue;
             g->failures++;
-            if (print) print_error("    %-34s was not reached\n", name);
+            if (g->print) print_error("    %-34s was not reached\n", name);
         }
     } else {
-        if (print) print_error("%s\n", para_last_error());
+        if (g->print) print_error("%s\n", para_last_error());
         g->failures++;
     }
-    para_result_close(&result);
+    if (g->keep_result) g->result = result;
+    else para_result_close(&result);
     para_pipeline_close(&pipe);
     para_world_close(&world);
     golden_close(g);
+}
+
+static inline void golden_run_model(golden_run *g, const char *folder, const char *model, bool print, bool stop) {
+    *g = (golden_run){.print = print, .stop = stop};
+    golden_run_chosen(g, folder, model);
 }
 
 static inline void golden_run_case(golden_run *g, const char *folder, const char *model, bool print) {

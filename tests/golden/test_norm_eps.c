@@ -53,7 +53,7 @@ static void norms_get_their_eps(void **state) {
     model_copy_set(&m, "text_encoder_2/config.json", "layer_norm_epsilon", json_real(T5_EPS));
     assert_int_equal(para_world_open(&world, NULL), PARA_OK);
     assert_int_equal(para_pipeline_open(&flux, world, m.folder, NULL), PARA_OK);
-    para_device *dev = world->rank.device;
+    para_device *dev = world->worker[0].rank.device;
     real = dev->ops;
     para_ops spy = *real;
     spy.norm = norm;

@@ -1,0 +1,189 @@
+/* The denoising loop over the items of a request, shared out over batch groups and, inside them, by tokens. SPDX-License-Identifier: Apache-2.0 */
+#include "core/alloc.h"
+#include "core/error.h"
+#include "parallel/gather.h"
+#include "pipeline/pipeline_state.h"
+
+/* Item i is half i % halves of picture i / halves. A wave is as many items as there are batch groups: group g computes the g-th, then all get all. */
+typedef struct denoiser {
+    para_run *run;
+    para_transformer *transformer;
+    para_device *dev;
+    para_comm batch;           /* the ranks that hold the same tokens */
+    int halves;
+    int64_t items;
+    para_layout *layout[PARA_HALVES];
+    para_shard shard[PARA_HALVES]; /* the same image tokens */
+    para_conditioning conditioning[PARA_HALVES];
+    para_item item[PARA_HALVES]; /* those that this group computes */
+    float *sigmas, *timesteps; /* host [steps + 1], [steps] */
+    para_tensor latents;       /* F32 [n, tokens of the rank, channels] */
+    para_tensor model_input;   /* [tokens of the rank, in_channels] */
+    para_tensor *output;       /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
+    para_tensor prediction;    /* F32 [tokens of the rank, out_channels]: of a picture */
+} denoiser;
+
+/* Whether this group computes the half of some picture. */
+static bool has_half(const denoiser *d, int half) {
+    for (int64_t i = d->batch.index; i < d->items; i += d->batch.size)
+        if (i % d->halves == half) return true;
+    return false;
+}
+
+/* Rows of a picture in a tensor [n, tokens, channels]. */
+static para_tensor picture_of(para_tensor all, int64_t picture) {
+    return PARA_RESHAPE(para_rows(all, picture, 1), all.dim[1], all.dim[2]);
+}
+
+/* The schedule, and the noise: whole [n, tokens, channels] on every rank, its own rows in latents. */
+static para_status open_latents(denoiser *d, para_tensor whole) {
+    const para_run *run = d->run;
+    const para_shard *shard = &d->shard[PARA_COND];
+    size_t steps = (size_t)run->request->num_inference_steps;
+    d->sigmas = para_alloc(steps + 1, sizeof *d->sigmas);
+    d->timesteps = para_alloc(steps, sizeof *d->timesteps);
+    if (!d->sigmas || !d->timesteps) return PARA_ERR_MEMORY;
+    PARA_TRY(run->pipe->family->schedule(run->pipe, run->request, &run->geometry, d->sigmas, d->timesteps));
+    PARA_TRY(run->pipe->family->noise(d->run, whole));
+    PARA_TRY(para_trace_stage(d->dev, &whole, "latents"));
+    d->latents = whole;
+    if (para_mesh_size(&run->mesh, PARA_AXIS_TOKENS) == 1) return PARA_OK;
+    PARA_TRY(PARA_NEW(d->dev, &d->latents, PARA_F32, whole.dim[0], shard->tokens[PARA_IMAGE], whole.dim[2]));
+    return d->dev->ops->copy(d->dev, d->latents,
+                             para_slice(whole, 1, shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE]));
+}
+
+static para_status open_shard(denoiser *d, int half, int64_t image_tokens, int64_t text_tokens) {
+    const para_run *run = d->run;
+    para_layout_options o = PARA_LAYOUT_OPTIONS_INIT;
+    o.tokens[PARA_IMAGE] = image_tokens;
+    o.tokens[PARA_TEXT] = text_tokens;
+    PARA_TRY(para_layout_open(&d->layout[half], &run->mesh, &o));
+    d->shard[half] =
+        para_shard_of(&run->mesh, d->layout[half], para_mesh_comm(run->rank, &run->mesh, PARA_AXIS_TOKENS).index);
+    d->shard[half].head_groups = run->pipe->head_groups;
+    return PARA_OK;
+}
+
+/* What the half's items share, and room for one of them. */
+static para_status open_half(denoiser *d, int half, para_conditioning_inputs *in) {
+    const para_request *r = d->run->request;
+    const para_geometry *g = &d->run->geometry;
+    para_transformer *t = d->transformer;
+    in->guidance_scale = r->guidance_scale;
+    in->steps = r->num_inference_steps;
+    in->timesteps = d->timesteps;
+    in->frames = g->frames;
+    in->height = g->grid_h;
+    in->width = g->grid_w;
+    in->dtype = d->run->pipe->options.dtype;
+    in->shard = d->shard[half];
+    PARA_TRY(t->table->prepare(t, d->run->rank, in, &d->conditioning[half]));
+    return para_item_open(d->run->rank, t, &d->conditioning[half], &d->item[half]);
+}
+
+static para_status open_buffers(denoiser *d) {
+    const para_transformer *t = d->transformer;
+    para_dtype dtype = d->run->pipe->options.dtype;
+    int64_t tokens = d->latents.dim[1], groups = d->batch.size;
+    para_tensor outputs;
+    PARA_TRY(PARA_NEW(d->dev, &d->model_input, dtype, tokens, t->in_channels));
+    PARA_TRY(PARA_NEW(d->dev, &outputs, dtype, groups, tokens, t->out_channels));
+    PARA_TRY(PARA_NEW(d->dev, &d->prediction, PARA_F32, tokens, t->out_channels));
+    if (!(d->output = para_alloc((size_t)groups, sizeof *d->output))) return PARA_ERR_MEMORY;
+    for (int64_t i = 0; i < groups; i++) d->output[i] = picture_of(outputs, i);
+    return PARA_OK;
+}
+
+/* The prediction of one item: [tokens, channels] in the activations' type. Only the first item is traced. */
+static para_status compute(denoiser *d, int step, int64_t index, para_tensor output) {
+    const para_trace *trace = d->dev->trace;
+    para_item *item = &d->item[index % d->halves];
+    PARA_TRY(d->dev->ops->copy(d->dev, d->model_input, picture_of(d->latents, index / d->halves)));
+    item->step = step;
+    if (step > 0 || index > 0) d->dev->trace = NULL;
+    para_status status = para_transformer_forward(d->transformer, d->run->rank, item, d->model_input, output);
+    d->dev->trace = trace;
+    return status;
+}
+
+/* Takes an item's prediction into its picture's, and with the last half the step. */
+static para_status apply(denoiser *d, int step, int64_t index, para_tensor output) {
+    const para_ops *ops = d->dev->ops;
+    int64_t picture = index / d->halves, half = index % d->halves;
+    if (half == PARA_COND) {
+        PARA_TRY(ops->copy(d->dev, d->prediction, output));
+    } else { /* uncond + scale · (cond - uncond) */
+        float scale = d->run->request->true_cfg_scale;
+        if (step == 0 && picture == 0)
+            PARA_TRY(para_trace_tokens(d->run->rank, &d->shard[half], PARA_IMAGE, 0, output, "uncond.head"));
+        PARA_TRY(ops->combine(d->dev, d->prediction, 2, (para_tensor[]){output, d->prediction},
+                              (float[]){1.0f - scale, scale}));
+    }
+    if (half < d->halves - 1) return PARA_OK;
+    para_tensor latents = picture_of(d->latents, picture);
+    float dt = d->sigmas[step + 1] - d->sigmas[step];
+    return ops->combine(d->dev, latents, 2, (para_tensor[]){latents, d->prediction}, (float[]){1.0f, dt});
+}
+
+/* The items from `first` on, one for each group; the last wave may be short. */
+static para_status wave(denoiser *d, int step, int64_t first) {
+    int count = d->items - first < d->batch.size ? (int)(d->items - first) : d->batch.size;
+    para_tensor *output = d->output;
+    for (int i = 0; i < d->batch.size; i++) output[i].dim[0] = i < count ? d->latents.dim[1] : 0;
+    if (d->batch.index < count) PARA_TRY(compute(d, step, first + d->batch.index, output[d->batch.index]));
+    para_exchange x;
+    PARA_TRY(para_comm_all_gather(d->batch, output[d->batch.index], output, &x));
+    PARA_TRY(para_comm_wait(&x));
+    for (int i = 0; i < count; i++) PARA_TRY(apply(d, step, first + i, output[i]));
+    return PARA_OK;
+}
+
+static para_status all_steps(denoiser *d) {
+    para_run *run = d->run;
+    int steps = run->request->num_inference_steps;
+    for (int step = 0; step < steps; step++) {
+        para_run_progress(run, PARA_STAGE_DENOISE, step, steps);
+        for (int64_t first = 0; first < d->items; first += d->batch.size) PARA_TRY(wave(d, step, first));
+        PARA_TRY(para_run_check_finite(run, d->latents, "denoising step %d of %d", step + 1, steps));
+        PARA_TRY(para_trace_tokens(run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, "step.%d.latents", step));
+    }
+    para_run_progress(run, PARA_STAGE_DENOISE, steps, steps);
+    return PARA_OK;
+}
+
+static para_status denoise(denoiser *d, para_conditioning_inputs *inputs, para_tensor whole) {
+    for (int half = 0; half < d->halves; half++)
+        PARA_TRY(open_shard(d, half, whole.dim[1], inputs[half].encoder_hidden_states.dim[0]));
+    PARA_TRY(open_latents(d, whole));
+    for (int half = 0; half < d->halves; half++)
+        if (has_half(d, half)) PARA_TRY(open_half(d, half, &inputs[half]));
+    PARA_TRY(open_buffers(d));
+    int64_t before = para_rank_bytes_sent(d->run->rank);
+    PARA_TRY(all_steps(d));
+    d->run->exchanged_bytes = para_rank_bytes_sent(d->run->rank) - before;
+    if (para_mesh_size(&d->run->mesh, PARA_AXIS_TOKENS) == 1) return PARA_OK;
+    return para_gather_tokens(d->run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, whole);
+}
+
+para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, para_tensor *latents) {
+    const para_geometry *g = &run->geometry;
+    denoiser d = {.run = run,
+                  .transformer = para_run_transformer(run),
+                  .dev = run->rank->device,
+                  .batch = para_mesh_comm(run->rank, &run->mesh, PARA_AXIS_BATCH),
+                  .halves = para_request_halves(run->request),
+                  .items = para_request_items(run->request)};
+    para_run_begin(run);
+    PARA_TRY(PARA_NEW(d.dev, latents, PARA_F32, run->request->num_images, g->frames * g->grid_h * g->grid_w,
+                      g->channels));
+    size_t mark = para_arena_mark(&d.dev->arena);
+    para_status status = denoise(&d, inputs, *latents);
+    para_arena_release(&d.dev->arena, mark);
+    for (int half = 0; half < PARA_HALVES; half++) para_layout_close(&d.layout[half]);
+    para_free(d.output);
+    para_free(d.sigmas);
+    para_free(d.timesteps);
+    PARA_TRY(status);
+    return para_run_end(run, PARA_STAGE_DENOISE);
+}

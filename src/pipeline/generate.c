@@ -1,0 +1,242 @@
+/* Requests: from the call to the ranks, on one process or on many. SPDX-License-Identifier: Apache-2.0 */
+#include "core/alloc.h"
+#include "core/clock.h"
+#include "core/error.h"
+#include "pipeline/call.h"
+#include "pipeline/plan.h"
+
+static int local_of(const para_pipeline *pipe, const para_rank *rank) {
+    return rank->index - para_group_first(pipe->world->group);
+}
+
+static para_status take_world(para_pipeline *pipe) {
+    return para_world_take(pipe->world, &pipe->cancel);
+}
+
+/* A cancel that came too late counts for nothing. */
+static void release_world(para_pipeline *pipe) {
+    atomic_store(&pipe->cancel, false);
+    para_world_release(pipe->world);
+}
+
+/* ---- Loading */
+
+static para_status load(para_pipeline *pipe, para_rank *rank) {
+    if (pipe->is_loaded) return para_rank_check(rank);
+    para_status status = PARA_OK;
+    for (int i = 0; i < pipe->num_components && status == PARA_OK; i++) {
+        status = para_rank_check(rank);
+        if (status == PARA_OK)
+            status = para_instance_open(&pipe->loaded[i], &pipe->component[i], rank->device, pipe->options.dtype);
+    }
+    if (status == PARA_OK) status = pipe->family->load(pipe);
+    if (status != PARA_OK) para_pipeline_unload(pipe);
+    pipe->is_loaded = status == PARA_OK;
+    return status;
+}
+
+static para_status load_on_rank(para_rank *rank, void *user) {
+    para_pipeline *pipe = user;
+    return local_of(pipe, rank) == 0 ? load(pipe, rank) : PARA_OK;
+}
+
+/* ---- Generating */
+
+static void record_seconds(para_run *run, para_stage stage) {
+    para_result *r = run->result;
+    if (!r) return;
+    double *slot[PARA_STAGES] = {&r->load_seconds, &r->text_seconds, &r->denoise_seconds, &r->decode_seconds};
+    *slot[stage] = para_seconds() - run->stage_start;
+}
+
+/* A rank's part of the request at work. */
+static para_run run_of(para_pipeline *pipe, para_rank *rank) {
+    para_work *w = &pipe->work;
+    return (para_run){.pipe = pipe,
+                      .request = &w->request,
+                      .rank = rank,
+                      .instance = pipe->loaded,
+                      .geometry = w->geometry,
+                      .mesh = w->mesh,
+                      .result = rank->index == 0 ? w->result : NULL,
+                      .stage_done = record_seconds,
+                      .stage_start = w->start};
+}
+
+/* What of a request is decided before anything is loaded: process 0 logs what is odd about it. */
+static para_status decide(para_pipeline *pipe, const para_request *request) {
+    para_work *w = &pipe->work;
+    PARA_TRY(para_request_check(pipe, request));
+    para_request_warn(pipe, request);
+    w->request = *request;
+    w->start = para_seconds();
+    para_run begun = run_of(pipe, &pipe->world->worker[0].rank);
+    para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1);
+    PARA_TRY(pipe->family->geometry(pipe, request, &w->geometry));
+    PARA_TRY(para_request_mesh(pipe, request, &w->geometry, &w->mesh));
+    if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
+    pipe->told_alone = true;
+    para_pipeline_log(pipe, PARA_LOG_INFO,
+                      "rank 0 of %d computes alone; to use all of them call para_parallelize (--parallel)",
+                      para_world_size(pipe->world));
+    return PARA_OK;
+}
+
+/* What a process does once, on its first rank: dry runs find what each of its ranks will take; then it loads. */
+static para_status prepare(para_pipeline *pipe, para_rank *rank) {
+    para_work *w = &pipe->work;
+    int ranks = pipe->world->options.ranks;
+    para_free(w->arena_bytes);
+    if (!(w->arena_bytes = para_alloc((size_t)ranks, sizeof *w->arena_bytes))) return PARA_ERR_MEMORY;
+    for (int i = 0; i < ranks; i++) {
+        para_dry_rank which = {rank->index + i, rank->size, &pipe->world->worker[i].rank};
+        para_dry_result dry;
+        if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
+        PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &dry));
+        w->arena_bytes[i] = (size_t)dry.arena_bytes;
+        if (w->result) w->result->weight_bytes = (size_t)dry.weight_bytes;
+    }
+    return load(pipe, rank);
+}
+
+static para_status trace_nothing(void *user, const char *name, const para_tensor *tensor) {
+    (void)user;
+    (void)name;
+    (void)tensor;
+    return PARA_OK;
+}
+
+/* The leading rank traces; those with which it shares its items help to gather what it traces. */
+static const para_trace *trace_of(const para_pipeline *pipe, const para_rank *rank) {
+    static const para_trace nothing = {trace_nothing, NULL};
+    if (rank->index == 0) return pipe->trace;
+    return pipe->work.traced && rank->index < pipe->work.mesh.ring * pipe->work.mesh.ulysses ? &nothing : NULL;
+}
+
+static para_status generate_on_rank(para_rank *rank, void *user) {
+    para_pipeline *pipe = user;
+    para_work *w = &pipe->work;
+    int local = local_of(pipe, rank);
+    para_run run = run_of(pipe, rank);
+    if (local == 0) PARA_TRY(prepare(pipe, rank));
+    PARA_TRY(para_device_let_grow(rank->device, true));
+    PARA_TRY(para_comm_barrier(para_world_comm(rank)));
+    PARA_TRY(para_device_let_grow(rank->device, false));
+    if (!para_run_takes_part(pipe, &w->mesh, rank->index)) return PARA_OK;
+    PARA_TRY(para_device_reserve(rank->device, w->arena_bytes[local]));
+    PARA_TRY(para_run_end(&run, PARA_STAGE_LOAD));
+    para_run_progress(&run, PARA_STAGE_LOAD, 1, 1);
+    rank->device->trace = trace_of(pipe, rank);
+    para_status status = para_run_all(&run);
+    rank->device->trace = NULL;
+    return status;
+}
+
+static para_status generate(para_pipeline *pipe, bool traced, para_result *result) {
+    pipe->work.traced = traced;
+    pipe->work.result = result;
+    return para_world_run_internal(pipe->world, generate_on_rank, pipe);
+}
+
+/* ---- The calls, as process 0 makes them and as the others take part */
+
+static para_status lead_generate(para_pipeline *pipe, const para_request *request, para_result **out) {
+    para_result *result = para_alloc(1, sizeof *result);
+    para_call call = {.kind = PARA_CALL_GENERATE, .request = request, .traced = pipe->trace != NULL};
+    para_status status = result ? decide(pipe, request) : PARA_ERR_MEMORY;
+    status = para_call_begin(pipe, &call, status);
+    if (status == PARA_OK) status = generate(pipe, call.traced, result);
+    para_call_end(&call);
+    if (status == PARA_OK) *out = result;
+    else para_result_close(&result);
+    return status;
+}
+
+static para_status lead_load(para_pipeline *pipe) {
+    para_call call = {.kind = PARA_CALL_LOAD};
+    para_status status = para_call_begin(pipe, &call, PARA_OK);
+    para_call_end(&call);
+    return status == PARA_OK ? para_world_run_internal(pipe->world, load_on_rank, pipe) : status;
+}
+
+/* One call of process 0, whichever it is. `own`: the request of this process, or NULL. */
+static para_status take_part(para_pipeline *pipe, const para_request *own, bool *heard) {
+    para_call call = {.request = own};
+    para_status status = para_call_begin(pipe, &call, PARA_OK);
+    *heard = call.heard;
+    if (status == PARA_OK && call.kind == PARA_CALL_CLOSE) pipe->left = true;
+    if (status == PARA_OK && call.kind == PARA_CALL_LOAD)
+        status = para_world_run_internal(pipe->world, load_on_rank, pipe);
+    if (status == PARA_OK && call.kind == PARA_CALL_GENERATE) {
+        status = decide(pipe, call.request);
+        if (status == PARA_OK) status = generate(pipe, call.traced, NULL);
+    }
+    para_call_end(&call);
+    return status;
+}
+
+static para_status take_part_once(para_pipeline *pipe, const para_request *own) {
+    bool heard;
+    PARA_TRY(take_part(pipe, own, &heard));
+    if (pipe->left) return para_fail(PARA_ERR_STATE, "process 0 has closed the pipeline");
+    return PARA_OK;
+}
+
+para_status para_pipeline_load(para_pipeline *pipe) {
+    if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_load: the pipeline is NULL");
+    PARA_TRY(take_world(pipe));
+    para_status status = para_world_process(pipe->world) == 0 ? lead_load(pipe) : take_part_once(pipe, NULL);
+    release_world(pipe);
+    return status;
+}
+
+para_status para_generate(para_pipeline *pipe, const para_request *request, para_result **out) {
+    if (!pipe || !out) return para_fail(PARA_ERR_ARGUMENT, "para_generate: the pipeline and out must not be NULL");
+    *out = NULL;
+    PARA_TRY(take_world(pipe));
+    para_status status = para_world_process(pipe->world) == 0 ? lead_generate(pipe, request, out)
+                                                               : take_part_once(pipe, request);
+    release_world(pipe);
+    return status;
+}
+
+/* Until process 0 closes the pipeline, or cannot be heard any more. */
+static para_status follow(para_pipeline *pipe) {
+    while (!pipe->left) {
+        bool heard = false;
+        PARA_TRY(take_world(pipe));
+        para_status status = take_part(pipe, NULL, &heard);
+        release_world(pipe);
+        if (status != PARA_OK && (!heard || pipe->world->lost)) return status;
+    }
+    return PARA_OK;
+}
+
+para_status para_pipeline_follow(para_pipeline *pipe) {
+    if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_follow: the pipeline is NULL");
+    if (para_world_process(pipe->world) == 0)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_pipeline_follow: process 0 leads; call para_generate there, and follow on the others");
+    return follow(pipe);
+}
+
+void para_pipeline_say_goodbye(para_pipeline *pipe) {
+    if (para_world_processes(pipe->world) == 1 || pipe->world->lost) return;
+    if (para_world_process(pipe->world) != 0) {
+        follow(pipe);
+        return;
+    }
+    para_call call = {.kind = PARA_CALL_CLOSE};
+    if (take_world(pipe) != PARA_OK) return;
+    para_call_begin(pipe, &call, PARA_OK);
+    para_call_end(&call);
+    release_world(pipe);
+}
+
+void para_result_close(para_result **result) {
+    if (!result || !*result) return;
+    para_free((*result)->images.data);
+    para_free((*result)->latents.data);
+    para_free(*result);
+    *result = NULL;
+}

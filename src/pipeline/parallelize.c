@@ -1,0 +1,50 @@
+/* Declaring that a pipeline runs on many ranks. SPDX-License-Identifier: Apache-2.0 */
+#include "core/error.h"
+#include "pipeline/pipeline_state.h"
+
+para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *options) {
+    para_parallel_options o = PARA_PARALLEL_OPTIONS_INIT;
+    if (options) o = *options;
+    if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_parallelize: the pipeline is NULL");
+    if (o.size != sizeof o)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_parallelize: options.size is %zu, not %zu; start from PARA_PARALLEL_OPTIONS_INIT and "
+                         "build against the installed header",
+                         o.size, sizeof o);
+    para_mesh wish = {o.batch, o.ring, o.ulysses};
+    PARA_TRY(para_mesh_check(wish, para_world_size(pipe->world)));
+    if (o.head_groups < 0)
+        return para_fail(PARA_ERR_ARGUMENT, "head_groups (--head-groups) is %d; give 0 (chosen) or more", o.head_groups);
+    pipe->parallel = !o.off;
+    pipe->wish = wish;
+    pipe->head_groups = o.head_groups;
+    return PARA_OK;
+}
+
+para_status para_parallelize_vae(para_pipeline *pipe, const para_parallel_vae_options *options) {
+    para_parallel_vae_options o = PARA_PARALLEL_VAE_OPTIONS_INIT;
+    if (options) o = *options;
+    if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_parallelize_vae: the pipeline is NULL");
+    if (o.size != sizeof o)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_parallelize_vae: options.size is %zu, not %zu; start from "
+                         "PARA_PARALLEL_VAE_OPTIONS_INIT and build against the installed header",
+                         o.size, sizeof o);
+    if (!o.off && !pipe->parallel_vae)
+        para_pipeline_log(pipe, PARA_LOG_INFO,
+                          "the parallel VAE decodes in tiles (as with --vae-tiling), which changes pixels near the "
+                          "seams of large pictures");
+    pipe->parallel_vae = !o.off;
+    return PARA_OK;
+}
+
+para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g,
+                              para_mesh *out) {
+    *out = (para_mesh){1, 1, 1};
+    if (!pipe->parallel) return PARA_OK;
+    para_mesh_needs needs = {.ranks = para_world_size(pipe->world),
+                             .items = para_request_items(request),
+                             .heads = g->heads,
+                             .tokens = g->frames * g->grid_h * g->grid_w + g->text_tokens};
+    return para_mesh_choose(out, pipe->wish, &needs);
+}
