@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/error.h"
 
 enum { HOST_BYTES = 1 << 18 }; /* a job's state is a few kB with 64 ranks */
 
@@ -39,6 +40,14 @@ int para_rank_count(const para_rank *rank) {
 }
 
 para_status para_rank_tensor(para_rank *rank, para_tensor *out, para_dtype dtype, int dims, const int64_t *dim) {
+    int64_t count = 1, size = (int64_t)para_dtype_size(dtype);
+    bool right = dims >= 0 && dims <= PARA_MAX_DIMS && size > 0;
+    for (int i = 0; right && i < dims; i++)
+        right = dim[i] >= 0 && !__builtin_mul_overflow(count, dim[i], &count);
+    if (!right || __builtin_mul_overflow(count, size, &count))
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_rank_tensor: a tensor has a type, 0 to %d dimensions of 0 or more, and at most 2^63 bytes",
+                         (int)PARA_MAX_DIMS);
     return para_new(rank->device, out, dtype, dims, dim);
 }
 

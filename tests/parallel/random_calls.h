@@ -155,7 +155,7 @@ static void dawdle(const para_rank *rank, const program *p, uint32_t at) {
 }
 
 /* Rounds of some calls, all started before any is waited for, and waited for in another order on each rank. */
-static para_status run_program(para_rank *rank, void *user) {
+static inline para_status run_program(para_rank *rank, void *user) {
     program *p = user;
     int64_t bytes = rank->endpoint ? rank->endpoint->bytes_sent : 0;
     int64_t messages = rank->endpoint ? rank->endpoint->messages : 0;
@@ -192,7 +192,7 @@ static para_status run_program(para_rank *rank, void *user) {
 }
 
 /* The same program on a dry endpoint of rank i counts what it counted there. */
-static void dry_run_counts(const program *real, int i, int ranks) {
+static inline void dry_run_counts(const program *real, int i, int ranks) {
     program dry = {.seed = real->seed, .rounds = real->rounds, .dry = true};
     para_endpoint *endpoint;
     para_device *device;
