@@ -26,8 +26,8 @@ typedef struct para_attention_args {
     para_tensor k, v;      /* [B, Hkv, Skv, D] and [B, Hkv, Skv, Dv], H a multiple of Hkv: query head h sees key head h / (H / Hkv) */
     para_tensor out;       /* [B, H, Sq, Dv], the type of q or F32 */
     para_tensor mask;      /* none, or BOOL (true: attend) or F32 (added): [B | 1, H | 1, Sq | 1, keys], any strides. keys: Skv with one row for all
-                              queries (key padding, which goes with its keys), or the tokens of all ranks in the layout's order, as is needed
-                              where one rank (in a ring: one ulysses axis) holds all of them. The kind is the same on all ranks */
+                              queries (key padding, which goes with its keys), or the tokens of all ranks in the layout's order.
+                              All ranks give the same kind */
     float scale;           /* of q · k, before the mask is added (NAN: 1 / sqrt(D)) */
     bool causal;           /* query i sees keys 0 to i + causal_offset, counted over all ranks; what sees none gives 0 and LSE -inf (false) */
     int64_t causal_offset; /* 0: top-left aligned, as PyTorch (0) */

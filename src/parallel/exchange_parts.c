@@ -14,7 +14,6 @@ para_status para_parts_open(para_parts *out, para_comm comm, const para_layout *
     out->send = views;
     out->receive = out->send + n;
     for (int i = 0; i < comm.size; i++) out->part[i] = para_span_of(layout, place + i * places, places);
-    for (int s = 0; s < PARA_SEGMENTS; s++) out->total += para_layout_total(layout, (para_segment)s);
     return PARA_OK;
 }
 
@@ -28,25 +27,9 @@ para_status para_parts_check(const para_parts *p, int64_t tokens, const char *wh
         (long long)own->count[PARA_IMAGE], (long long)own->count[PARA_TEXT]);
 }
 
-/* Then the other ranks hold none, and columns of a rank's own keys cannot be told from columns of all keys. */
-static bool one_holds_all(const para_parts *keys) {
-    for (int i = 0; i < keys->comm.size; i++)
-        if (para_span_tokens(&keys->part[i]) == keys->total) return true;
-    return false;
-}
-
-para_status para_mask_gather_open(para_mask_gather *out, const para_parts *keys, para_tensor mask) {
-    int64_t own = para_span_tokens(para_parts_own(keys)), columns = mask.dim[3];
-    *out = (para_mask_gather){.own = mask, .mask = mask};
-    if (!mask.data || columns == keys->total) return PARA_OK;
-    if (columns != own || mask.dim[2] != 1 || one_holds_all(keys))
-        return para_fail(
-            PARA_ERR_SHAPE,
-            "attention: rank %d has a mask of %lld columns; it needs one for each of all %lld keys, or%s for "
-            "each of the rank's own %lld keys and one row",
-            keys->comm.rank->index, (long long)columns, (long long)keys->total,
-            one_holds_all(keys) ? " (where no rank holds all keys)" : "", (long long)own);
-    out->gathers = true;
+para_status para_mask_gather_open(para_mask_gather *out, const para_parts *keys, para_tensor mask, bool key_padding) {
+    *out = (para_mask_gather){.own = mask, .mask = mask, .gathers = key_padding};
+    if (!key_padding) return PARA_OK;
     return PARA_NEW(keys->comm.rank->device, &out->mask, mask.dtype, mask.dim[0], mask.dim[1], 1,
                     para_span_tokens(&keys->all));
 }

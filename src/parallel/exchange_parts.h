@@ -9,7 +9,6 @@ typedef struct para_parts {
     para_comm comm;
     para_span *part;             /* [comm.size]: of each */
     para_span all;               /* of all of them */
-    int64_t total;               /* of the whole layout */
     para_tensor *send, *receive; /* [comm.size]: room for the views of a call */
 } para_parts;
 
@@ -25,12 +24,13 @@ static inline const para_span *para_parts_own(const para_parts *p) {
 typedef struct para_mask_gather {
     para_tensor own;  /* [B | 1, H | 1, 1, own keys] */
     para_tensor mask; /* [B | 1, H | 1, Sq | 1, keys of all parts], or of the whole layout where it came so; none without a mask */
-    bool gathers, started;
+    bool gathers;     /* there is something to do */
+    bool started;
     para_exchange x[PARA_SEGMENTS];
 } para_mask_gather;
 
-/* Says of which keys the mask has columns and takes room; then the mask's data has to be there: start (again: nothing), wait. */
-para_status para_mask_gather_open(para_mask_gather *out, const para_parts *keys, para_tensor mask);
+/* Takes room where the mask is key padding. Once its data is there: start (again: nothing), wait. */
+para_status para_mask_gather_open(para_mask_gather *out, const para_parts *keys, para_tensor mask, bool key_padding);
 para_status para_mask_gather_start(para_mask_gather *g, const para_parts *keys);
 para_status para_mask_gather_wait(para_mask_gather *g);
 

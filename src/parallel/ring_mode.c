@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "parallel/attention_job.h"
 #include "parallel/exchange_parts.h"
+#include "parallel/mask_kind.h"
 
 typedef struct ring {
     para_parts queries, keys;
@@ -95,7 +96,9 @@ static para_status group_ring_begin(para_rank *rank, para_attention_job *job) {
     PARA_TRY(para_parts_check(&r->keys, a->k.dim[2], "keys"));
     if (comm.size == 1) return para_attention_hand_down(rank, job, job->depth);
     PARA_TRY(para_attention_room(rank, a));
-    PARA_TRY(para_mask_gather_open(&r->columns, &r->keys, a->mask));
+    para_mask_kind kind = m->user ? *(const para_mask_kind *)m->user : PARA_MASK_NONE;
+    if (!m->user) PARA_TRY(para_mask_kind_of(rank, m, a, &kind));
+    PARA_TRY(para_mask_gather_open(&r->columns, &r->keys, a->mask, kind == PARA_MASK_KEYS));
     PARA_TRY(take_buffers(r, a));
     return take_results(r, a);
 }
@@ -195,8 +198,12 @@ para_attention_mode para_ring_mode(para_rank *rank, const para_mesh *mesh, const
     return (para_attention_mode){"ring", ring_begin, ring_put, ring_compute, ring_end, mesh, layout, NULL, 1, NULL};
 }
 
-para_attention_mode para_ring_of_groups(const para_mesh *mesh, const para_layout *layout,
-                                        const para_layout *kv_layout) {
-    return (para_attention_mode){"ring", group_ring_begin, ring_put, ring_compute, ring_end, mesh,
-                                 layout, kv_layout,        1,        NULL};
+para_attention_mode para_ring_of_groups(const para_mesh *mesh, const para_layout *layout, const para_layout *kv_layout,
+                                        bool key_padding) {
+    static const para_mask_kind keys = PARA_MASK_KEYS, other = PARA_MASK_ROWS;
+    return (para_attention_mode){"ring",   group_ring_begin,
+                                 ring_put, ring_compute,
+                                 ring_end, mesh,
+                                 layout,   kv_layout,
+                                 1,        key_padding ? &keys : &other};
 }

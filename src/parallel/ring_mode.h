@@ -4,7 +4,7 @@
 
 #include <paraattn/attention.h>
 
-/* Each rank stands for all of its ulysses axis, whose tokens it has of the heads at hand. */
-para_attention_mode para_ring_of_groups(const para_mesh *mesh, const para_layout *layout, const para_layout *kv_layout);
+/* Each rank stands for all of its ulysses axis, whose tokens it has of the heads at hand. What the mask is, is known. */
+para_attention_mode para_ring_of_groups(const para_mesh *mesh, const para_layout *layout, const para_layout *kv_layout, bool key_padding);
 
 #endif

@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "parallel/attention_job.h"
 #include "parallel/exchange_parts.h"
-#include "parallel/layout.h"
+#include "parallel/mask_kind.h"
 #include "parallel/ring_mode.h"
 
 typedef struct head_run {
@@ -71,48 +71,22 @@ static para_status wait_all(para_exchange x[PARA_SEGMENTS]) {
     return PARA_OK;
 }
 
-/* Whether a mask with columns of all keys has one row for all queries of all ranks. A rank with one query, or none, cannot tell that from a row for each:
- * then a rank that can tells the others. Where none can, every rank has but one row, to be exchanged as that of its query. */
-static para_status has_one_row(para_rank *rank, const para_attention_mode *m, const para_tensor *mask, bool *out) {
-    para_comm comm = para_mesh_comm(rank, m->mesh, PARA_AXIS_TOKENS);
-    para_device *dev = rank->device;
-    int knows = -1;
-    bool all_know = true;
-    uint8_t one = mask->dim[2] == 1;
-    for (int i = comm.size - 1; i >= 0; i--) {
-        if (para_layout_tokens(m->layout, i, 1) < 2) all_know = false;
-        else knows = i;
-    }
-    *out = one && knows >= 0;
-    if (knows < 0 || all_know) return PARA_OK;
-    para_tensor said;
-    PARA_TRY(PARA_NEW(dev, &said, PARA_U8, 1));
-    PARA_TRY(dev->ops->upload(dev, said, &one));
-    PARA_TRY(para_comm_broadcast(comm, knows, said));
-    PARA_TRY(dev->ops->download(dev, &one, &said));
-    *out = one;
-    return PARA_OK;
-}
-
-/* Columns first: key padding gets those of the other ranks. Then, of masks with columns of all keys, rows and heads are exchanged as those of queries;
- * one row for all queries is where it is needed. */
-static para_status begin_mask(ulysses *u, para_rank *rank, const para_attention_mode *mode,
-                              const para_attention_args *a) {
-    PARA_TRY(para_mask_gather_open(&u->columns, &u->keys, a->mask));
-    if (!a->mask.data) return PARA_OK;
+/* Key padding gets the columns of the other ranks. Masks with rows have them, and their heads, exchanged as those of queries. One row for all queries is
+ * where it is needed. */
+static para_status begin_mask(ulysses *u, const para_attention_args *a, para_mask_kind kind) {
+    if (kind == PARA_MASK_NONE) return PARA_OK;
+    PARA_TRY(para_mask_gather_open(&u->columns, &u->keys, a->mask, kind == PARA_MASK_KEYS));
     para_tensor m = u->columns.mask;
     int64_t heads = a->mask.dim[1] > 1 ? u->shared : 0;
     head_run own = heads_of(u, u->queries.comm.index, ALL_GROUPS);
-    bool one_row = u->columns.gathers;
-    if (!one_row) PARA_TRY(has_one_row(rank, mode, &m, &one_row));
-    if (one_row) {
+    if (kind != PARA_MASK_ROWS) {
         u->mask = heads ? para_slice(m, 1, own.first * heads, own.count * heads) : m;
         return PARA_OK;
     }
     if (m.dim[2] == 1) m.stride[2] = 0;
     m.dim[2] = para_span_tokens(para_parts_own(&u->queries));
     u->local_mask = m;
-    return PARA_NEW(rank->device, &u->mask, m.dtype, m.dim[0], heads ? own.count * heads : 1,
+    return PARA_NEW(u->queries.comm.rank->device, &u->mask, m.dtype, m.dim[0], heads ? own.count * heads : 1,
                     para_span_tokens(&u->queries.all), m.dim[3]);
 }
 
@@ -161,7 +135,10 @@ static para_status unified_begin(para_rank *rank, para_attention_job *job) {
     PARA_TRY(para_parts_open(&u->keys, comm, kv_layout, place, 1));
     PARA_TRY(para_parts_check(&u->queries, a->q.dim[2], "queries"));
     PARA_TRY(para_parts_check(&u->keys, a->k.dim[2], "keys"));
-    if (para_mesh_size(m->mesh, PARA_AXIS_RING) > 1) u->ring = para_ring_of_groups(m->mesh, m->layout, kv_layout);
+    para_mask_kind kind;
+    PARA_TRY(para_mask_kind_of(rank, m, a, &kind));
+    if (para_mesh_size(m->mesh, PARA_AXIS_RING) > 1)
+        u->ring = para_ring_of_groups(m->mesh, m->layout, kv_layout, kind == PARA_MASK_KEYS);
     if (comm.size == 1 && u->ring.begin) {
         job->mode = &u->ring;
         return u->ring.begin(rank, job);
@@ -170,7 +147,7 @@ static para_status unified_begin(para_rank *rank, para_attention_job *job) {
     u->key_heads = a->k.dim[1];
     u->shared = u->key_heads ? a->q.dim[1] / u->key_heads : 0;
     PARA_TRY(para_attention_room(rank, a));
-    PARA_TRY(begin_mask(u, rank, m, a));
+    PARA_TRY(begin_mask(u, a, kind));
     return begin_groups(u, job, m->head_groups);
 }
 

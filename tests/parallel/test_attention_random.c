@@ -123,11 +123,7 @@ static void random_cases(mode_kind mode, int cases) {
         for (int j = 0; j < 4; j++)
             (j < 2 ? c.s.share_q : c.s.share_kv)[j % 2] = draw_shares(shares[j], ranks, total[j]);
         c.s.all_columns = draw(0, 2) == 0;
-        /* Where one rank, or one ring's member, holds all keys, its own columns are all columns. */
-        if (most_held(c.s.share_kv, ranks, 1, total + 2) == p->skv ||
-            (c.s.ring > 1 && most_held(c.s.share_kv, ranks, c.s.ulysses, total + 2) == p->skv))
-            c.s.all_columns = true;
-        /* And where no rank has two queries, one row for all is one row for each. */
+        /* Where no rank has two queries, one row for all is one row for each. */
         if (p->in_batch && c.s.all_columns && most_held(c.s.share_q, ranks, 1, total) < 2) p->mask = MASK_NONE;
         check(&c, &worst);
     }
