@@ -2,7 +2,8 @@
  *
  * Every call is collective over the communicator's ranks, in the same order on each. Tensors may have any strides; both sides of a transfer have the
  * same type and sizes, and an empty one (a size of 0) moves nothing. Calls that take an exchange only start: sources may not change and
- * destinations may not be read before para_comm_wait. All of them fail with the first error of any rank.
+ * destinations may not be read before para_comm_wait, in any order. All of them fail with the first error of any rank; a body that ends on it leaves
+ * its exchanges to the world, and memory of para_rank_tensor lasts as long as these.
  */
 #ifndef PARAATTN_COMM_H
 #define PARAATTN_COMM_H

@@ -36,7 +36,8 @@ typedef struct para_world_options {
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.
- * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI is absent or fails). */
+ * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI is absent or fails), PARA_ERR_LOST (a process did not come within
+ * `timeout` seconds), PARA_ERR_STATE (another world of this process uses MPI, or did so before). */
 PARA_API para_status para_world_open(para_world **out, const para_world_options *options);
 
 /* Closes the world and sets *world to NULL; takes NULL in it. No request may be running. MPI that the world initialised is finalised, unless a
@@ -55,8 +56,13 @@ PARA_API int para_world_processes(const para_world *world);
 typedef para_status (*para_rank_body)(para_rank *rank, void *user);
 
 /* Runs `body` on every rank and waits for all; the process's first rank is the calling thread. When one rank fails, all others leave their waits,
- * and the first error is what every process returns. PARA_ERR_BUSY while another run or request is going on; PARA_ERR_LOST when a rank gave no
- * sign of life for `timeout` seconds, or its process is gone; PARA_ERR_STATE in a world that lost a rank before; and what `body` returns. */
+ * and the first error is what every process returns, with "rank 3: " before its sentence. After that the world works as before. PARA_ERR_BUSY while
+ * another run or request is going on; PARA_ERR_LOST when a rank gave no sign of life for `timeout` seconds, or its process is gone; PARA_ERR_STATE
+ * when all ranks wait for each other, a rank returned with an exchange that it did not wait for, or the world lost a rank before; PARA_ERR_MEMORY;
+ * and what `body` returns.
+ *
+ * A rank that does not come back within `timeout` seconds after a failure is lost, and the world with it: close it. para_world_close does not wait
+ * for the rank, which frees what it uses when it comes back after all: `user` must stay until then. The calling thread's own rank is always waited for. */
 PARA_API para_status para_world_run(para_world *world, para_rank_body body, void *user);
 
 /* Place of a rank among all, 0 to para_world_size() - 1; number of ranks. */

@@ -68,7 +68,6 @@ static para_status open_parts(para_world *world) {
     world->worker = para_alloc((size_t)world->options.ranks, sizeof *world->worker);
     if (!world->worker) return PARA_ERR_MEMORY;
     for (int i = 0; i < world->options.ranks; i++) PARA_TRY(open_worker(world, i));
-    world->rank = world->worker[0].rank;
     return para_world_start_threads(world);
 }
 

@@ -23,7 +23,6 @@ struct para_world {
     int threads;                /* host threads of all ranks of this process */
     para_group *group;
     para_worker *worker;        /* [options.ranks] */
-    para_rank rank;             /* the first worker's */
     atomic_flag busy;           /* somebody has taken it */
     const atomic_bool *cancel;  /* of whoever has; or NULL */
     bool lost;                  /* a rank did not come back */
