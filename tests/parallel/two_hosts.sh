@@ -59,8 +59,9 @@ draw() { # steps name; sets bytes (of the interface), counted (by the ranks, in 
         exit 1
     }
     bytes=$(($(carried) - before))
-    counted=$(sed -n 's/.*"exchanged_bytes": *\([0-9]*\).*/\1/p' "$work/$2.json")
+    counted=$(sed -n 's/.*"exchanged": *\([0-9]*\).*/\1/p' "$work/$2.json")
     [ -n "$counted" ] || { complain "the report does not count bytes"; exit 1; }
+    grep -q '"ranks": *2[,}]' "$work/$2.json" || complain "it was not drawn by two ranks"
 }
 
 "$BUILD/para" generate models/tiny-flux --prompt "a red heart" --seed 7 --steps 2 --threads 1 -o "$work/one.safetensors" >"$work/said" 2>&1 || {
@@ -73,10 +74,10 @@ difference=$("$BUILD/compare_tensors" "$work/one.safetensors" "$work/two.safeten
 echo "the picture of two hosts differs from that of one rank by $difference at most"
 draw 12 more
 
-# Ten more steps carry nothing but what they exchange. Ethernet, IP and TCP take 66 bytes of each packet of up to 64 kB, Open MPI some for each
-# message, and signs of life pass all the time.
+# Ten more steps carry nothing but what they exchange. Ethernet, IP and TCP take 66 bytes of each packet of up to 64 kB, and as many for each
+# acknowledgement, Open MPI some for each message, and signs of life pass all the time: 1.006 times as many bytes were measured.
 awk -v counted="$((counted - few_counted))" -v bytes="$((bytes - few_bytes))" 'BEGIN {
     printf "10 steps: %d bytes counted, %d carried, %.4f times as many\n", counted, bytes, bytes / counted
-    exit !(counted > 0 && bytes >= counted && bytes <= 1.10 * counted)
+    exit !(counted > 0 && bytes >= counted && bytes <= 1.05 * counted)
 }' || complain "the interface carried something else than what was counted"
 exit $failed
