@@ -4,8 +4,8 @@
 using namespace attention_sm90;
 
 size_t para_cuda_attention_workspace(int processors) {
-    constexpr size_t part_128 = config<__nv_bfloat16, 128, 128, 2, 2, 1, false, true, false, false>::PART_FLOATS;
-    constexpr size_t part_64 = config<__nv_bfloat16, 64, 128, 3, 2, 1, false, true, false, false>::PART_FLOATS;
+    constexpr size_t part_128 = config<__nv_bfloat16, 128, 128, 2, 2, 1, false, 8, false, false>::PART_FLOATS;
+    constexpr size_t part_64 = config<__nv_bfloat16, 64, 128, 3, 2, 1, false, 8, false, false>::PART_FLOATS;
     return processors * (FLAG_BYTES + sizeof(float) * max(part_128, part_64));
 }
 
@@ -20,8 +20,8 @@ bool para_cuda_attention_sm90_takes(const para_cuda_attention *a) {
 }
 
 template <typename T, bool CAUSAL, bool RING> static cudaError_t by_head_dim(const para_cuda_attention *a, cudaStream_t stream) {
-    if (a->head_dim == 128) return launch<config<T, 128, 128, 2, 2, 1, false, true, CAUSAL, RING>>(a, stream);
-    return launch<config<T, 64, 128, 3, 2, 1, false, true, CAUSAL, RING>>(a, stream);
+    if (a->head_dim == 128) return launch<config<T, 128, 128, 2, 2, 1, false, 8, CAUSAL, RING>>(a, stream);
+    return launch<config<T, 64, 128, 3, 2, 1, false, 8, CAUSAL, RING>>(a, stream);
 }
 
 template <typename T> static cudaError_t by_kind(const para_cuda_attention *a, cudaStream_t stream) {

@@ -43,12 +43,13 @@ struct params {
 };
 
 /* What is compiled in. */
-template <typename T_, int D_, int BLOCK_KV_, int CONSUMERS_, int STAGES_, int CLUSTER_, bool Q_IN_REGISTERS_, bool TURNS_, bool CAUSAL_, bool RING_> struct config {
+template <typename T_, int D_, int BLOCK_KV_, int CONSUMERS_, int STAGES_, int CLUSTER_, bool Q_IN_REGISTERS_, int TURN_AFTER_, bool CAUSAL_, bool RING_> struct config {
     using T = T_;
     static constexpr int D = D_, BLOCK_KV = BLOCK_KV_, CONSUMERS = CONSUMERS_, STAGES = STAGES_;
     static constexpr int CLUSTER = CLUSTER_; /* blocks that share the loads of keys and values */
     static constexpr bool Q_IN_REGISTERS = Q_IN_REGISTERS_;
-    static constexpr bool TURNS = TURNS_, CAUSAL = CAUSAL_;
+    static constexpr int TURN_AFTER = TURN_AFTER_; /* steps of 16 keys of P · V after which the next consumer has its turn; -1: no turns */
+    static constexpr bool TURNS = TURN_AFTER >= 0, CAUSAL = CAUSAL_;
     static constexpr bool RING = RING_; /* there may be a carry, or out may be float32 */
 
     static constexpr bool SPLIT = !CAUSAL; /* tiles may be split: all have as many key tiles */
@@ -217,38 +218,81 @@ struct softmax_rows {
 /* How far, as a power of two, probabilities may exceed 1 before the accumulators are rescaled. */
 constexpr float LAG = 8;
 
-/* Scores [64, 2N] → probabilities, in place. The accumulators are to be multiplied by alpha[row], where that is not 1. */
-template <bool MayBeEmpty, int N> __device__ __forceinline__ void softmax(float (&s)[N], softmax_rows &rows, float (&alpha)[2], float scale_log2) {
+/* Exponents → probabilities, in place. */
+template <int N> __device__ __forceinline__ void exponentiate(float (&s)[N], softmax_rows &rows, const float (&alpha)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        float top[2] = {fmaxf(s[2 * r], s[4 + 2 * r]), fmaxf(s[2 * r + 1], s[4 + 2 * r + 1])};
-#pragma unroll
-        for (int j = 8; j < N; j += 4) {
-            top[0] = fmaxf(top[0], s[j + 2 * r]);
-            top[1] = fmaxf(top[1], s[j + 2 * r + 1]);
-        }
-        float max = quad_max(fmaxf(top[0], top[1])) * scale_log2;
-        alpha[r] = 1;
-        if (max > rows.max[r] + LAG) { /* also from -inf */
-            alpha[r] = sm90::exp2_approx(rows.max[r] - max);
-            rows.max[r] = max;
-        }
-    }
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        float shift = MayBeEmpty && rows.max[r] == -INFINITY ? 0 : -rows.max[r];
         float sum[2] = {rows.sum[r] * alpha[r], 0};
 #pragma unroll
-        for (int j = 0; j < N; j += 4) {
-#pragma unroll
-            for (int c = 0; c < 2; c++) {
-                float &x = s[j + 2 * r + c];
-                x = sm90::exp2_approx(fmaf(x, scale_log2, shift));
-                sum[c] += x;
-            }
+        for (int i = 2 * r; i < N; i += 4) {
+            s[i] = sm90::exp2_approx(s[i]);
+            s[i + 1] = sm90::exp2_approx(s[i + 1]);
+            sum[0] += s[i];
+            sum[1] += s[i + 1];
         }
         rows.sum[r] = sum[0] + sum[1];
     }
+}
+
+/* The greatest of a thread's values in each of its rows. */
+template <int N> __device__ __forceinline__ void thread_max(const float (&s)[N], float (&max)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        float top[2] = {s[2 * r], s[2 * r + 1]};
+#pragma unroll
+        for (int i = 4 + 2 * r; i < N; i += 4) {
+            top[0] = fmaxf(top[0], s[i]);
+            top[1] = fmaxf(top[1], s[i + 1]);
+        }
+        max[r] = fmaxf(top[0], top[1]);
+    }
+}
+
+/* Scores [64, 2N] → probabilities, in place. The accumulators are to be multiplied by alpha[row], where that is not 1. Rows may have seen no key yet. */
+template <int N> __device__ __forceinline__ void softmax(float (&s)[N], softmax_rows &rows, float (&alpha)[2], float scale_log2) {
+    float max[2], shift[2];
+    thread_max(s, max);
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        max[r] = quad_max(max[r]) * scale_log2;
+        alpha[r] = 1;
+        if (max[r] > rows.max[r] + LAG) { /* also from -inf */
+            alpha[r] = sm90::exp2_approx(rows.max[r] - max[r]);
+            rows.max[r] = max[r];
+        }
+        shift[r] = rows.max[r] == -INFINITY ? 0 : -rows.max[r];
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) s[i] = fmaf(s[i], scale_log2, shift[i / 2 % 2]);
+    exponentiate(s, rows, alpha);
+}
+
+/* The same for rows that have seen a key: then the maximum has to be known only where it has grown by more than LAG, which is rare. Floats above 0 compare
+ * like their bits do, and three at a time. */
+template <int N> __device__ __forceinline__ void softmax_next(float (&s)[N], softmax_rows &rows, float (&alpha)[2], float scale_log2) {
+    int top[2] = {0, 0};
+#pragma unroll
+    for (int i = 0; i < N; i++) s[i] = fmaf(s[i], scale_log2, -rows.max[i / 2 % 2]);
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        top[0] = __vimax3_s32(top[0], __float_as_int(s[i]), __float_as_int(s[i + 1]));
+        top[1] = __vimax3_s32(top[1], __float_as_int(s[i + 2]), __float_as_int(s[i + 3]));
+    }
+    alpha[0] = alpha[1] = 1;
+    if (__any_sync(~0u, max(top[0], top[1]) > __float_as_int(LAG))) {
+        float growth[2];
+        thread_max(s, growth);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            growth[r] = quad_max(growth[r]);
+            if (growth[r] <= LAG) growth[r] = 0;
+            alpha[r] = sm90::exp2_approx(-growth[r]);
+            rows.max[r] += growth[r];
+        }
+#pragma unroll
+        for (int i = 0; i < N; i++) s[i] -= growth[i / 2 % 2];
+    }
+    exponentiate(s, rows, alpha);
 }
 
 /* Probabilities as the A operand of the next product. */
@@ -300,10 +344,12 @@ template <class C> __device__ __forceinline__ void issue_scores(float (&s)[C::BL
     sm90::wgmma_commit();
 }
 
-template <class C> __device__ __forceinline__ void issue_values(float (&o)[C::D / 2], const uint32_t (&p)[C::BLOCK_KV / 4], uint32_t v) {
+/* Key steps `From` to `To` of P · V. */
+template <class C, int From = 0, int To = C::BLOCK_KV / 16>
+__device__ __forceinline__ void issue_values(float (&o)[C::D / 2], const uint32_t (&p)[C::BLOCK_KV / 4], uint32_t v) {
 #pragma unroll
-    for (int i = 0; i < C::BLOCK_KV / 16; i++) sm90::wgmma<C::D, typename C::T>::rs_transposed(o, p + 4 * i, v + i * 16 * 128 / 16, 1);
-    sm90::wgmma_commit();
+    for (int i = From; i < To; i++) sm90::wgmma<C::D, typename C::T>::rs_transposed(o, p + 4 * i, v + i * 16 * 128 / 16, 1);
+    if constexpr (To == C::BLOCK_KV / 16 && From < To) sm90::wgmma_commit();
 }
 
 /* ---- Parts of split tiles, through the workspace */
@@ -485,15 +531,15 @@ template <class C> __device__ void consume(const params &p, const shared_memory<
             sm90::pin(s);
             release<C>(shared.k_empty(stage_of<C>(n)));
             hide(w.last - 1);
-            softmax<C::CAUSAL>(s, rows, alpha, p.scale_log2);
+            softmax(s, rows, alpha, p.scale_log2);
             if (C::RING) rescale(o, alpha);
             to_operand<T>(probabilities, s);
+            if (w.last - w.first > 1) sm90::mbarrier_wait(shared.k_full(stage_of<C>(n + 1)), parity_of<C>(n + 1));
 
 #pragma unroll 1
             for (int j = w.last - 2; j >= w.first; j--) {
                 int v_stage = stage_of<C>(n), v_parity = parity_of<C>(n), k_stage = stage_of<C>(n + 1);
                 n++;
-                sm90::mbarrier_wait(shared.k_full(k_stage), parity_of<C>(n));
                 if (C::TURNS) sm90::barrier_sync(TURN + consumer, 256);
                 sm90::pin(s);
                 sm90::pin(o);
@@ -501,13 +547,23 @@ template <class C> __device__ void consume(const params &p, const shared_memory<
                 issue_scores<C>(s, q, k_desc + k_stage * KV_STEP);
                 sm90::mbarrier_wait(shared.v_full(v_stage), v_parity);
                 sm90::wgmma_fence();
-                issue_values<C>(o, probabilities, v_desc + v_stage * KV_STEP);
-                if (C::TURNS) sm90::barrier_arrive(TURN + next_consumer, 256);
+                if constexpr (C::TURNS) {
+                    issue_values<C, 0, C::TURN_AFTER>(o, probabilities, v_desc + v_stage * KV_STEP);
+                    sm90::barrier_arrive(TURN + next_consumer, 256);
+                    issue_values<C, C::TURN_AFTER>(o, probabilities, v_desc + v_stage * KV_STEP);
+                } else {
+                    issue_values<C>(o, probabilities, v_desc + v_stage * KV_STEP);
+                }
                 sm90::wgmma_wait<1>();
                 sm90::pin(s);
                 release<C>(shared.k_empty(k_stage));
                 if (C::CAUSAL) hide(j);
-                softmax<C::CAUSAL>(s, rows, alpha, p.scale_log2);
+                if constexpr (C::CAUSAL) softmax(s, rows, alpha, p.scale_log2);
+                else softmax_next(s, rows, alpha, p.scale_log2);
+                sm90::pin(s);
+                /* The keys of the next tile are waited for here, where a branch that depends on the softmax (sums are never negative) keeps the assembler
+                 * from moving the wait for the values above it. */
+                if (j > w.first && !(rows.sum[0] + rows.sum[1] < 0)) sm90::mbarrier_wait(shared.k_full(stage_of<C>(n + 1)), parity_of<C>(n + 1));
                 sm90::wgmma_wait<0>();
                 sm90::pin(o);
                 release<C>(shared.v_empty(v_stage));
