@@ -8,7 +8,6 @@
 
 #include "commands.h"
 #include "complain.h"
-#include "progress.h"
 #include "report.h"
 #include "session.h"
 
@@ -19,13 +18,6 @@ typedef struct generate_options {
 } generate_options;
 
 static progress_view view;
-
-static void on_log(void *user, para_log_level level, const char *message) {
-    (void)user;
-    (void)level;
-    progress_break(&view);
-    if (!view.quiet) fprintf(stderr, "para generate: warning: %s\n", message);
-}
 
 /* What a failed run wrote goes again, but for devices. */
 static void remove_output(const char *path) {
@@ -89,7 +81,7 @@ static int run(generate_options *g, const char *model) {
     session s;
     para_tensor latents = {0};
     para_result *result = NULL;
-    para_status status = session_open(&s, "generate", &g->request, model, on_log);
+    para_status status = session_open(&s, "generate", &g->request, model, &view);
     if (status == PARA_OK && g->latents) status = para_load_tensor(&latents, "latents", g->latents);
     if (g->latents) r->latents = &latents;
     r->on_progress = progress_show;
@@ -139,8 +131,10 @@ int command_generate(int argc, char **argv) {
         {"--latents", OPTION_TEXT, &g.latents, "FILE", NULL,
          "initial noise from tensor `latents` of a safetensors file"},
         {"--save-latents", OPTION_TEXT, &g.save_latents, "FILE", NULL, "write the final latents as safetensors"},
-        {"--report", OPTION_TEXT, &g.report, "FILE", NULL, "write versions, settings, times and memory as JSON"},
+        {"--report", OPTION_TEXT, &g.report, "FILE", NULL,
+         "write versions, settings, times, memory, mesh and exchanged bytes as JSON"},
         {"--quiet", OPTION_FLAG, &g.quiet, NULL, NULL, "no progress, no warnings"},
+        RANK_OPTIONS(g.request),
         {0},
     };
     static const command c = {
@@ -154,7 +148,8 @@ int command_generate(int argc, char **argv) {
             "  para generate models/tiny-flux --prompt \"a red heart on a blue background\" -o heart.png\n"
             "  para generate models/tiny-flux --prompt \"two yellow stars\" --seed 7 --steps 20 --num-images 2 -o "
             "stars.png\n"
-            "  para generate models/tiny-flux --prompt \"a green tree\" --dtype bf16 --report tree.json -o tree.png\n",
+            "  para generate models/tiny-flux --prompt \"a green tree\" --dtype bf16 --report tree.json -o tree.png\n"
+            "  para generate models/tiny-flux --prompt \"a blue umbrella\" --ranks 2 --steps 6 -o umbrella.png\n",
         .options = options,
     };
     const char *model;

@@ -41,16 +41,11 @@ static void show(const plan_options *o, const para_plan *p) {
     }
 }
 
-static void on_log(void *user, para_log_level level, const char *message) {
-    (void)user;
-    (void)level;
-    fprintf(stderr, "para plan: warning: %s\n", message);
-}
-
 static int run(const plan_options *o, const char *model) {
     session s;
+    progress_view view = {0};
     para_plan plan;
-    para_status status = session_open(&s, "plan", &o->request, model, on_log);
+    para_status status = session_open(&s, "plan", &o->request, model, &view);
     if (status == PARA_OK) status = para_pipeline_plan(s.pipe, &o->request.request, &plan);
     if (status == PARA_OK && s.first) show(o, &plan);
     return session_close(&s, status);
@@ -60,6 +55,7 @@ int command_plan(int argc, char **argv) {
     static plan_options o = {.request = REQUEST_OPTIONS_INIT};
     static const option options[] = {
         REQUEST_OPTIONS(o.request),
+        RANK_OPTIONS(o.request),
         {"--rate", OPTION_FLOAT, &o.rate, "TFLOPS", NULL, "what the machine computes, for times"},
         {0},
     };

@@ -7,7 +7,7 @@ const char *const device_choices[] = {"cpu", NULL};
 
 void request_options_finish(request_options *o) {
     o->request.rng = o->rng == 1 ? PARA_SEED_CUDA : PARA_SEED_CPU;
-    o->request.vae_tiling = o->vae_tiling;
+    o->request.vae_tiling = o->vae_tiling || o->parallel_vae;
     if (o->sigmas.value) {
         o->request.sigmas = o->sigmas.value;
         o->request.num_inference_steps = o->sigmas.count;

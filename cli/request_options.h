@@ -1,4 +1,4 @@
-/* The options of a request, shared by generate and plan. SPDX-License-Identifier: Apache-2.0 */
+/* The options of a request and of the ranks that it runs on, shared by generate, plan and verify. SPDX-License-Identifier: Apache-2.0 */
 #ifndef PARA_CLI_REQUEST_OPTIONS_H
 #define PARA_CLI_REQUEST_OPTIONS_H
 
@@ -9,14 +9,15 @@
 typedef struct request_options {
     para_request request;
     int rng, dtype, device; /* indices into the choices below */
-    int threads;
+    int ranks, threads, batch, ring, ulysses, head_groups;
+    float timeout;
     number_list sigmas;
-    bool vae_tiling;
+    bool vae_tiling, parallel_vae;
 } request_options;
 
 extern const char *const rng_choices[], *const dtype_choices[], *const device_choices[];
 
-#define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT }
+#define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120 }
 
 /* Rows of a command's table; o: a request_options. */
 #define REQUEST_OPTIONS(o)                                                                                                   \
@@ -35,6 +36,16 @@ extern const char *const rng_choices[], *const dtype_choices[], *const device_ch
         {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
         {"--device", OPTION_CHOICE, &(o).device, NULL, device_choices, "what to compute on (cpu)"},                         \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
+
+/* And of the ranks that it runs on. */
+#define RANK_OPTIONS(o)                                                                                                      \
+    {"--ranks", OPTION_INT, &(o).ranks, "N", NULL, "ranks that share the work and the threads; under mpirun, N in each process (1)"}, \
+        {"--ulysses", OPTION_INT, &(o).ulysses, "N", NULL, "of them, those that exchange tokens for heads (0: chosen)"},     \
+        {"--ring", OPTION_INT, &(o).ring, "N", NULL, "of them, those that pass keys and values round (0: chosen)"},          \
+        {"--batch", OPTION_INT, &(o).batch, "N", NULL, "groups of them that share out pictures and halves of --true-cfg (0: chosen)"}, \
+        {"--head-groups", OPTION_INT, &(o).head_groups, "N", NULL, "parts of the heads, one exchanged while another is computed (0: chosen)"}, \
+        {"--parallel-vae", OPTION_FLAG, &(o).parallel_vae, NULL, NULL, "decode tiles on all ranks; turns on --vae-tiling"},   \
+        {"--timeout", OPTION_FLOAT, &(o).timeout, "SECONDS", NULL, "give up on a rank that gave no sign of life for so long (120)"}
 
 /* Puts what the table read into the request. */
 void request_options_finish(request_options *o);

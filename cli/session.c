@@ -2,6 +2,7 @@
 #include "session.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "complain.h"
@@ -31,16 +32,44 @@ void session_hold_signals(bool hold) {
     held = hold;
 }
 
+/* Whether the options ask for more than one rank alone. */
+static bool wants_ranks(const session *s, const request_options *o) {
+    return o->batch || o->ring || o->ulysses || para_world_size(s->world) > 1;
+}
+
+static para_status parallelize(const session *s, const request_options *o) {
+    para_parallel_options p = PARA_PARALLEL_OPTIONS_INIT;
+    p.batch = o->batch;
+    p.ring = o->ring;
+    p.ulysses = o->ulysses;
+    p.head_groups = o->head_groups;
+    para_status status = wants_ranks(s, o) ? para_parallelize(s->pipe, &p) : PARA_OK;
+    if (status == PARA_OK && o->parallel_vae) status = para_parallelize_vae(s->pipe, NULL);
+    return status;
+}
+
+static void on_log(void *user, para_log_level level, const char *message) {
+    const session *s = user;
+    progress_break(s->view);
+    if (!s->view->quiet)
+        fprintf(stderr, "para %s: %s%s\n", s->name, level == PARA_LOG_WARNING ? "warning: " : "", message);
+}
+
 para_status session_open(session *s, const char *name, const request_options *o, const char *model,
-                         void (*log)(void *user, para_log_level level, const char *message)) {
-    *s = (session){.name = name, .first = process_number() == 0};
+                         progress_view *view) {
+    *s = (session){.name = name, .first = process_number() == 0, .view = view};
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    w.ranks = o->ranks;
     w.threads = o->threads;
-    w.log = s->first ? log : NULL;
+    w.mpi = para_started_by_mpi();
+    w.timeout = o->timeout;
+    w.log = s->first && view ? on_log : NULL;
+    w.log_user = s;
     para_pipeline_options p = PARA_PIPELINE_OPTIONS_INIT;
     p.dtype = o->dtype == 1 ? PARA_BF16 : PARA_F32;
     para_status status = para_world_open(&s->world, &w);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
+    if (status == PARA_OK) status = parallelize(s, o);
     running = s->pipe;
     if (interrupted) para_cancel(s->pipe);
     return status;

@@ -2,19 +2,20 @@
 #ifndef PARA_CLI_SESSION_H
 #define PARA_CLI_SESSION_H
 
+#include "progress.h"
 #include "request_options.h"
 
 typedef struct session {
-    const char *name; /* "generate" */
-    bool first;          /* this is process 0: it writes the files, shows progress and prints */
+    const char *name; /* of the command: "generate" */
+    bool first;       /* this is process 0: it writes the files, shows progress and prints */
+    progress_view *view;
     para_world *world;
     para_pipeline *pipe;
 } session;
 
-/* Opens world and pipeline, split over the ranks as the options say; joins the processes of mpirun, where it started this one. Warnings go to `log`.
- * After a failure, as after success, session_close must follow. */
-para_status session_open(session *s, const char *name, const request_options *o, const char *model,
-                         void (*log)(void *user, para_log_level level, const char *message));
+/* Opens world and pipeline, split over the ranks as the options say; joins the processes of mpirun, where it started this one. What the library logs
+ * is shown beside the progress of `view` (NULL: nowhere). After a failure, as after success, session_close must follow. */
+para_status session_open(session *s, const char *name, const request_options *o, const char *model, progress_view *view);
 
 /* Closes both and gives the exit status; what went wrong is complained of. */
 int session_close(session *s, para_status status);
