@@ -4,8 +4,8 @@
 #include "core/alloc.h"
 #include "core/error.h"
 
-/* Nanoseconds between two looks at what MPI carries, longer each time; who moves data for somebody else looks in between, too. */
-enum { FIRST_NAP = 10 * 1000, LONGEST_NAP = 200 * 1000 };
+/* Nanoseconds between two looks at what MPI carries, longer each time. A look that took longer than BUSY moved data: the next one follows at once. */
+enum { FIRST_NAP = 10 * 1000, LONGEST_NAP = 200 * 1000, BUSY = 10 * 1000 };
 
 typedef enum parcel_state { PARCEL_STARTED, PARCEL_COPYING, PARCEL_DONE } parcel_state;
 
@@ -209,7 +209,9 @@ static para_status wait_for_all(para_group *g, para_member *m, para_batch *b) {
     int64_t nap = FIRST_NAP;
     while (!all_done(b) && !atomic_load(&g->failed)) {
         bool moved;
+        int64_t before = para_now();
         PARA_TRY(move(g, m, b, &moved));
+        moved |= b->remote && para_now() - before > BUSY;
         if (moved) nap = FIRST_NAP;
         if (moved || all_done(b) || atomic_load(&g->failed)) continue;
         if (b->remote) para_wait_until(g, &m->wake, para_now() + nap);

@@ -8,6 +8,7 @@
 
 /* Nanoseconds between two looks: at ranks of this process; for messages, at work and between runs; while MPI moves data. */
 enum { MILLISECOND = 1000 * 1000, TICK = 20 * MILLISECOND, INTAKE = 5 * MILLISECOND, REST = 50 * MILLISECOND, PROGRESS = MILLISECOND };
+enum { BUSY = 20 * 1000 }; /* a call of MPI that took longer than this moved data, and there is more of it */
 
 /* What the last looks saw. */
 typedef struct watch_state {
@@ -87,6 +88,13 @@ static void look(para_group *g, watch_state *w) {
     look_for_deadlock(g, idle);
 }
 
+/* Until the next look, after messages were asked for in `poll` nanoseconds. */
+static int64_t pause_of(para_group *g, int64_t poll) {
+    if (g->processes == 1) return TICK;
+    if (atomic_load(&g->under_way) > 0) return poll > BUSY ? 0 : PROGRESS;
+    return g->running || g->meets ? INTAKE : REST;
+}
+
 static void *watch(void *arg) {
     para_group *g = arg;
     watch_state w = {.looked = para_now()};
@@ -97,17 +105,16 @@ static void *watch(void *arg) {
             w.looked = para_now();
             continue;
         }
+        int64_t before = para_now(), poll = 0;
         if (g->processes > 1) {
             pthread_mutex_unlock(&g->lock);
             para_control_poll(g);
+            poll = para_now() - before;
             pthread_mutex_lock(&g->lock);
         }
         look(g, &w);
-        int64_t pause = g->processes == 1                ? TICK
-                        : atomic_load(&g->under_way) > 0 ? PROGRESS
-                        : g->running || g->meets         ? INTAKE
-                                                         : REST;
-        if (!g->closing) para_wait_until(g, &g->watch_wake, para_now() + pause);
+        int64_t pause = pause_of(g, poll);
+        if (pause && !g->closing) para_wait_until(g, &g->watch_wake, para_now() + pause);
     }
     pthread_mutex_unlock(&g->lock);
     return NULL;
