@@ -16,9 +16,10 @@ typedef struct spread {
     int ring, ulysses;
     int head_groups;
     const int64_t *share_q[2], *share_kv[2]; /* tokens of each rank; NULL: evenly */
-    bool phased;      /* in phases, the operands written where the mode wants them; else at once */
-    bool all_columns; /* key padding given for all keys, not for the rank's own */
-    bool out_f32;     /* the result in F32 whatever the type of q */
+    bool phased;        /* in phases, the operands written where the mode wants them; else at once */
+    bool all_columns;   /* key padding given for all keys, not for the rank's own */
+    bool skip_small_kv; /* on top of it all */
+    bool out_f32;       /* the result in F32 whatever the type of q */
 } spread;
 
 typedef struct attention_case {
@@ -54,10 +55,12 @@ static inline para_status push_modes(para_rank *rank, const attention_case *c) {
                                                            : para_unified_mode(rank, c->mesh, c->layout);
     mode.kv_layout = c->kv_layout;
     mode.head_groups = c->s.head_groups;
-    return para_attention_push(rank, mode);
+    PARA_TRY(para_attention_push(rank, mode));
+    return c->s.skip_small_kv ? para_attention_push(rank, para_skip_small_kv_mode(rank)) : PARA_OK;
 }
 
 static inline para_status pop_modes(para_rank *rank, const attention_case *c) {
+    if (c->s.skip_small_kv) PARA_TRY(para_attention_pop(rank));
     if (c->s.mode >= MODE_IN_BATCH) PARA_TRY(para_attention_pop(rank));
     return para_attention_pop(rank);
 }
@@ -80,30 +83,39 @@ static inline para_status in_phases(para_rank *rank, const problem *p, const hel
     return PARA_OK;
 }
 
+/* The rank's operands and mask, and room for its result. */
+static inline para_status prepare(para_rank *rank, const attention_case *c, const held *queries, const held *keys,
+                                  para_attention_args *a) {
+    const problem *p = &c->p;
+    int64_t nq = held_tokens(queries), nk = held_tokens(keys);
+    held all = held_all(p->skv);
+    PARA_TRY(para_rank_tensor(rank, &a->q, p->dtype, 4, (int64_t[]){p->b, p->h, nq, p->d}));
+    PARA_TRY(para_rank_tensor(rank, &a->k, p->dtype, 4, (int64_t[]){p->b, p->hkv, nk, p->d}));
+    PARA_TRY(para_rank_tensor(rank, &a->v, p->dtype, 4, (int64_t[]){p->b, p->hkv, nk, p->dv}));
+    PARA_TRY(
+        para_rank_tensor(rank, &a->out, c->s.out_f32 ? PARA_F32 : p->dtype, 4, (int64_t[]){p->b, p->h, nq, p->dv}));
+    PARA_TRY(para_rank_tensor(rank, &a->lse, PARA_F32, 3, (int64_t[]){p->b, p->h, nq}));
+    fill_operand(p, 0, queries, a->q);
+    fill_operand(p, 1, keys, a->k);
+    fill_operand(p, 2, keys, a->v);
+    a->causal = p->causal;
+    a->causal_offset = p->causal_offset;
+    if (p->mask == MASK_NONE) return PARA_OK;
+    bool padding = p->mask == MASK_KEYS || p->mask == MASK_SEGMENTS, own = padding && !c->s.all_columns;
+    int64_t dim[] = {padding ? p->b : 1, p->mask == MASK_HEADS ? p->h : 1, mask_has_rows(p) ? nq : 1,
+                     own ? nk : p->skv};
+    PARA_TRY(para_rank_tensor(rank, &a->mask, mask_is_bool(p) ? PARA_BOOL : PARA_F32, 4, dim));
+    fill_mask(p, queries, own ? keys : &all, a->mask);
+    return PARA_OK;
+}
+
 static inline para_status case_body(para_rank *rank, void *user) {
     attention_case *c = user;
     const problem *p = &c->p;
     int index = para_mesh_comm(rank, c->mesh, PARA_AXIS_TOKENS).index;
-    held queries = held_by(c->layout, index), keys = held_by(c->kv_layout, index), all = held_all(p->skv);
-    int64_t nq = held_tokens(&queries), nk = held_tokens(&keys);
+    held queries = held_by(c->layout, index), keys = held_by(c->kv_layout, index);
     para_attention_args a = PARA_ATTENTION_ARGS_INIT;
-    PARA_TRY(para_rank_tensor(rank, &a.q, p->dtype, 4, (int64_t[]){p->b, p->h, nq, p->d}));
-    PARA_TRY(para_rank_tensor(rank, &a.k, p->dtype, 4, (int64_t[]){p->b, p->hkv, nk, p->d}));
-    PARA_TRY(para_rank_tensor(rank, &a.v, p->dtype, 4, (int64_t[]){p->b, p->hkv, nk, p->dv}));
-    PARA_TRY(para_rank_tensor(rank, &a.out, c->s.out_f32 ? PARA_F32 : p->dtype, 4, (int64_t[]){p->b, p->h, nq, p->dv}));
-    PARA_TRY(para_rank_tensor(rank, &a.lse, PARA_F32, 3, (int64_t[]){p->b, p->h, nq}));
-    fill_operand(p, 0, &queries, a.q);
-    fill_operand(p, 1, &keys, a.k);
-    fill_operand(p, 2, &keys, a.v);
-    if (p->mask != MASK_NONE) {
-        bool padding = p->mask == MASK_KEYS || p->mask == MASK_SEGMENTS, own = padding && !c->s.all_columns;
-        int64_t dim[] = {padding ? p->b : 1, p->mask == MASK_HEADS ? p->h : 1, mask_has_rows(p) ? nq : 1,
-                         own ? nk : p->skv};
-        PARA_TRY(para_rank_tensor(rank, &a.mask, mask_is_bool(p) ? PARA_BOOL : PARA_F32, 4, dim));
-        fill_mask(p, &queries, own ? &keys : &all, a.mask);
-    }
-    a.causal = p->causal;
-    a.causal_offset = p->causal_offset;
+    PARA_TRY(prepare(rank, c, &queries, &keys, &a));
     PARA_TRY(push_modes(rank, c));
     PARA_TRY(c->s.phased ? in_phases(rank, p, &queries, &keys, &a) : para_attention(rank, &a));
     PARA_TRY(pop_modes(rank, c));
@@ -120,8 +132,8 @@ static inline para_status open_layout(para_layout **out, const para_mesh *mesh, 
     return para_layout_open(out, mesh, &o);
 }
 
-/* Runs the case on the world's ranks; its answer is opened here and the caller's to close. */
-static inline para_status run_case(para_world *world, attention_case *c) {
+/* Runs a body on the case's mesh and layouts; the case's answer is opened here and the caller's to close. */
+static inline para_status run_case_as(para_world *world, attention_case *c, para_rank_body body, void *user) {
     para_mesh_options m = PARA_MESH_OPTIONS_INIT;
     m.ring = c->s.ring;
     m.ulysses = c->s.ulysses;
@@ -130,11 +142,15 @@ static inline para_status run_case(para_world *world, attention_case *c) {
     para_status status = para_mesh_open(&c->mesh, world, &m);
     if (status == PARA_OK) status = open_layout(&c->layout, c->mesh, c->p.sq, c->p.text_q, c->s.share_q);
     if (status == PARA_OK) status = open_layout(&c->kv_layout, c->mesh, c->p.skv, c->p.text_kv, c->s.share_kv);
-    if (status == PARA_OK) status = para_world_run(world, case_body, c);
+    if (status == PARA_OK) status = para_world_run(world, body, user);
     para_layout_close(&c->kv_layout);
     para_layout_close(&c->layout);
     para_mesh_close(&c->mesh);
     return status;
+}
+
+static inline para_status run_case(para_world *world, attention_case *c) {
+    return run_case_as(world, c, case_body, c);
 }
 
 #endif
