@@ -7,10 +7,20 @@
 #include "complain.h"
 #include "session.h"
 
+enum { MAX_MESHES = 1024 };
+
 typedef struct plan_options {
     request_options request;
-    float rate;
+    float rate, link;
 } plan_options;
+
+/* What it is given, all ranks beside each other. */
+typedef struct cost {
+    para_plan plan;
+    para_rank_plan *rank; /* [plan.ranks] */
+    para_mesh_plan *mesh; /* [meshes], the fastest first */
+    int meshes;
+} cost;
 
 static void show_time(double seconds) {
     if (seconds < 1) printf("%.1f ms", 1e3 * seconds);
@@ -18,37 +28,140 @@ static void show_time(double seconds) {
     else printf("%.1f min", seconds / 60);
 }
 
-static void show(const plan_options *o, const para_plan *p) {
-    int steps = o->request.request.num_inference_steps;
+static void show_request(const plan_options *o, const para_plan *p) {
     printf("size          %d x %d pixels, %lld image tokens + %lld text tokens\n", p->width, p->height,
            (long long)p->image_tokens, (long long)p->text_tokens);
-    printf("work          %d steps of %d %s\n", steps, p->items, p->items == 1 ? "item" : "items");
+    printf("work          %d steps of %d %s\n", o->request.request.num_inference_steps, p->items,
+           p->items == 1 ? "item" : "items");
     printf("a step        %.3f TFLOP (attention %.3f)\n", p->step_flops / 1e12, p->step_attention_flops / 1e12);
     printf("text          %.3f TFLOP\n", p->text_flops / 1e12);
     printf("decode        %.3f TFLOP\n", p->decode_flops / 1e12);
     printf("in all        %.3f TFLOP\n", p->total_flops / 1e12);
-    printf("weights       %.1f MB, mapped\n", (double)p->weight_bytes / 1e6);
-    printf("activations   %.1f MB\n", (double)p->arena_bytes / 1e6);
-    printf("peak memory   %.1f MB\n", (double)p->peak_bytes / 1e6);
-    if (o->rate > 0) {
-        printf("at %g TFLOP/s  ", (double)o->rate);
-        show_time(p->step_flops / 1e12 / (double)o->rate);
-        printf(" a step, ");
-        show_time(p->total_flops / 1e12 / (double)o->rate);
-        printf(" in all\n");
-    } else {
-        printf("time          give --rate TFLOPS for times\n");
+    printf("weights       %.1f MB, mapped%s\n", (double)p->weight_bytes / 1e6, p->ranks > 1 ? " once per process" : "");
+    printf("activations   %.1f MB%s\n", (double)p->arena_bytes / 1e6, p->ranks > 1 ? " in all ranks of a process" : "");
+    printf("peak memory   %.1f MB%s\n", (double)p->peak_bytes / 1e6, p->ranks > 1 ? " in a process" : "");
+}
+
+static bool equal_ranks(const para_rank_plan *a, const para_rank_plan *b) {
+    return a->image_tokens == b->image_tokens && a->text_tokens == b->text_tokens && a->step_flops == b->step_flops &&
+           a->step_bytes == b->step_bytes && a->arena_bytes == b->arena_bytes;
+}
+
+/* Ranks beside each other that have the same to do share a line. */
+static void show_ranks(const cost *c) {
+    printf("\n%-9s %12s %12s %13s %15s %15s\n", "ranks", "image tokens", "text tokens", "activations", "TFLOP a step",
+           "sends a step");
+    for (int i = 0, end; i < c->plan.ranks; i = end) {
+        const para_rank_plan *r = &c->rank[i];
+        char name[32];
+        for (end = i + 1; end < c->plan.ranks && equal_ranks(r, &c->rank[end]);) end++;
+        if (end == i + 1) snprintf(name, sizeof name, "%d", i);
+        else snprintf(name, sizeof name, "%d to %d", i, end - 1);
+        printf("%-9s %12lld %12lld %10.1f MB %15.3f %12.1f MB\n", name, (long long)r->image_tokens,
+               (long long)r->text_tokens, (double)r->arena_bytes / 1e6, r->step_flops / 1e12,
+               (double)r->step_bytes / 1e6);
     }
+}
+
+/* Why this mesh, in the order in which axes are chosen. */
+static void show_reasons(const plan_options *o, const para_plan *p) {
+    const request_options *r = &o->request;
+    bool given = r->batch || r->ring || r->ulysses, all_given = r->batch && r->ring && r->ulysses;
+    printf("chosen        batch %d x ring %d x ulysses %d%s\n", p->batch, p->ring, p->ulysses,
+           all_given ? ", as given"
+           : given   ? ", within what is given"
+                     : "");
+    if (all_given) return;
+    if (p->batch > 1)
+        printf("              batch: %d groups of ranks share out the %d items, and send each other predictions only\n",
+               p->batch, p->items);
+    if (p->ulysses > 1)
+        printf("              ulysses: %d ranks share out the %lld heads, and send less than in a ring\n", p->ulysses,
+               (long long)p->heads);
+    if (p->ring > 1) printf("              ring: for the ranks that are left\n");
+}
+
+static void show_meshes(const plan_options *o, const cost *c, const para_machine *m) {
+    printf("\n%-5s %4s %7s %12s %12s %12s %17s\n", "batch", "ring", "ulysses", "s a step", "computing", "exchanging",
+           "sends at most");
+    for (int i = 0; i < c->meshes; i++) {
+        const para_mesh_plan *p = &c->mesh[i];
+        printf("%5d %4d %7d %12.4g %12.4g %12.4g %14.1f MB%s\n", p->batch, p->ring, p->ulysses, p->step_seconds,
+               p->compute_seconds, p->exchange_seconds, (double)p->most.step_bytes / 1e6, p->chosen ? "  chosen" : "");
+    }
+    show_reasons(o, &c->plan);
+    printf("predicted at  %g TFLOP/s (--rate) and %g GB/s (--link) a rank, %g us a message;\n              no exchange "
+           "hidden behind computing\n",
+           m->flops / 1e12, m->bandwidth / 1e9, 1e6 * m->latency);
+}
+
+/* Text and decoding are rank 0's, with all threads of its process. */
+static void show_times(const plan_options *o, const cost *c, const para_machine *m) {
+    const para_plan *p = &c->plan;
+    if (o->rate <= 0 && c->meshes == 0) {
+        printf("time          give --rate TFLOPS for times\n");
+        return;
+    }
+    int steps = o->request.request.num_inference_steps;
+    double step = p->step_flops / m->flops, rest = (p->total_flops - steps * p->step_flops) / m->flops;
+    for (int i = 0; i < c->meshes; i++)
+        if (c->mesh[i].chosen) step = c->mesh[i].step_seconds;
+    if (c->meshes) printf("time          ");
+    else printf("at %g TFLOP/s  ", (double)o->rate);
+    show_time(step);
+    printf(" a step, ");
+    show_time(steps * step + rest / o->request.ranks);
+    printf(" in all\n");
+}
+
+static void show(const plan_options *o, const cost *c, const para_machine *m) {
+    show_request(o, &c->plan);
+    if (c->meshes) {
+        show_ranks(c);
+        show_meshes(o, c, m);
+    }
+    show_times(o, c, m);
+}
+
+static para_status find_cost(para_pipeline *pipe, const para_request *request, const para_machine *m, cost *c) {
+    para_request r = *request;
+    para_status status = para_pipeline_plan(pipe, &r, &c->plan);
+    if (status != PARA_OK || c->plan.ranks == 1) return status;
+    r.width = c->plan.width; /* rounded, and warned of, already */
+    r.height = c->plan.height;
+    c->rank = calloc((size_t)c->plan.ranks, sizeof *c->rank);
+    c->mesh = calloc(MAX_MESHES, sizeof *c->mesh);
+    if (!c->rank || !c->mesh) return PARA_ERR_MEMORY;
+    status = para_pipeline_plan_ranks(pipe, &r, c->rank);
+    return status == PARA_OK ? para_pipeline_plan_meshes(pipe, &r, m, MAX_MESHES, c->mesh, &c->meshes) : status;
 }
 
 static int run(const plan_options *o, const char *model) {
     session s;
     progress_view view = {0};
-    para_plan plan;
+    cost c = {0};
+    para_machine m = PARA_MACHINE_INIT;
+    if (o->rate > 0) m.flops = 1e12 * (double)o->rate;
+    if (o->link > 0) m.bandwidth = 1e9 * (double)o->link;
     para_status status = session_open(&s, "plan", &o->request, model, &view);
-    if (status == PARA_OK) status = para_pipeline_plan(s.pipe, &o->request.request, &plan);
-    if (status == PARA_OK && s.first) show(o, &plan);
+    if (status == PARA_OK) status = find_cost(s.pipe, &o->request.request, &m, &c);
+    if (status == PARA_OK && s.first) show(o, &c, &m);
+    free(c.rank);
+    free(c.mesh);
     return session_close(&s, status);
+}
+
+static int check_rates(const plan_options *o) {
+    const struct {
+        const char *name;
+        float value;
+    } rate[] = {{"--rate", o->rate}, {"--link", o->link}};
+    for (int i = 0; i < 2; i++) {
+        if (rate[i].value >= 0 && isfinite(rate[i].value)) continue;
+        complain("plan", "%s '%g': give a rate above 0", rate[i].name, (double)rate[i].value);
+        return EXIT_USAGE;
+    }
+    return EXIT_DONE;
 }
 
 int command_plan(int argc, char **argv) {
@@ -56,7 +169,8 @@ int command_plan(int argc, char **argv) {
     static const option options[] = {
         REQUEST_OPTIONS(o.request),
         RANK_OPTIONS(o.request),
-        {"--rate", OPTION_FLOAT, &o.rate, "TFLOPS", NULL, "what the machine computes, for times"},
+        {"--rate", OPTION_FLOAT, &o.rate, "TFLOPS", NULL, "10^12 operations a second of one rank, for times"},
+        {"--link", OPTION_FLOAT, &o.link, "GB/S", NULL, "10^9 bytes a second that one rank sends (5)"},
         {0},
     };
     static const command c = {
@@ -65,19 +179,19 @@ int command_plan(int argc, char **argv) {
         .operand_required = true,
         .summary =
             "Shows what a request would cost: tokens, floating-point operations, memory and, at a given rate, time.",
-        .details = "\nComputes nothing and reads no weights: the configs alone suffice.\n"
+        .details = "\nComputes nothing and reads no weights: the configs alone suffice. With ranks, also what each of "
+                   "them holds and\n"
+                   "sends, and the predicted time of a step on every mesh.\n"
                    "\nExamples:\n"
                    "  para plan models/tiny-flux\n"
-                   "  para plan models/tiny-flux --width 512 --height 384 --steps 20 --rate 0.1\n",
+                   "  para plan models/tiny-flux --width 512 --height 384 --steps 20 --rate 0.1\n"
+                   "  para plan models/tiny-flux --ranks 4 --link 1\n",
         .options = options,
     };
     const char *model;
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
-    if (code == EXIT_DONE && !help && !(o.rate >= 0 && isfinite(o.rate))) {
-        complain("plan", "--rate '%g': give a rate above 0", (double)o.rate);
-        code = EXIT_USAGE;
-    }
+    if (code == EXIT_DONE && !help) code = check_rates(&o);
     if (code == EXIT_DONE && !help) {
         request_options_finish(&o.request);
         if (!o.request.request.prompt) o.request.request.prompt = "";

@@ -5,5 +5,6 @@
 int command_generate(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_plan(int argc, char **argv);
+int command_verify(int argc, char **argv);
 
 #endif

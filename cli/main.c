@@ -15,6 +15,7 @@ static const struct {
     {"generate", "draw pictures from a prompt", command_generate},
     {"info", "show what a model, or this program, is made of", command_info},
     {"plan", "show what a request would cost, without loading anything", command_plan},
+    {"verify", "compare a picture of many ranks with that of one, stage by stage", command_verify},
 };
 
 static void usage(FILE *to) {

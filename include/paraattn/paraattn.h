@@ -8,6 +8,7 @@
 #include "pipeline.h"
 #include "status.h"
 #include "tensor.h"
+#include "verify.h"
 #include "version.h"
 #include "world.h"
 

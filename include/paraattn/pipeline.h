@@ -160,19 +160,58 @@ typedef struct para_plan {
     int64_t image_tokens;        /* of one picture */
     int64_t text_tokens;         /* of one prompt */
     int items;                   /* transformer evaluations a step: pictures, twice that with CFG */
+    int ranks;                   /* that work on it: batch · ring · ulysses */
+    int batch, ring, ulysses;    /* the mesh that it gets */
+    int64_t heads;               /* of the transformer's attention */
     double step_flops;           /* of one step, all items: 2 per multiply-add, attention included */
     double step_attention_flops; /* attention's part of it */
     double text_flops;           /* tokens to embeddings, once */
     double decode_flops;         /* VAE, all pictures */
     double total_flops;          /* text + preparation + all steps + decode */
     int64_t weight_bytes;        /* of all components */
-    int64_t arena_bytes;         /* activations at their peak */
+    int64_t arena_bytes;         /* activations of all ranks of this process at their peak */
     int64_t result_bytes;        /* host buffers of noise and pictures */
     int64_t peak_bytes;          /* predicted peak resident memory of the process */
 } para_plan;
 
 /* Plans the request: geometry, FLOPs, memory. Same errors as para_generate before it loads. */
 PARA_API para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request, para_plan *out);
+
+/* What one rank has to do for a request. */
+typedef struct para_rank_plan {
+    int64_t image_tokens, text_tokens; /* that it holds of an item */
+    double step_flops;                 /* of one step */
+    int64_t step_bytes, step_messages; /* that it sends to other ranks in one step */
+    int64_t arena_bytes;               /* activations at their peak */
+} para_rank_plan;
+
+/* Plans every rank of the world, on the mesh that the request gets: out [para_world_size]. Same errors as para_pipeline_plan. */
+PARA_API para_status para_pipeline_plan_ranks(para_pipeline *pipe, const para_request *request, para_rank_plan *out);
+
+/* What a prediction of time rests on. */
+typedef struct para_machine {
+    size_t size;      /* sizeof(para_machine), set by PARA_MACHINE_INIT */
+    double flops;     /* that a rank computes in a second (1e11) */
+    double bandwidth; /* bytes that a rank sends in a second (5e9) */
+    double latency;   /* seconds that a message takes besides (1e-5) */
+} para_machine;
+
+#define PARA_MACHINE_INIT { sizeof(para_machine), 1e11, 5e9, 1e-5 }
+
+/* A mesh that could carry out a request. */
+typedef struct para_mesh_plan {
+    int batch, ring, ulysses;
+    bool chosen;             /* it is the one that the request gets */
+    para_rank_plan most;     /* the largest of each over the ranks */
+    double compute_seconds;  /* of a step, on the rank that takes longest: FLOPs / flops, */
+    double exchange_seconds; /* and bytes / bandwidth + messages · latency */
+    double step_seconds;     /* both together: nothing hides behind anything */
+} para_mesh_plan;
+
+/* All meshes of the world's ranks, the fastest first: out [room], *count of them. `machine` may be NULL for the defaults. Same errors as
+ * para_pipeline_plan; PARA_ERR_ARGUMENT where there is too little room. */
+PARA_API para_status para_pipeline_plan_meshes(para_pipeline *pipe, const para_request *request, const para_machine *machine, int room,
+                                               para_mesh_plan *out, int *count);
 
 #ifdef __cplusplus
 }

@@ -77,7 +77,7 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
     pipe->told_alone = true;
     para_pipeline_log(pipe, PARA_LOG_INFO,
-                      "rank 0 of %d computes alone; to use all of them call para_parallelize (--parallel)",
+                      "rank 0 of %d computes alone; to use all of them call para_parallelize",
                       para_world_size(pipe->world));
     return PARA_OK;
 }

@@ -1,6 +1,7 @@
 /* Plans: the same run on a device that only counts. SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/plan.h"
 
+#include "core/alloc.h"
 #include "core/error.h"
 
 /* Resident memory of a process that uses the library beside weights, activations and results: code and constants of the libraries,
@@ -49,12 +50,20 @@ static void close_dry_rank(para_rank *rank) {
     if (endpoint) endpoint->transport->close(endpoint);
 }
 
+static para_status count_stage(void *user, const char *name, const para_tensor *t) {
+    (void)name;
+    *(int64_t *)user += para_tensor_count(t) * (int64_t)para_dtype_size(t->dtype);
+    return PARA_OK;
+}
+
 para_status para_dry_run(para_pipeline *pipe, const para_request *request, const para_geometry *g,
                          const para_mesh *mesh, para_dry_rank which, para_dry_result *out) {
     *out = (para_dry_result){0};
     para_instance instance[PARA_MAX_COMPONENTS] = {0};
     para_rank rank;
     PARA_TRY(open_dry_rank(&rank, which));
+    const para_trace stages = {count_stage, &out->stage_bytes};
+    if (which.size == 1) rank.device->trace = &stages; /* others would exchange what they do not without it */
     para_run run = {.pipe = pipe,
                     .request = request,
                     .rank = &rank,
@@ -68,6 +77,7 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
     if (status == PARA_OK) status = para_run_all(&run);
     out->arena_bytes = (int64_t)rank.device->arena.peak;
     out->exchanged_bytes = run.exchanged_bytes;
+    if (rank.endpoint) out->exchanged_messages = rank.endpoint->messages;
     for (int i = 0; i < pipe->num_components; i++) para_instance_close(&instance[i]);
     close_dry_rank(&rank);
     return status;
@@ -77,49 +87,67 @@ static double flops(const para_counts *c) {
     return c->matmul_flops + c->attention_flops;
 }
 
-/* The step alone: what two steps cost more than one. */
-static para_status step_counts(para_pipeline *pipe, const para_request *request, const para_geometry *g, double *all,
-                               double *attention) {
+/* What the request is on one rank: FLOPs of everything, and of a step, which is what two steps cost more than one. */
+static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
     static const para_mesh alone = {1, 1, 1};
-    para_dry_rank rank = {0, 1, &pipe->world->worker[0].rank};
-    para_dry_result one, two;
-    para_request r = *request;
+    const para_dry_rank rank = {0, 1, s->like};
+    para_dry_result all, one, two;
+    para_request r = *s->request;
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &all));
     r.sigmas = NULL;
     r.num_inference_steps = 1;
-    PARA_TRY(para_dry_run(pipe, &r, g, &alone, rank, &one));
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &one));
     r.num_inference_steps = 2;
-    PARA_TRY(para_dry_run(pipe, &r, g, &alone, rank, &two));
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &two));
     const para_counts *a = &one.stage[PARA_STAGE_DENOISE], *b = &two.stage[PARA_STAGE_DENOISE];
-    *all = flops(b) - flops(a);
-    *attention = b->attention_flops - a->attention_flops;
+    out->step_flops = flops(b) - flops(a);
+    out->step_attention_flops = b->attention_flops - a->attention_flops;
+    out->text_flops = flops(&all.stage[PARA_STAGE_TEXT]);
+    out->decode_flops = flops(&all.stage[PARA_STAGE_DECODE]);
+    out->total_flops = out->text_flops + flops(&all.stage[PARA_STAGE_DENOISE]) + out->decode_flops;
+    out->weight_bytes = all.weight_bytes;
     return PARA_OK;
+}
+
+/* The ranks that this process hosts. */
+static para_status plan_memory(const para_plan_subject *s, para_plan *out) {
+    const para_world *world = s->pipe->world;
+    para_rank_plan *rank = para_alloc((size_t)para_world_size(world), sizeof *rank);
+    if (!rank) return PARA_ERR_MEMORY;
+    para_status status = para_plan_ranks(s, &s->mesh, rank);
+    for (int i = 0; i < world->options.ranks; i++)
+        out->arena_bytes += rank[world->worker[0].rank.index + i].arena_bytes;
+    para_free(rank);
+    const para_geometry *g = &s->geometry;
+    int64_t pixels = 3 * (int64_t)g->height * g->width, latents = g->frames * g->grid_h * g->grid_w * g->channels;
+    out->result_bytes = s->request->num_images * (pixels + 2 * latents) * (int64_t)sizeof(float);
+    out->peak_bytes = out->weight_bytes + out->arena_bytes + out->result_bytes + PROCESS_BYTES;
+    return status;
+}
+
+para_status para_plan_subject_open(para_pipeline *pipe, const para_request *request, para_plan_subject *out) {
+    PARA_TRY(para_request_check(pipe, request));
+    *out = (para_plan_subject){.pipe = pipe, .request = request, .like = &pipe->world->worker[0].rank};
+    PARA_TRY(pipe->family->geometry(pipe, request, &out->geometry));
+    return para_request_mesh(pipe, request, &out->geometry, &out->mesh);
 }
 
 para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request, para_plan *out) {
     if (!out) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_plan: out is NULL");
-    *out = (para_plan){0};
-    PARA_TRY(para_request_check(pipe, request));
+    para_plan_subject s;
+    PARA_TRY(para_plan_subject_open(pipe, request, &s));
     para_request_warn(pipe, request);
-    para_geometry geometry, *g = &geometry;
-    para_mesh mesh;
-    para_dry_result dry;
-    PARA_TRY(pipe->family->geometry(pipe, request, g));
-    PARA_TRY(para_request_mesh(pipe, request, g, &mesh));
-    PARA_TRY(para_dry_run(pipe, request, g, &mesh, (para_dry_rank){0, para_world_size(pipe->world), &pipe->world->worker[0].rank}, &dry));
-    PARA_TRY(step_counts(pipe, request, g, &out->step_flops, &out->step_attention_flops));
-    int64_t n = request->num_images, pixels = 3 * (int64_t)g->height * g->width,
-            tokens = g->frames * g->grid_h * g->grid_w;
-    out->height = g->height;
-    out->width = g->width;
-    out->image_tokens = tokens;
-    out->text_tokens = g->text_tokens;
-    out->items = (int)para_request_items(request);
-    out->text_flops = flops(&dry.stage[PARA_STAGE_TEXT]);
-    out->decode_flops = flops(&dry.stage[PARA_STAGE_DECODE]);
-    out->total_flops = out->text_flops + flops(&dry.stage[PARA_STAGE_DENOISE]) + out->decode_flops;
-    out->weight_bytes = dry.weight_bytes;
-    out->arena_bytes = dry.arena_bytes;
-    out->result_bytes = n * (pixels + 2 * tokens * g->channels) * (int64_t)sizeof(float);
-    out->peak_bytes = out->weight_bytes + out->arena_bytes + out->result_bytes + PROCESS_BYTES;
-    return PARA_OK;
+    const para_geometry *g = &s.geometry;
+    *out = (para_plan){.height = g->height,
+                       .width = g->width,
+                       .image_tokens = g->frames * g->grid_h * g->grid_w,
+                       .text_tokens = g->text_tokens,
+                       .heads = g->heads,
+                       .items = (int)para_request_items(request),
+                       .ranks = para_mesh_ranks(&s.mesh),
+                       .batch = s.mesh.batch,
+                       .ring = s.mesh.ring,
+                       .ulysses = s.mesh.ulysses};
+    PARA_TRY(plan_flops(&s, out));
+    return plan_memory(&s, out);
 }

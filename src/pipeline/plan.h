@@ -9,6 +9,8 @@ typedef struct para_dry_result {
     para_counts stage[PARA_STAGES]; /* what each stage counted */
     int64_t arena_bytes;            /* peak */
     int64_t exchanged_bytes;        /* that the rank sends while denoising */
+    int64_t exchanged_messages;     /* that it sends in all */
+    int64_t stage_bytes;            /* of all stages that a trace would see, on a rank that is alone */
     int64_t weight_bytes;           /* all components, in the files' types */
 } para_dry_result;
 
@@ -18,8 +20,22 @@ typedef struct para_dry_rank {
     const para_rank *like; /* has as many threads, and is asked between ops whether to go on */
 } para_dry_rank;
 
+/* What is planned: a checked request, its sizes, and a rank like all others. */
+typedef struct para_plan_subject {
+    para_pipeline *pipe;
+    const para_request *request;
+    para_geometry geometry;
+    para_mesh mesh; /* that it gets */
+    const para_rank *like;
+} para_plan_subject;
+
 /* Runs a checked request on a dry device that stands for a rank's: counts and peak memory. No weight is read. */
 para_status para_dry_run(para_pipeline *pipe, const para_request *request, const para_geometry *g, const para_mesh *mesh, para_dry_rank rank,
                          para_dry_result *out);
+
+/* Checks a request and finds its sizes and its mesh. */
+para_status para_plan_subject_open(para_pipeline *pipe, const para_request *request, para_plan_subject *out);
+/* Every rank on a mesh: out [para_world_size]. */
+para_status para_plan_ranks(const para_plan_subject *subject, const para_mesh *mesh, para_rank_plan *out);
 
 #endif

@@ -44,12 +44,8 @@ para_transformer *para_run_transformer(const para_run *run) {
     return run->instance[run->pipe->family->transformer].model;
 }
 
-static int mesh_ranks(const para_mesh *m) {
-    return m->batch * m->ring * m->ulysses;
-}
-
 bool para_run_takes_part(const para_pipeline *pipe, const para_mesh *mesh, int index) {
-    return index < mesh_ranks(mesh) || pipe->parallel_vae;
+    return index < para_mesh_ranks(mesh) || pipe->parallel_vae;
 }
 
 /* Whether the others work on this request, too. */
@@ -61,7 +57,7 @@ static bool with_others(const para_run *run) {
 static para_status encode_half(para_run *run, const char *prompt, const char *prompt_2, const char *half,
                                para_conditioning_inputs *out) {
     PARA_TRY(run->pipe->family->encode(run, prompt, prompt_2, half, out));
-    if (mesh_ranks(&run->mesh) == 1) return PARA_OK;
+    if (para_mesh_ranks(&run->mesh) == 1) return PARA_OK;
     para_comm all = para_world_comm(run->rank);
     PARA_TRY(para_comm_broadcast(all, 0, out->encoder_hidden_states));
     return out->pooled_projections.data ? para_comm_broadcast(all, 0, out->pooled_projections) : PARA_OK;
@@ -84,7 +80,7 @@ static para_status text_stage(para_run *run, para_conditioning_inputs *inputs) {
     para_run_begin(run);
     para_rank_serial(run->rank, true); /* the others wait for rank 0 */
     PARA_TRY(encode_halves(run, inputs));
-    para_rank_serial(run->rank, mesh_ranks(&run->mesh) == 1);
+    para_rank_serial(run->rank, para_mesh_ranks(&run->mesh) == 1);
     return para_run_end(run, PARA_STAGE_TEXT);
 }
 
@@ -129,7 +125,7 @@ static para_status decode_stage(para_run *run, para_tensor latents) {
     if (run->pipe->parallel_vae) {
         para_comm all = para_world_comm(run->rank);
         para_rank_serial(run->rank, false);
-        if (mesh_ranks(&run->mesh) == 1) PARA_TRY(para_comm_broadcast(all, 0, latents));
+        if (para_mesh_ranks(&run->mesh) == 1) PARA_TRY(para_comm_broadcast(all, 0, latents));
         PARA_TRY(decode_pictures(run, &all, 0, latents));
         para_run_progress(run, PARA_STAGE_DECODE, n, n);
     } else if (para_run_leads(run)) {
@@ -174,7 +170,7 @@ static para_status report(para_run *run) {
     if (status == PARA_OK && ranks > 1) status = gather_tallies(run, own, all, part);
     else if (status == PARA_OK) memcpy(all[0], own, sizeof own);
     if (status == PARA_OK && run->result) {
-        run->result->ranks = mesh_ranks(&run->mesh);
+        run->result->ranks = para_mesh_ranks(&run->mesh);
         run->result->batch = run->mesh.batch;
         run->result->ring = run->mesh.ring;
         run->result->ulysses = run->mesh.ulysses;
@@ -189,7 +185,7 @@ static para_status all_stages(para_run *run) {
     para_conditioning_inputs inputs[PARA_HALVES] = {0};
     const para_geometry *g = &run->geometry;
     para_tensor latents;
-    if (run->rank->index < mesh_ranks(&run->mesh)) {
+    if (run->rank->index < para_mesh_ranks(&run->mesh)) {
         PARA_TRY(text_stage(run, inputs));
         PARA_TRY(para_run_denoise(run, inputs, &latents));
     } else {

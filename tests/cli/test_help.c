@@ -5,7 +5,7 @@ static program p;
 
 static void help_exits_0(void **state) {
     (void)state;
-    static const char *const commands[] = {"generate", "info", "plan", NULL};
+    static const char *const commands[] = {"generate", "info", "plan", "verify", NULL};
     for (int i = 0; commands[i]; i++) {
         program_run(&p, NULL, commands[i], "--help");
         program_expect(&p, 0, "");
@@ -63,7 +63,7 @@ static bool seen(const char *line) {
 
 static int run_example(const char *folder, const char *line) {
     char command[2048];
-    if (seen(line) || (!draws && strstr(line, "para generate"))) return 0;
+    if (seen(line) || (!draws && (strstr(line, "para generate") || strstr(line, "para verify")))) return 0;
     snprintf(command, sizeof command, "cd '%s' && PATH='%s':\"$PATH\" && %s >>log 2>&1", folder, PARA_BINARY_DIR, line);
     double begun = program_seconds();
     int status = system(command);
@@ -104,9 +104,9 @@ static void examples_run(void **state) {
     (void)state;
     char folder[512];
     open_place(folder, sizeof folder);
-    static const char *const commands[] = {NULL, "generate", "info", "plan"};
+    static const char *const commands[] = {NULL, "generate", "info", "plan", "verify"};
     int n = 0;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         if (commands[i]) program_run(&p, NULL, commands[i], "--help");
         else program_run(&p, NULL, "--help");
         int found = run_examples(folder, p.out, "  ");

@@ -58,7 +58,7 @@ static void cannot_be(void **state) {
         {{"--batch", "the 2 items"}, {"--ranks", "4", "--batch", "4", "--num-images", "2"}},
         {{"--device 'cuda'", "give cpu"}, {"--ranks", "2", "--device", "cuda"}},
     };
-    static const char *const commands[] = {"generate", "plan"};
+    static const char *const commands[] = {"generate", "plan", "verify"};
     for (size_t k = 0; k < sizeof commands / sizeof *commands; k++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_refused(commands[k], &cases[i]);
 }

@@ -1,0 +1,173 @@
+/* Plans of many ranks: what each has to do, and how long a step takes on every mesh. SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/error.h"
+#include "pipeline/plan.h"
+
+/* Ranks of a mesh with equal keys have the same to do. */
+typedef struct rank_key {
+    int64_t
+        decodes; /* 0: rank 0, which encodes texts and decodes pictures; each its own where all decode tiles; else -1 */
+    int64_t items;                 /* of its batch group */
+    int64_t tokens[PARA_SEGMENTS]; /* that it holds */
+    int64_t heads;                 /* that it computes where its ulysses axis exchanges */
+    int64_t row, next;             /* tokens of its place on the ring, and of the rank after it */
+} rank_key;
+
+static int64_t even_share(int64_t total, int parts, int index) {
+    return total / parts + (index < total % parts);
+}
+
+static rank_key key_of(const para_plan_subject *s, const para_mesh *m, const para_layout *l, int index) {
+    if (index >= para_mesh_ranks(m)) return (rank_key){.decodes = index}; /* tiles, or it has nothing to do */
+    int tokens = m->ring * m->ulysses, place = index % tokens, u = place % m->ulysses;
+    rank_key k = {.decodes = index == 0 || s->pipe->parallel_vae ? index : -1,
+                  .items = even_share(para_request_items(s->request), m->batch, index / tokens),
+                  .heads = even_share(s->geometry.heads, m->ulysses, u),
+                  .row = para_layout_tokens(l, place - u, m->ulysses),
+                  .next = para_layout_tokens(l, (place + m->ulysses) % tokens, 1)};
+    for (int i = 0; i < PARA_SEGMENTS; i++) k.tokens[i] = para_layout_count(l, (para_segment)i, place);
+    return k;
+}
+
+static double flops(const para_dry_result *d) {
+    const para_counts *c = &d->stage[PARA_STAGE_DENOISE];
+    return c->matmul_flops + c->attention_flops;
+}
+
+/* A step is what two steps cost more than one. */
+static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int index, para_rank_plan *out) {
+    if (!para_run_takes_part(s->pipe, m, index)) return PARA_OK;
+    const para_dry_rank rank = {index, para_world_size(s->pipe->world), s->like};
+    para_dry_result all, one, two;
+    para_request r = *s->request;
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &all));
+    r.sigmas = NULL;
+    r.num_inference_steps = 1;
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &one));
+    r.num_inference_steps = 2;
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &two));
+    out->step_flops = flops(&two) - flops(&one);
+    out->step_bytes = two.exchanged_bytes - one.exchanged_bytes;
+    out->step_messages = two.exchanged_messages - one.exchanged_messages;
+    out->arena_bytes = all.arena_bytes;
+    return PARA_OK;
+}
+
+static para_status open_layout(const para_plan_subject *s, const para_mesh *m, para_layout **out) {
+    const para_geometry *g = &s->geometry;
+    para_layout_options o = PARA_LAYOUT_OPTIONS_INIT;
+    o.tokens[PARA_IMAGE] = g->frames * g->grid_h * g->grid_w;
+    o.tokens[PARA_TEXT] = g->text_tokens;
+    return para_layout_open(out, m, &o);
+}
+
+static para_status plan_among_equals(const para_plan_subject *s, const para_mesh *m, const para_layout *l,
+                                     rank_key *key, para_rank_plan *out) {
+    for (int i = 0; i < para_world_size(s->pipe->world); i++) {
+        int same = 0, place = i % (m->ring * m->ulysses);
+        key[i] = key_of(s, m, l, i);
+        while (memcmp(&key[same], &key[i], sizeof *key) != 0) same++;
+        if (same < i) {
+            out[i] = out[same];
+            continue;
+        }
+        out[i] = (para_rank_plan){0};
+        if (i < para_mesh_ranks(m)) {
+            out[i].image_tokens = para_layout_count(l, PARA_IMAGE, place);
+            out[i].text_tokens = para_layout_count(l, PARA_TEXT, place);
+        }
+        PARA_TRY(plan_rank(s, m, i, &out[i]));
+    }
+    return PARA_OK;
+}
+
+para_status para_plan_ranks(const para_plan_subject *s, const para_mesh *m, para_rank_plan *out) {
+    para_layout *l;
+    PARA_TRY(open_layout(s, m, &l));
+    rank_key *key = para_alloc((size_t)para_world_size(s->pipe->world), sizeof *key);
+    para_status status = key ? plan_among_equals(s, m, l, key, out) : PARA_ERR_MEMORY;
+    para_free(key);
+    para_layout_close(&l);
+    return status;
+}
+
+para_status para_pipeline_plan_ranks(para_pipeline *pipe, const para_request *request, para_rank_plan *out) {
+    para_plan_subject s;
+    if (!out) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_plan_ranks: out is NULL");
+    PARA_TRY(para_plan_subject_open(pipe, request, &s));
+    return para_plan_ranks(&s, &s.mesh, out);
+}
+
+/* ---- All meshes */
+
+static void take_larger(int64_t *a, int64_t b) {
+    if (b > *a) *a = b;
+}
+
+static void take_rank(para_mesh_plan *p, const para_rank_plan *r, const para_machine *machine) {
+    double compute = r->step_flops / machine->flops,
+           exchange = (double)r->step_bytes / machine->bandwidth + (double)r->step_messages * machine->latency;
+    if (compute + exchange > p->step_seconds) {
+        p->step_seconds = compute + exchange;
+        p->compute_seconds = compute;
+        p->exchange_seconds = exchange;
+    }
+    if (r->step_flops > p->most.step_flops) p->most.step_flops = r->step_flops;
+    take_larger(&p->most.image_tokens, r->image_tokens);
+    take_larger(&p->most.text_tokens, r->text_tokens);
+    take_larger(&p->most.step_bytes, r->step_bytes);
+    take_larger(&p->most.step_messages, r->step_messages);
+    take_larger(&p->most.arena_bytes, r->arena_bytes);
+}
+
+static int by_time(const void *a, const void *b) {
+    const para_mesh_plan *p = a, *q = b;
+    if (p->step_seconds != q->step_seconds) return p->step_seconds < q->step_seconds ? -1 : 1;
+    return p->ulysses != q->ulysses ? q->ulysses - p->ulysses : q->batch - p->batch;
+}
+
+/* Rank by rank in `rank` [ranks]; the meshes to out [room]. */
+static para_status plan_meshes(const para_plan_subject *s, const para_machine *machine, para_rank_plan *rank, int room,
+                               para_mesh_plan *out, int *count) {
+    int ranks = para_world_size(s->pipe->world);
+    for (int batch = 1; batch <= ranks && batch <= para_request_items(s->request); batch++) {
+        for (int ring = 1; ring <= ranks / batch; ring++) {
+            if (ranks % (batch * ring)) continue;
+            para_mesh m = {batch, ring, ranks / (batch * ring)};
+            if (*count == room)
+                return para_fail(PARA_ERR_ARGUMENT,
+                                 "para_pipeline_plan_meshes: there are more than %d meshes; make more room", room);
+            PARA_TRY(para_plan_ranks(s, &m, rank));
+            para_mesh_plan *p = &out[(*count)++];
+            *p = (para_mesh_plan){.batch = m.batch, .ring = m.ring, .ulysses = m.ulysses};
+            p->chosen = memcmp(&m, &s->mesh, sizeof m) == 0;
+            for (int i = 0; i < ranks; i++) take_rank(p, &rank[i], machine);
+        }
+    }
+    qsort(out, (size_t)*count, sizeof *out, by_time);
+    return PARA_OK;
+}
+
+static bool positive(double x) {
+    return x > 0 && x < 1e30;
+}
+
+para_status para_pipeline_plan_meshes(para_pipeline *pipe, const para_request *request, const para_machine *machine,
+                                      int room, para_mesh_plan *out, int *count) {
+    para_machine m = PARA_MACHINE_INIT;
+    if (machine) m = *machine;
+    if (!out || !count || m.size != sizeof m || !positive(m.flops) || !positive(m.bandwidth) || !(m.latency >= 0))
+        return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_plan_meshes: out and count are needed, and a machine that "
+                                            "starts from PARA_MACHINE_INIT and has rates above 0");
+    *count = 0;
+    para_plan_subject s;
+    PARA_TRY(para_plan_subject_open(pipe, request, &s));
+    para_rank_plan *rank = para_alloc((size_t)para_world_size(pipe->world), sizeof *rank);
+    if (!rank) return PARA_ERR_MEMORY;
+    para_status status = plan_meshes(&s, &m, rank, room, out, count);
+    para_free(rank);
+    return status;
+}
