@@ -1,12 +1,15 @@
-/* What makes the program `para_failing` out of para: a rank that fails, stalls, is late, is killed or stopped, at a point that the environment names.
+/* What makes the program `para_failing` out of para: a rank that fails, stalls, is late, is killed, stopped or interrupted, at a point that the environment names.
  * SPDX-License-Identifier: Apache-2.0
  *
  * PARA_FAILURE=ACTION:rank:R:N    at the N-th check of rank R of the world
- * PARA_FAILURE=ACTION:process:P:T T milliseconds after the start of process P (kill, stop)
- * ACTION: none, fail, stall (the thread sleeps for ever), delay (the thread sleeps 300 ms), kill (SIGKILL), stop (SIGSTOP).
+ * PARA_FAILURE=ACTION:process:P:T T milliseconds after the start of process P; only the signals
+ * ACTION: none, fail, stall (the thread sleeps for ever), delay (the thread sleeps 300 ms), and signals to the process: kill, crash (SIGSEGV), stop,
+ * interrupt (as Ctrl-C).
  * PARA_FAILURE_LOG names a file: "TIME ACTION" is added to it when it happens, "checks N" at the end of a run without failure.
  *
- * The program is linked with --wrap=para_group_check, so that the library itself knows nothing of this. */
+ * A process is not stopped while MPI starts: mpirun 4.1 itself may hang then, although all processes end.
+ *
+ * The program is linked with --wrap for para_group_check and para_mpi_open, so that the library itself knows nothing of this. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +21,7 @@
 #include <unistd.h>
 
 #include "comm/group.h"
+#include "comm/mpi_link.h"
 #include "core/error.h"
 
 static struct {
@@ -54,16 +58,21 @@ static para_status happen(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     say("%ld.%03ld %s\n", (long)now.tv_sec, now.tv_nsec / 1000000, failure.action);
-    if (is("kill")) raise(SIGKILL);
+    if (is("kill")) kill(getpid(), SIGKILL);
+    if (is("crash")) kill(getpid(), SIGSEGV);
     if (is("stop")) kill(getpid(), SIGSTOP);
+    if (is("interrupt")) kill(getpid(), SIGINT);
     while (is("stall")) nap(60);
     if (is("delay")) nap(0.3);
     return is("fail") ? para_fail(PARA_ERR_DEVICE, "this failure was asked for") : PARA_OK;
 }
 
+static atomic_bool mpi_starts;
+
 static void *alarm_clock(void *unused) {
     (void)unused;
     nap(1e-3 * (double)failure.when);
+    while (is("stop") && atomic_load(&mpi_starts)) nap(1e-3);
     happen();
     return NULL;
 }
@@ -86,11 +95,23 @@ __attribute__((constructor)) static void set_up(void) {
     if (which == (own ? atoi(own) : 0) && pthread_create(&thread, NULL, alarm_clock, NULL) == 0) pthread_detach(thread);
 }
 
+para_status __real_para_mpi_open(para_mpi **out, double timeout);
+para_status __wrap_para_mpi_open(para_mpi **out, double timeout);
 para_status __real_para_group_check(para_group *g, int local);
 para_status __wrap_para_group_check(para_group *g, int local);
 
+para_status __wrap_para_mpi_open(para_mpi **out, double timeout) {
+    atomic_store(&mpi_starts, true);
+    para_status status = __real_para_mpi_open(out, timeout);
+    atomic_store(&mpi_starts, false);
+    return status;
+}
+
 para_status __wrap_para_group_check(para_group *g, int local) {
-    if (para_group_first(g) + local == failure.rank && atomic_fetch_add(&failure.checks, 1) + 1 == failure.when)
+    /* The main thread may stand for any rank, where it plans: that is not the rank itself. */
+    bool itself = local == 0 || gettid() != getpid();
+    if (itself && para_group_first(g) + local == failure.rank &&
+        atomic_fetch_add(&failure.checks, 1) + 1 == failure.when)
         PARA_TRY(happen());
     return __real_para_group_check(g, local);
 }

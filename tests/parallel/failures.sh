@@ -1,9 +1,10 @@
 #!/bin/sh
-# Draws small pictures on ranks of which one is killed, stopped, stalled, fails or is late at a random point, on threads and under mpirun: each run must
-# end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
+# Draws small pictures on ranks of which one is killed, stopped, interrupted, fails, stalls or is late at a random point, on threads and under mpirun:
+# each run must end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
 # Usage: failures.sh [RUNS [SEED]]   (20, or 200 with PARA_FULL=1; the seed is printed)
 # Environment: BUILD (a finished build with para_failing), MPIRUN (empty: threads only). Works in the source root.
 set -u
+ulimit -c 0
 runs=${1:-20}
 [ -z "${PARA_FULL:-}" ] || [ $# -gt 0 ] || runs=200
 seed=${2:-$(date +%s)}
@@ -11,7 +12,7 @@ program=$BUILD/para_failing
 [ -x "$program" ] || { echo "FAILED: there is no $program"; exit 1; }
 work=$(mktemp -d) || exit 1
 limit=5   # seconds in which a run must end
-timeout=2 # of the world: how long a silent rank is waited for
+timeout=2 # of the world: how long a silent rank is waited for, and then how long those that fail are waited for
 mkdir "$work/out" "$work/tmp" "$work/shm"
 # What Open MPI puts down, it puts here.
 export TMPDIR="$work/tmp" OMPI_MCA_btl_vader_backing_directory="$work/shm" OMPI_MCA_orte_tmpdir_base="$work/tmp"
@@ -78,7 +79,7 @@ awk -v seed="$seed" -v runs="$runs" -v modes="$modes" 'BEGIN {
     for (run = 1; run <= runs; run++) {
         m = mode[(run - 1) % n + 1]
         ranks = m ~ /4|2x2/ ? 4 : 2
-        actions = split(m ~ /mpi/ ? "fail kill stop delay stall kill@ stop@" : "fail stall delay kill", action, " ")
+        actions = split(m ~ /mpi/ ? "fail kill crash stop stall delay interrupt kill@ stop@ interrupt@" : "fail stall delay kill interrupt interrupt@", action, " ")
         a = action[int(rand() * actions) + 1]
         # A stalled main thread of the only process is beyond what the library can end.
         rank = a == "stall" && m !~ /mpi/ ? 1 + int(rand() * (ranks - 1)) : int(rand() * ranks)
@@ -90,7 +91,8 @@ while read -r run mode action rank where; do
     eval "checks=\$checks_$(echo "$mode" | tr -c 'a-z0-9\n' _) time=\$time_$(echo "$mode" | tr -c 'a-z0-9\n' _)"
     case $action in
     *@) # any time, MPI's start and end, too; but not after its end, when only mpirun still waits for a process that was stopped
-        draw "$mode" "${action%@}:process:$((rank % 2)):$(awk -v t="$time" -v w="$where" 'BEGIN { printf "%d", 800 * t * w }')" </dev/null
+        [ "$mode" != "${mode#mpi}" ] && rank=$((rank % 2)) || rank=0 # of the processes
+        draw "$mode" "${action%@}:process:$rank:$(awk -v t="$time" -v w="$where" 'BEGIN { printf "%d", 800 * t * w }')" </dev/null
         ;;
     *) draw "$mode" "$action:rank:$rank:$(awk -v n="$checks" -v w="$where" 'BEGIN { printf "%d", 1 + w * n }')" </dev/null ;;
     esac
@@ -98,7 +100,7 @@ while read -r run mode action rank where; do
     echo "run $run: $mode $PARA_FAILURE: exit status $code, $took s${happened:+ after it}: $(grep -m 1 '^para' "$work/said")"
     allowed=$limit
     case ${happened:-no}-$action in
-    yes-stop | yes-stall) allowed=$((limit + timeout)) ;;
+    yes-stop | yes-stall) allowed=$((limit + 2 * timeout)) ;;
     yes-delay | no-*) allowed=60 ;;
     esac
     above "$took" "$allowed" && complain "it took $took s to end"
@@ -116,8 +118,12 @@ while read -r run mode action rank where; do
         ;;
     esac
     case ${happened:-no}-$action in
-    yes-fail) grep -q "this failure was asked for" "$work/said" || complain "it does not say why" ;;
-    yes-kill) [ "$mode" = "${mode#mpi}" ] || [ -s "$work/said" ] || complain "no word" ;;
+    yes-fail)
+        [ "$(grep '^para' "$work/said" | sort -u | wc -l)" -eq 1 ] && grep -q "^para.*this failure was asked for" "$work/said" ||
+            complain "it does not say why, in one sentence"
+        ;;
+    yes-interrupt) [ "$code" -eq 0 ] || [ -s "$work/said" ] || complain "no word" ;;
+    yes-kill | yes-crash) [ "$mode" = "${mode#mpi}" ] || [ -s "$work/said" ] || complain "no word" ;;
     yes-stop | yes-stall) [ "$code" -eq 0 ] || grep -q '^para.*second' "$work/said" || complain "it does not say that a rank was lost" ;;
     esac
     ! grep -q -E 'Sanitizer|runtime error' "$work/said" || complain "the sanitizers complain"
