@@ -59,13 +59,10 @@ static void number_ranks(para_group *g, const introduction *all) {
 static para_status meet_first(para_group *g, const para_group_options *options) {
     introduction own = {.ranks = options->ranks, .cores = options->cores};
     if (gethostname(own.host, sizeof own.host - 1) != 0) snprintf(own.host, sizeof own.host, "this host");
-    introduction *all = para_alloc((size_t)g->processes, sizeof *all);
-    if (!all) return PARA_ERR_MEMORY;
-    para_status status = para_meet(g, PARA_MEET_OPEN, &own, sizeof own, all);
+    para_status status = para_meet(g, PARA_MEET_OPEN, &own, sizeof own, g->room);
     pthread_mutex_lock(&g->lock);
-    if (status == PARA_OK) number_ranks(g, all);
+    if (status == PARA_OK) number_ranks(g, g->room);
     pthread_mutex_unlock(&g->lock);
-    para_free(all);
     return status;
 }
 
@@ -89,7 +86,8 @@ static para_status open_parts(para_group *g, const para_group_options *options) 
         g->processes = para_mpi_processes(g->mpi);
     }
     g->peer = para_alloc((size_t)g->processes, sizeof *g->peer);
-    if (!g->peer) return PARA_ERR_MEMORY;
+    g->room = para_alloc((size_t)g->processes, PARA_NOTE_MAX);
+    if (!g->peer || !g->room) return PARA_ERR_MEMORY;
     for (int p = 0; p < g->processes; p++) g->peer[p].heard = para_now();
     PARA_TRY(open_members(g));
     if (g->local > 1 || g->processes > 1) PARA_TRY(para_watch_open(g)); /* it tells the others that this process lives while it waits for them */
@@ -131,11 +129,14 @@ para_status para_group_open(para_group **out, const para_group_options *options)
 
 void para_group_leave(para_group *g) {
     bool all_there = true;
-    char nothing = 0, *all = g->processes > 1 ? para_alloc((size_t)g->processes, 1) : NULL;
-    if (g->processes > 1) all_there = all && para_meet(g, PARA_MEET_CLOSE, &nothing, 1, all) == PARA_OK;
-    para_free(all);
+    char nothing = 0;
+    if (g->processes > 1) all_there = para_meet(g, PARA_MEET_CLOSE, &nothing, 1, g->room) == PARA_OK;
     para_watch_close(g);
-    para_mpi_close(&g->mpi, all_there);
+    pthread_mutex_lock(&g->lock);
+    para_mpi *mpi = g->mpi;
+    g->mpi = NULL;
+    pthread_mutex_unlock(&g->lock);
+    para_mpi_close(&mpi, all_there);
 }
 
 void para_group_close(para_group **group) {
@@ -147,6 +148,7 @@ void para_group_close(para_group **group) {
     para_free(g->member);
     para_free(g->channel);
     para_free(g->peer);
+    para_free(g->room);
     pthread_cond_destroy(&g->back);
     pthread_mutex_destroy(&g->intake);
     pthread_mutex_destroy(&g->lock);

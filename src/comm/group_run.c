@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 #include "comm/control.h"
-#include "core/alloc.h"
 #include "core/error.h"
 
 /* ---- failures */
@@ -67,7 +66,7 @@ para_status para_group_begin(para_group *g, const atomic_bool *cancel) {
     pthread_mutex_lock(&g->lock);
     if (g->loss.status != PARA_OK) {
         pthread_mutex_unlock(&g->lock);
-        return para_fail(PARA_ERR_STATE, "the world has lost a process and cannot be used any more (%.600s)", g->loss.sentence);
+        return para_fail(PARA_ERR_STATE, "the world has lost a rank and cannot be used any more; close it and open another (%.600s)", g->loss.sentence);
     }
     for (int i = 0; i < g->local; i++) {
         g->member[i].state = PARA_MEMBER_COMPUTES;
@@ -151,8 +150,7 @@ typedef struct verdict {
 
 /* All processes decide alike: the first of those that failed by themselves, or were told, has it. */
 static para_status agree(para_group *g, bool *lost) {
-    verdict own, *all = para_alloc((size_t)g->processes, sizeof *all);
-    if (!all) return PARA_ERR_MEMORY;
+    verdict own, *all = g->room;
     pthread_mutex_lock(&g->lock);
     own = (verdict){g->failure, *lost};
     pthread_mutex_unlock(&g->lock);
@@ -170,7 +168,6 @@ static para_status agree(para_group *g, bool *lost) {
     }
     atomic_store(&g->failed, g->failure.status != PARA_OK);
     pthread_mutex_unlock(&g->lock);
-    para_free(all);
     return PARA_OK;
 }
 
@@ -194,6 +191,7 @@ para_status para_group_end(para_group *g, bool *lost) {
         }
     }
     pthread_mutex_lock(&g->lock);
+    if (*lost && g->loss.status == PARA_OK) g->loss = g->failure;
     g->running = false;
     atomic_store(&g->cancel, NULL);
     pthread_mutex_unlock(&g->lock);

@@ -70,6 +70,7 @@ struct para_group {
     double timeout;
     para_mpi *mpi;          /* NULL: one process */
     para_process *peer;     /* [processes], itself included */
+    void *room;             /* [processes][PARA_NOTE_MAX]: what a meeting brings together; its own, so that none fails for want of memory */
 
     pthread_mutex_t lock;   /* of all below that is not atomic, and of `peer` */
     pthread_cond_t back;    /* a rank came back, or the run failed */
@@ -86,7 +87,7 @@ struct para_group {
 
     para_failure early;     /* another process's failure of a run that this one has not begun yet */
     int64_t early_run;
-    para_failure loss;      /* a process is gone: the group cannot be used any more */
+    para_failure loss;      /* a rank or a process is gone: the group cannot be used any more */
     int64_t meeting;        /* number of the last one */
     bool meets;             /* it is going on */
     atomic_int under_way;   /* batches with transfers over MPI */

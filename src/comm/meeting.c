@@ -1,6 +1,7 @@
 /* Where the processes of a world agree. SPDX-License-Identifier: Apache-2.0 */
 #include "comm/meeting.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "comm/control.h"
@@ -56,7 +57,11 @@ para_status para_meet(para_group *g, para_meeting what, const void *own, int n, 
     g->meeting++;
     g->meets = true;
     para_status status = check_loss(g, 0);
-    if (status == PARA_OK) status = para_control_send_note(g, what, own, n);
+    if (status == PARA_OK && para_control_send_note(g, what, own, n) != PARA_OK) { /* the others wait for what they will never get */
+        g->loss = (para_failure){.status = PARA_ERR_LOST, .rank = -1};
+        snprintf(g->loss.sentence, sizeof g->loss.sentence, "process %d could not speak to the others: %.900s", g->process, para_last_error());
+        status = check_loss(g, 0);
+    }
     if (g->watched) pthread_cond_signal(&g->watch_wake);
     pthread_mutex_unlock(&g->lock);
     for (int p = 0; p < g->processes && status == PARA_OK; p++)
@@ -110,25 +115,21 @@ static para_status broadcast(para_group *g, void *bytes, size_t size) {
 
 /* All processes return the first status that is none of the others' doing. */
 static para_status agree(para_group *g, para_meeting what, para_status own) {
-    int32_t *all = para_alloc((size_t)g->processes, sizeof *all), mine = own;
-    if (!all) return PARA_ERR_MEMORY;
+    int32_t *all = g->room, mine = own;
     para_status status = para_meet(g, what, &mine, sizeof mine, all);
     for (int p = 0; p < g->processes && status == PARA_OK && own == PARA_OK; p++)
         if (all[p] != PARA_OK)
             status = para_fail((para_status)all[p], "process %d could not receive what process 0 sent: %s", p,
                                para_status_text((para_status)all[p]));
-    para_free(all);
     return own == PARA_OK ? status : own;
 }
 
 para_status para_meet_broadcast(para_group *g, void **bytes, size_t *size) {
     if (g->processes == 1) return PARA_OK;
-    uint64_t *sizes = para_alloc((size_t)g->processes, sizeof *sizes), own = g->process == 0 ? *size : 0;
-    if (!sizes) return PARA_ERR_MEMORY;
+    uint64_t *sizes = g->room, own = g->process == 0 ? *size : 0;
     para_status status = para_meet(g, PARA_MEET_BROADCAST, &own, sizeof own, sizes);
-    if (status == PARA_OK) *size = (size_t)sizes[0];
-    para_free(sizes);
     PARA_TRY(status);
+    *size = (size_t)sizes[0];
     void *copy = NULL;
     if (g->process && !(copy = para_alloc(*size, 1))) status = PARA_ERR_MEMORY;
     PARA_TRY(agree(g, PARA_MEET_BROADCAST, status)); /* before anything is sent that somebody has no room for */
@@ -149,13 +150,11 @@ static uint64_t hash(const unsigned char *bytes, size_t n) {
 
 para_status para_meet_same(para_group *g, const void *bytes, size_t n, const char *what) {
     if (g->processes == 1) return PARA_OK;
-    uint64_t own[2] = {n, hash(bytes, n)}, (*all)[2] = para_alloc((size_t)g->processes, sizeof *all);
-    if (!all) return PARA_ERR_MEMORY;
+    uint64_t own[2] = {n, hash(bytes, n)}, (*all)[2] = g->room;
     para_status status = para_meet(g, PARA_MEET_SAME, own, sizeof own, all);
     for (int p = 1; p < g->processes && status == PARA_OK; p++)
         if (memcmp(all[p], all[0], sizeof own) != 0)
             status = para_fail(PARA_ERR_ARGUMENT, "process %d was started with another %s than process 0; start all with the same",
                                p, what);
-    para_free(all);
     return status;
 }
