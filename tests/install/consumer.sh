@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the shared and a static build into an empty folder, moves it, and builds a small program against what is
 # there through pkg-config and through CMake's find_package. SPDX-License-Identifier: Apache-2.0
-# Environment: BUILD (a finished build), CC, CMAKE.
+# Environment: BUILD (a finished build), CC, CMAKE; MPIRUN where there is one.
 set -eu
 CMAKE=${CMAKE:-cmake}
 CC=${CC:-cc}
@@ -34,12 +34,24 @@ use "$work/moved" shared ""
 for header in include/paraattn/*.h; do
     [ -f "$work/moved/$header" ] || { echo "FAILED: $header is not installed"; exit 1; }
 done
-if [ -f "$BUILD/paraattn-mpi.so" ]; then
-    [ -f "$library/paraattn/paraattn-mpi.so" ] || { echo "FAILED: the MPI module is not installed beside the library"; exit 1; }
-fi
 if [ -x "$BUILD/para" ]; then
     env -u LD_LIBRARY_PATH "$work/moved/bin/para" --version
     echo "ok: the installed program starts"
+fi
+
+# The MPI module lies beside the library; where it is absent, a sentence says so.
+module=$library/paraattn/paraattn-mpi.so
+if [ -x "$BUILD/para" ] && [ -f "$BUILD/paraattn-mpi.so" ]; then
+    [ -f "$module" ] || { echo "FAILED: the MPI module is not installed beside the library"; exit 1; }
+    set -- "$work/moved/bin/para" generate models/tiny-flux --prompt "a red heart" --width 32 --height 32 --steps 1 --quiet -o "$work/x.png"
+    "$MPIRUN" -n 2 "$@" && [ -s "$work/x.png" ] || { echo "FAILED: the installed program does not run under mpirun"; exit 1; }
+    echo "ok: the installed program under mpirun"
+    rm "$module"
+    if OMPI_COMM_WORLD_SIZE=2 "$@" 2>"$work/log" || ! grep -q "^para.*paraattn-mpi.so.*install Open MPI" "$work/log"; then
+        echo "FAILED: without its MPI module the program does not say what is missing, but: $(cat "$work/log")"
+        exit 1
+    fi
+    echo "ok: $(cat "$work/log")"
 fi
 
 # Static, unoptimised since only linking matters here.
