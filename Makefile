@@ -7,7 +7,7 @@ PYTHON  ?= python3
 RELEASE  = build/release
 C_FILES  = $(wildcard include/*/*.h src/*/*.[ch] src/*/*/*.[ch] src/*/*/*/*.[ch] cli/*.[ch] examples/*.c tests/*.h tests/*/*.[ch] bench/*.[ch])
 
-.PHONY: all check check-full bench install clean format tidy help
+.PHONY: all check check-full check-gpu bench install clean format tidy help
 
 all: $(RELEASE)/CMakeCache.txt ## build the library and para into build/release
 	@$(CMAKE) --build $(RELEASE) -j $(JOBS)
@@ -21,6 +21,11 @@ check: ## every test that needs no GPU, sanitizers and short fuzzing included
 
 check-full: ## the same with 10 minutes for each fuzzer
 	@PARA_FULL=1 JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh
+
+check-gpu: ## the ops, and what only a GPU has, on this machine's GPU
+	@$(CMAKE) -S . -B build/gpu -DCMAKE_BUILD_TYPE=Release -DPARA_CUDA=ON >/dev/null
+	@$(CMAKE) --build build/gpu -j $(JOBS)
+	@cd build/gpu && ctest -C gpu -L '^gpu$$' --output-on-failure
 
 bench: all ## time the ops; with torch and diffusers for PYTHON, compare with them
 	@$(CMAKE) --build $(RELEASE) -j $(JOBS) --target bench_ops

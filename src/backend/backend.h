@@ -116,6 +116,7 @@ typedef struct para_ops {
     void (*free)(para_device *dev, void *p);
     para_status (*upload)(para_device *dev, para_tensor dst, const void *src);   /* host (contiguous) → contiguous dst; src may be reused at return */
     para_status (*download)(para_device *dev, void *dst, const para_tensor *src); /* contiguous src → host; waits */
+    para_status (*constant)(para_device *dev, para_tensor vector); /* [N] F32 stays as it is until its memory is freed: what the device makes of it is kept; may wait. NULL: it makes nothing */
     para_status (*copy)(para_device *dev, para_tensor dst, para_tensor src);     /* same sizes, any strides, converts float types; no overlap */
 
     /* Dense layers. */

@@ -199,6 +199,7 @@ static para_status place_all(para_weights *w, para_device *dev) {
             *x->out = x->found;
         } else {
             PARA_TRY(place(dev, cpu, x, (char *)w->block + at));
+            if (x->vector && dev->ops->constant) PARA_TRY(dev->ops->constant(dev, *x->out));
             at += block_bytes(x);
         }
     }

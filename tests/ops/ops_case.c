@@ -103,6 +103,11 @@ bool ops_chance(double p) {
     return ops_uniform() < p;
 }
 
+double ops_added(const para_device *dev, para_dtype type, bool accumulate, double otherwise) {
+    bool twice = accumulate && strcmp(dev->ops->name, "cuda") == 0;
+    return twice && type == PARA_BF16 ? 1500 : twice && type == PARA_F16 ? 190 : otherwise;
+}
+
 double ops_round(para_dtype type, double x) {
     switch (type) {
     case PARA_BF16: return para_bf16_to_f32(para_f32_to_bf16((float)x));

@@ -1,0 +1,87 @@
+/* Attention: the fused kernels where one serves, else two products. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cuda/cuda_attention.h"
+
+#include <limits.h>
+
+#include "backend/cuda/cuda_attention_plain.h"
+#include "backend/cuda/cuda_kernels.h"
+
+para_status para_cuda_attention_open(para_device *dev) {
+    para_cuda *cuda = para_cuda_of(dev);
+    size_t bytes = para_cuda_attention_workspace(cuda->processors);
+    CUDA_TRY(cudaMalloc(&cuda->attention_workspace, bytes), "allocate memory on the GPU");
+    CUDA_TRY(cudaMemsetAsync(cuda->attention_workspace, 0, bytes, cuda->stream), "clear memory on the GPU");
+    return PARA_OK;
+}
+
+static para_cuda_strides strides(const para_tensor *t) {
+    return (para_cuda_strides){t->stride[0], t->stride[1], t->stride[2]};
+}
+
+/* The fused kernel's arguments, where it knows the types and there is no mask. */
+static bool fused_args(const para_cuda *cuda, const para_attention_args *a, para_cuda_attention *f) {
+    const int64_t *q = a->q.dim, *k = a->k.dim;
+    if (a->q.dtype == PARA_F32 || a->mask.data || q[3] != a->v.dim[3] || a->scale < 0 || k[2] == 0) return false;
+    if (q[0] > INT_MAX || q[1] > INT_MAX || q[2] > INT_MAX || k[2] > INT_MAX || a->causal_offset > INT_MAX || a->causal_offset < -INT_MAX) return false;
+    *f = (para_cuda_attention){.type = a->q.dtype == PARA_BF16 ? PARA_CUDA_ATTENTION_BF16 : PARA_CUDA_ATTENTION_F16,
+                               .batch = (int)q[0], .heads = (int)q[1], .kv_heads = (int)k[1],
+                               .q_len = (int)q[2], .kv_len = (int)k[2], .head_dim = (int)q[3],
+                               .q = a->q.data, .k = a->k.data, .v = a->v.data,
+                               .q_stride = strides(&a->q), .k_stride = strides(&a->k), .v_stride = strides(&a->v),
+                               .out = a->out.data, .out_stride = strides(&a->out), .out_f32 = a->out.dtype == PARA_F32,
+                               .lse = a->lse.data, .lse_stride = strides(&a->lse), .scale = a->scale,
+                               .causal = a->causal, .causal_offset = (int)a->causal_offset, .workspace = cuda->attention_workspace};
+    return true;
+}
+
+para_status para_cuda_attend(para_device *dev, const para_attention_args *a) {
+    const para_cuda *cuda = para_cuda_of(dev);
+    const int64_t *q = a->q.dim, *k = a->k.dim, *v = a->v.dim, *out = a->out.dim;
+    CUDA_BEGIN(dev, a->q.rank == 4 && a->k.rank == 4 && a->v.rank == 4 && a->out.rank == 4 && q[0] == k[0] && q[0] == v[0] && q[0] == out[0] &&
+                        (k[1] > 0 ? q[1] % k[1] == 0 : q[1] == 0) && v[1] == k[1] && out[1] == q[1] && q[3] == k[3] && k[2] == v[2] && out[2] == q[2] &&
+                        out[3] == v[3],
+               "attention", "q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv] and out [B, H, Sq, Dv] do not fit together");
+    PARA_TRY(para_cuda_check(para_cuda_computes(a->q.dtype) && a->k.dtype == a->q.dtype && a->v.dtype == a->q.dtype &&
+                                 (a->out.dtype == a->q.dtype || a->out.dtype == PARA_F32),
+                             "attention", "q, k and v must all be F32, BF16 or F16, and out F32 or of their type"));
+    PARA_TRY(para_cuda_check(!a->mask.data || (a->mask.rank == 4 && a->mask.dim[0] == q[0] && a->mask.dim[1] == q[1] && a->mask.dim[2] == q[2] &&
+                                              a->mask.dim[3] == k[2] && (a->mask.dtype == PARA_BOOL || a->mask.dtype == PARA_F32)),
+                             "attention", "the mask must be [B, H, Sq, Skv] of BOOL or F32"));
+    PARA_TRY(para_cuda_check(!a->lse.data || (a->lse.rank == 3 && a->lse.dtype == PARA_F32 && a->lse.dim[0] == q[0] && a->lse.dim[1] == q[1] &&
+                                             a->lse.dim[2] == q[2]),
+                             "attention", "lse must be [B, H, Sq] of F32"));
+    if (q[0] * q[1] * q[2] == 0) return PARA_OK;
+    para_cuda_attention fused;
+    if (cuda->major == 9 && cuda->minor == 0 && fused_args(cuda, a, &fused) && para_cuda_attention_sm90_takes(&fused))
+        return para_cuda_checked((cudaError_t)para_cuda_attention_sm90(&fused, cuda->stream), "compute attention");
+    return para_cuda_attention_plain(dev, a);
+}
+
+static bool merges(const para_tensor *out, const para_tensor *lse) {
+    bool right = out->rank == 4 && lse->rank == 3 && out->dtype == PARA_F32 && lse->dtype == PARA_F32 && out->stride[3] == 1;
+    for (int i = 0; right && i < 3; i++) right = out->dim[i] == lse->dim[i];
+    return right;
+}
+
+para_status para_cuda_attention_merge(para_device *dev, const para_merge_args *a) {
+    CUDA_BEGIN(dev, merges(&a->out, &a->lse) && merges(&a->part_out, &a->part_lse) && para_cuda_same_sizes(&a->out, &a->part_out), "attention_merge",
+               "out [B, H, Sq, Dv] and lse [B, H, Sq] of both parts must be F32 and of the same sizes");
+    if (para_tensor_count(&a->lse) == 0) return PARA_OK;
+    para_cuda_launch_merge(a, para_cuda_of(dev)->stream);
+    return para_cuda_launched("attention_merge");
+}
+
+para_status para_cuda_mask_columns(para_device *dev, para_tensor mask, uint8_t *out) {
+    void *columns;
+    CUDA_BEGIN(dev, mask.rank == 4 && (mask.dtype == PARA_BOOL || mask.dtype == PARA_F32), "mask_columns", "the mask must be [B, H, Sq, keys] of BOOL or F32");
+    int64_t count = mask.dim[0] * mask.dim[3];
+    if (count == 0) return PARA_OK;
+    size_t mark = para_arena_mark(&dev->arena);
+    PARA_TRY(para_arena_take(&dev->arena, (size_t)count, &columns));
+    para_tensor found = para_tensor_make(columns, PARA_U8, 1, &count);
+    para_cuda_launch_mask_columns(mask, columns, para_cuda_of(dev)->stream);
+    para_status status = para_cuda_launched("mask_columns");
+    if (status == PARA_OK) status = para_cuda_download(dev, out, &found);
+    para_arena_release(&dev->arena, mark);
+    return status;
+}

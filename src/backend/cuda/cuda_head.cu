@@ -1,0 +1,108 @@
+/* RMS norm over the head dimension, rotary embedding and head layout in one pass. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda/cuda_load.cuh"
+#include "backend/cuda/cuda_math.cuh"
+
+struct head_rows {
+    para_dtype type;
+    int h, d;
+    int64_t rows; /* S · H */
+    const void *x;
+    void *y;
+    int64_t x_s, x_h, y_s, y_h, cos_row, sin_row;
+    const float *weight, *cosine, *sine;
+    float eps;
+    bool interleaved;
+};
+
+/* LANES neighbouring threads hold a row of LANES · 8 elements. */
+template <int LANES> static __global__ void head_kernel(const __grid_constant__ head_rows r) {
+    int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
+    int lane = threadIdx.x % LANES, at = lane * 8;
+    bool here = row < r.rows;
+    int64_t s = here ? row / r.h : 0, h = here ? row % r.h : 0;
+    float x[8], v[8], turned[8], sum = 0;
+    para_load(x, r.x, r.type, s * r.x_s + h * r.x_h + at);
+    if (r.weight) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) sum = fmaf(x[i], x[i], sum);
+        float factor = 1 / sqrtf(para_warp_sum<LANES>(sum) / r.d + r.eps);
+        para_load(v, r.weight, PARA_F32, at);
+#pragma unroll
+        for (int i = 0; i < 8; i++) x[i] *= factor * v[i];
+    }
+    if (r.cosine) {
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            if (r.interleaved) turned[i] = i % 2 ? x[i - 1] : -x[i + 1];
+            else {
+                float other = __shfl_xor_sync(0xffffffffu, x[i], LANES / 2);
+                turned[i] = lane < LANES / 2 ? -other : other;
+            }
+        }
+        para_load(v, r.cosine, PARA_F32, s * r.cos_row + at);
+#pragma unroll
+        for (int i = 0; i < 8; i++) x[i] *= v[i];
+        para_load(v, r.sine, PARA_F32, s * r.sin_row + at);
+#pragma unroll
+        for (int i = 0; i < 8; i++) x[i] = fmaf(turned[i], v[i], x[i]);
+    }
+    if (here) para_store(r.y, r.type, s * r.y_s + h * r.y_h + at, x);
+}
+
+/* Any width and alignment: a warp for each row, element by element. */
+static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
+    int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32;
+    int lane = threadIdx.x % 32;
+    if (row >= r.rows) return;
+    int64_t s = row / r.h, h = row % r.h, from = s * r.x_s + h * r.x_h, to = s * r.y_s + h * r.y_h;
+    float factor = 1, sum = 0;
+    if (r.weight) {
+        for (int i = lane; i < r.d; i += 32) {
+            float f[1];
+            para_load(f, r.x, r.type, from + i);
+            sum = fmaf(f[0], f[0], sum);
+        }
+        factor = 1 / sqrtf(para_warp_sum(sum) / r.d + r.eps);
+    }
+    for (int i = lane; i < r.d; i += 32) {
+        float f[1], g[1];
+        para_load(f, r.x, r.type, from + i);
+        f[0] *= r.weight ? factor * r.weight[i] : 1;
+        if (r.cosine) {
+            bool first = r.interleaved ? i % 2 == 0 : i < r.d / 2;
+            int other = r.interleaved ? i ^ 1 : first ? i + r.d / 2 : i - r.d / 2;
+            para_load(g, r.x, r.type, from + other);
+            g[0] *= r.weight ? factor * r.weight[other] : 1;
+            f[0] = f[0] * r.cosine[s * r.cos_row + i] + (first ? -g[0] : g[0]) * r.sine[s * r.sin_row + i];
+        }
+        para_store(r.y, r.type, to + i, f);
+    }
+}
+
+static bool at_16(const void *p) {
+    return (uintptr_t)p % 16 == 0;
+}
+
+void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
+    head_rows r = {};
+    r.type = a->x.dtype, r.h = (int)a->x.dim[1], r.d = (int)a->x.dim[2], r.rows = a->x.dim[0] * a->x.dim[1];
+    r.x = a->x.data, r.x_s = a->x.stride[0], r.x_h = a->x.stride[1];
+    r.y = a->y.data, r.y_s = a->y.stride[1], r.y_h = a->y.stride[0];
+    r.weight = static_cast<const float *>(a->weight.data), r.eps = a->eps, r.interleaved = a->rope_interleaved;
+    r.cosine = static_cast<const float *>(a->cos.data), r.cos_row = a->cos.stride[0];
+    r.sine = static_cast<const float *>(a->sin.data), r.sin_row = a->sin.stride[0];
+    bool eight = at_16(r.x) && at_16(r.y) && at_16(r.weight) && at_16(r.cosine) && at_16(r.sine) &&
+                 (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_row | r.sin_row) % 8 == 0;
+    int lanes = eight ? r.d / 8 : 0;
+    if (lanes * 8 != r.d || lanes > 32 || (lanes & (lanes - 1))) lanes = 0;
+    unsigned blocks = (unsigned)((r.rows * (lanes ? lanes : 32) + 255) / 256);
+    switch (lanes) {
+    case 2: head_kernel<2><<<blocks, 256, 0, stream>>>(r); break;
+    case 4: head_kernel<4><<<blocks, 256, 0, stream>>>(r); break;
+    case 8: head_kernel<8><<<blocks, 256, 0, stream>>>(r); break;
+    case 16: head_kernel<16><<<blocks, 256, 0, stream>>>(r); break;
+    case 32: head_kernel<32><<<blocks, 256, 0, stream>>>(r); break;
+    default: head_plain_kernel<<<blocks, 256, 0, stream>>>(r); break;
+    }
+}

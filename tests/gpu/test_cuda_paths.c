@@ -1,0 +1,245 @@
+/* What the random shapes of tests/ops seldom meet: wide, aligned rows, epilogues that are part of the product, cuDNN's convolutions, large slices.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/ops_case.h"
+#include "ops/twin_ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const para_dtype types[] = {PARA_F32, PARA_BF16, PARA_F16};
+enum { TYPES = sizeof types / sizeof types[0] };
+
+/* A vector that BF16 holds, said to be constant, as those of a checkpoint are. */
+static ops_tensor constant(para_device *dev, int64_t n) {
+    ops_tensor v = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, n);
+    for (int64_t i = 0; i < n; i++) v.value[i] = ops_round(PARA_BF16, v.value[i]);
+    ops_write(dev, &v);
+    ops_ok(dev, dev->ops->constant(dev, v.view));
+    return v;
+}
+
+static void linear_case(para_device *dev, para_dtype type, int64_t m, int64_t n, int64_t k, para_activation f, bool accumulate) {
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, m, k), w = OPS_MAKE(dev, type, OPS_PLAIN, 0.1, n, k), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, m, n),
+               b = constant(dev, n);
+    para_linear layer = {w.view, b.view};
+    ops_ok(dev, dev->ops->linear(dev, &(para_linear_args){.x = x.view, .w = &layer, .y = y.view, .activation = f, .accumulate = accumulate}));
+    twin_linear(y.value, x.value, w.value, b.value, m, n, k, f, accumulate);
+    ops_check(dev, &y, y.value, ops_added(dev, type, accumulate, 2), "linear %s%s", f == PARA_ACT_GELU_TANH ? "gelu_tanh" : f == PARA_ACT_RELU ? "relu" : f == PARA_ACT_SILU ? "silu" : "",
+              accumulate ? " added" : "");
+    ops_free(dev, &x);
+    ops_free(dev, &w);
+    ops_free(dev, &y);
+    ops_free(dev, &b);
+}
+
+static void epilogues(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    for (int t = 0; t < TYPES; t++)
+        for (int i = 0; i < 6; i++) {
+            int64_t m = ops_int(16, 300), n = 8 * ops_int(1, 60), k = 8 * ops_int(1, 60);
+            linear_case(dev, types[t], m, n, k, PARA_ACT_NONE, false);
+            linear_case(dev, types[t], m, n, k, PARA_ACT_NONE, true);
+            linear_case(dev, types[t], m, n, k, PARA_ACT_RELU, false);
+            linear_case(dev, types[t], m, n, k, PARA_ACT_SILU, i % 2);
+            linear_case(dev, types[t], m, n, k, PARA_ACT_GELU_TANH, false);
+            linear_case(dev, types[t], 1, n, k, PARA_ACT_NONE, false);
+        }
+}
+
+/* Memory that is freed and given out again is no constant any more, and what is uploaded anew is used. */
+static void constants_end(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    ops_tensor x = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 32, 64), w = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 0.1, 64, 64),
+               y = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 32, 64);
+    for (int i = 0; i < 4; i++) {
+        ops_tensor b = i % 2 ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 64) : constant(dev, 64);
+        para_linear layer = {w.view, b.view};
+        ops_ok(dev, dev->ops->linear(dev, &(para_linear_args){.x = x.view, .w = &layer, .y = y.view}));
+        twin_linear(y.value, x.value, w.value, b.value, 32, 64, 64, PARA_ACT_NONE, false);
+        ops_check(dev, &y, y.value, 2, "linear after a constant");
+        ops_free(dev, &b);
+    }
+    ops_free(dev, &x);
+    ops_free(dev, &w);
+    ops_free(dev, &y);
+}
+
+static void conv_case(para_device *dev, para_dtype type, twin_conv_sizes s, int64_t bottom, int64_t right, bool bias) {
+    s.oh = (s.h + s.top + bottom - s.kh) / s.stride + 1;
+    s.ow = (s.w + s.left + right - s.kw) / s.stride + 1;
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.h, s.w, s.i), w = OPS_MAKE(dev, type, OPS_PLAIN, 0.1, s.o, s.i, s.kh, s.kw);
+    ops_tensor b = bias ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s.o) : ops_none(), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.oh, s.ow, s.o);
+    para_linear layer = {w.view, b.view};
+    ops_ok(dev, dev->ops->conv2d(dev, &(para_conv2d_args){.x = x.view, .w = &layer, .stride = (int)s.stride, .pad_top = (int)s.top,
+                                                          .pad_left = (int)s.left, .pad_bottom = (int)bottom, .pad_right = (int)right, .y = y.view}));
+    twin_conv2d(y.value, x.value, w.value, b.value, &s);
+    ops_check(dev, &y, y.value, 2, "conv2d %lldx%lld to %lld", (long long)s.kh, (long long)s.kw, (long long)s.o);
+    ops_free(dev, &x);
+    ops_free(dev, &w);
+    ops_free(dev, &b);
+    ops_free(dev, &y);
+}
+
+/* Kernels of an autoencoder. */
+static void convolutions(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    for (int t = 0; t < TYPES; t++) {
+        conv_case(dev, types[t], (twin_conv_sizes){.n = 1, .h = 20, .w = 28, .i = 16, .o = 128, .kh = 3, .kw = 3, .stride = 1, .top = 1, .left = 1}, 1, 1, true);
+        conv_case(dev, types[t], (twin_conv_sizes){.n = 2, .h = 17, .w = 15, .i = 64, .o = 64, .kh = 3, .kw = 3, .stride = 1, .top = 1, .left = 1}, 1, 1, true);
+        conv_case(dev, types[t], (twin_conv_sizes){.n = 1, .h = 18, .w = 14, .i = 32, .o = 32, .kh = 3, .kw = 3, .stride = 2}, 1, 1, true);
+        conv_case(dev, types[t], (twin_conv_sizes){.n = 1, .h = 18, .w = 14, .i = 32, .o = 40, .kh = 3, .kw = 3, .stride = 1, .top = 1, .left = 1}, 1, 1, false);
+        conv_case(dev, types[t], (twin_conv_sizes){.n = 1, .h = 18, .w = 14, .i = 64, .o = 3, .kh = 3, .kw = 3, .stride = 1, .top = 1, .left = 1}, 1, 1, true);
+        conv_case(dev, types[t], (twin_conv_sizes){.n = 2, .h = 9, .w = 7, .i = 64, .o = 96, .kh = 1, .kw = 1, .stride = 1}, 0, 0, true);
+    }
+}
+
+static void wide_rows(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    static const int64_t widths[] = {8, 64, 768, 3072, 3080, 4096, 5120, 10240, 20000, 32768, 4097, 9001};
+    for (int t = 0; t < TYPES; t++)
+        for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+            int64_t d = widths[i], m = 5;
+            ops_tensor x = OPS_MAKE(dev, types[t], OPS_PLAIN, 2, m, d), y = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, m, d),
+                       out = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, m, d), gate = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d),
+                       scale = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d), shift = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d);
+            para_norm_args norm = {.kind = i % 2 ? PARA_NORM_RMS : PARA_NORM_LAYER, .eps = 1e-6f, .scale = scale.view, .shift = shift.view, .y = out.view};
+            ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view, .gate = gate.view, .y = y.view, .norm = &norm}));
+            for (int64_t j = 0; j < m * d; j++) x.value[j] += y.value[j] * gate.value[j % d];
+            ops_check(dev, &x, x.value, 1, "residual");
+            double *sum = ops_read(dev, &x);
+            for (int64_t j = 0; j < m; j++)
+                twin_norm(out.value + j * d, sum + j * d, d, norm.kind, norm.eps, NULL, NULL, scale.value, shift.value);
+            ops_check(dev, &out, out.value, 5, "residual's norm");
+            norm.x = x.view;
+            norm.y = y.view;
+            norm.weight = gate.view;
+            ops_ok(dev, dev->ops->norm(dev, &norm));
+            for (int64_t j = 0; j < m; j++)
+                twin_norm(y.value + j * d, sum + j * d, d, norm.kind, norm.eps, gate.value, NULL, scale.value, shift.value);
+            ops_check(dev, &y, y.value, 5, "norm");
+            free(sum);
+            ops_free(dev, &x);
+            ops_free(dev, &y);
+            ops_free(dev, &out);
+            ops_free(dev, &gate);
+            ops_free(dev, &scale);
+            ops_free(dev, &shift);
+        }
+}
+
+static void heads(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    for (int t = 0; t < TYPES; t++)
+        for (int64_t d = 16; d <= 256; d *= 2)
+            for (int i = 0; i < 4; i++) {
+                int64_t s = ops_int(1, 40), h = ops_int(1, 7);
+                bool rope = i > 0, weighted = i < 3;
+                ops_tensor x = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, s, h, d), y = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, h, s, d),
+                           weight = weighted ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
+                           cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none(),
+                           sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none();
+                ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .weight = weight.view, .eps = 1e-6f, .cos = cosine.view, .sin = sine.view,
+                                                                  .rope_interleaved = i % 2, .y = y.view}));
+                twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, i % 2);
+                ops_check(dev, &y, y.value, 1, "head of %lld", (long long)d);
+                ops_free(dev, &x);
+                ops_free(dev, &y);
+                ops_free(dev, &weight);
+                ops_free(dev, &cosine);
+                ops_free(dev, &sine);
+            }
+}
+
+static void group_norms(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    static const int64_t channels[] = {32, 128, 256, 512, 2560, 1000};
+    for (int t = 0; t < TYPES; t++)
+        for (size_t i = 0; i < sizeof channels / sizeof channels[0]; i++) {
+            int64_t c = channels[i], h = ops_int(3, 24), w = ops_int(3, 24), n = 1 + (int64_t)i % 2;
+            int groups = i == 5 ? 8 : 32;
+            ops_tensor x = OPS_MAKE(dev, types[t], OPS_PLAIN, 2, n, h, w, c), y = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, n, h, w, c),
+                       weight = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, c), bias = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, c);
+            ops_ok(dev, dev->ops->group_norm(dev, &(para_group_norm_args){.x = x.view, .groups = groups, .eps = 1e-6f, .weight = weight.view,
+                                                                          .bias = bias.view, .activation = PARA_ACT_SILU, .y = y.view}));
+            twin_group_norm(y.value, x.value, n, h * w, c, groups, 1e-6f, weight.value, bias.value, PARA_ACT_SILU);
+            ops_check(dev, &y, y.value, 1, "group_norm");
+            ops_free(dev, &x);
+            ops_free(dev, &y);
+            ops_free(dev, &weight);
+            ops_free(dev, &bias);
+        }
+}
+
+/* An id outside the table gives NaN, which all_finite finds: nothing outside is read. */
+static void ids_outside_the_table(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    ops_tensor table = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 5, 4), ids = OPS_MAKE(dev, PARA_I32, OPS_PLAIN, 5, 3), y = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 3, 4);
+    bool finite;
+    for (int32_t bad = -1; bad <= 5; bad += 6) {
+        ids.value[1] = bad;
+        ops_write(dev, &ids);
+        ops_ok(dev, dev->ops->embedding(dev, table.view, ids.view, y.view));
+        ops_ok(dev, dev->ops->all_finite(dev, y.view, &finite));
+        assert_false(finite);
+    }
+    ops_free(dev, &table);
+    ops_free(dev, &ids);
+    ops_free(dev, &y);
+}
+
+/* More than both stages of pinned memory, there and back. */
+static void large_copies(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    int64_t n = (29 << 20) + 12345;
+    unsigned char *sent = malloc((size_t)n), *got = calloc((size_t)n, 1);
+    void *p;
+    for (int64_t i = 0; i < n; i++) sent[i] = (unsigned char)(i * 2654435761u >> 13);
+    ops_ok(dev, dev->ops->alloc(dev, (size_t)n, &p));
+    para_tensor t = para_tensor_make(p, PARA_U8, 1, &n);
+    ops_ok(dev, dev->ops->upload(dev, t, sent));
+    ops_ok(dev, dev->ops->download(dev, got, &t));
+    assert_memory_equal(sent, got, (size_t)n);
+    dev->ops->free(dev, p);
+    free(sent);
+    free(got);
+}
+
+/* Too much memory is an error that names it, after which the device works on. */
+static void out_of_memory(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    void *p = NULL;
+    assert_int_equal(dev->ops->alloc(dev, (size_t)1 << 42, &p), PARA_ERR_MEMORY);
+    assert_non_null(strstr(para_last_error(), "GiB"));
+    assert_null(p);
+    large_copies(state);
+}
+
+static void devices_that_are_not(void **state) {
+    (void)state;
+    para_device *dev;
+    for (int i = -1; i < 1000; i += 1001) {
+        assert_int_equal(para_cuda_open(&dev, i), PARA_ERR_DEVICE);
+        assert_non_null(strstr(para_last_error(), "there is no GPU"));
+        assert_null(dev);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(epilogues),   cmocka_unit_test(constants_end), cmocka_unit_test(convolutions),
+        cmocka_unit_test(wide_rows),   cmocka_unit_test(heads),         cmocka_unit_test(group_norms),
+        cmocka_unit_test(large_copies), cmocka_unit_test(out_of_memory), cmocka_unit_test(ids_outside_the_table),
+        cmocka_unit_test(devices_that_are_not),
+    };
+    return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
+}
