@@ -78,7 +78,10 @@ static void show_reasons(const plan_options *o, const para_plan *p) {
     if (p->ulysses > 1)
         printf("              ulysses: %d ranks share out the %lld heads, and send less than in a ring\n", p->ulysses,
                (long long)p->heads);
-    if (p->ring > 1) printf("              ring: for the ranks that are left\n");
+    if (p->ring > 1 && p->heads % (p->ring * p->ulysses))
+        printf(
+            "              ring: %d ranks pass keys and values round, for %lld heads do not share out evenly over %d\n",
+            p->ring, (long long)p->heads, p->ring * p->ulysses);
 }
 
 static void show_meshes(const plan_options *o, const cost *c, const para_machine *m) {

@@ -63,7 +63,46 @@ static void cannot_be(void **state) {
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_refused(commands[k], &cases[i]);
 }
 
+static void expect_shown(const char *const *words) {
+    for (; *words; words++)
+        if (!strstr(p.out, *words)) fail_msg("it does not show \"%s\", but:\n%s", *words, p.out);
+}
+#define shown(...) expect_shown((const char *const[]){__VA_ARGS__, NULL})
+
+static void verify_compares(void **state) {
+    (void)state;
+    program_run(&p, NULL, "verify", GOLDEN("flux-odd"), QUICK);
+    program_expect(&p, 2, "one rank alone has nothing to compare", "--ranks 2", "mpirun");
+    program_run(&p, NULL, "verify", GOLDEN("flux-odd"), QUICK, "--ranks", "4", "--ring", "2");
+    program_expect(&p, 0, "of memory keep the results of the first run", "the request on all ranks",
+                   "the same on one rank");
+    shown("relative L2", "text.clip ", "block.0.hidden_states ", "images ", "  PSNR ",
+          "batch 1 x ring 2 x ulysses 2: ", "equal to rounding: ");
+    assert_null(strstr(p.out, "BEYOND"));
+    program_run(&p, NULL, "verify", GOLDEN("flux-odd"), QUICK, "--ranks", "2", "--dtype", "bf16", "--quiet");
+    program_expect(&p, 0, "");
+    assert_string_equal(p.said, "");
+    shown("2.0e-02", "equal ");
+    program_run(&p, NULL, "verify", model.folder, QUICK, "--ranks", "2");
+    program_expect(&p, 1, "diffusion_pytorch_model");
+}
+
+static void plan_knows_ranks(void **state) {
+    (void)state;
+    program_run(&p, NULL, "plan", GOLDEN("flux-odd"), QUICK, "--ranks", "5");
+    program_expect(&p, 0, "");
+    shown("once per process", "sends a step", "\n    1    5       1 ", "\n    1    1       5 ", "  chosen\n",
+          "3 heads do not share out evenly over 5", "0.1 TFLOP/s (--rate) and 5 GB/s (--link)", " in all\n");
+    program_run(&p, NULL, "plan", model.folder, QUICK, "--ranks", "4", "--ulysses", "2", "--rate", "2", "--link",
+                "0.5");
+    program_expect(&p, 0, "");
+    shown("ring 2 x ulysses 2, within what is given", "2 TFLOP/s (--rate) and 0.5 GB/s (--link)");
+    program_run(&p, NULL, "plan", GOLDEN("flux-odd"), QUICK, "--link", "-1");
+    program_expect(&p, 2, "--link '-1'", "above 0");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cannot_be)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(cannot_be), cmocka_unit_test(verify_compares),
+                                       cmocka_unit_test(plan_knows_ranks)};
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
