@@ -3,6 +3,7 @@
 #define PARAATTN_PARAATTN_H
 
 #include "attention.h"
+#include "cache.h"
 #include "comm.h"
 #include "output.h"
 #include "pipeline.h"

@@ -78,6 +78,9 @@ typedef struct para_result {
     int ranks;              /* that took part: batch · ring · ulysses */
     int batch, ring, ulysses; /* the mesh of the denoising loop */
     int64_t exchanged_bytes;  /* sent by all ranks to each other in the denoising loop */
+    const struct para_cache_step *cache_steps; /* cache.h: [num_cache_steps] by step, picture, half; NULL without a cache */
+    int num_cache_steps;
+    int cache_hits;           /* of them */
 } para_result;
 
 /* Opens the diffusers folder: reads model_index.json and every component's config; no weights yet. `options` may be NULL.

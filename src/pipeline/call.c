@@ -34,13 +34,14 @@ typedef struct announcement {
 /* What every process declared for itself. */
 typedef struct declarations {
     int64_t dtype, parallel, batch, ring, ulysses, head_groups, parallel_vae;
+    uint64_t cache;
 } declarations;
 
 static para_status same_pipeline(para_pipeline *pipe) {
-    declarations d = {pipe->options.dtype, pipe->parallel,    pipe->wish.batch,  pipe->wish.ring,
-                      pipe->wish.ulysses,  pipe->head_groups, pipe->parallel_vae};
+    declarations d = {pipe->options.dtype, pipe->parallel,    pipe->wish.batch,   pipe->wish.ring,
+                      pipe->wish.ulysses,  pipe->head_groups, pipe->parallel_vae, para_cache_digest(&pipe->cache)};
     PARA_TRY(para_world_same(pipe->world, &pipe->digest, sizeof pipe->digest, "model"));
-    return para_world_same(pipe->world, &d, sizeof d, "dtype, mesh or parallel VAE");
+    return para_world_same(pipe->world, &d, sizeof d, "dtype, mesh, cache or parallel VAE");
 }
 
 /* Process 0 has packed its request, the others get that and compare their own, where they have one. */

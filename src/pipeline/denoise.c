@@ -2,6 +2,7 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "parallel/gather.h"
+#include "pipeline/loop_cache.h"
 #include "pipeline/pipeline_state.h"
 
 /* Item i is half i % halves of picture i / halves. A wave is as many items as there are batch groups: group g computes the g-th, then all get all. */
@@ -9,18 +10,19 @@ typedef struct denoiser {
     para_run *run;
     para_transformer *transformer;
     para_device *dev;
-    para_comm batch;           /* the ranks that hold the same tokens */
+    para_comm batch; /* the ranks that hold the same tokens */
     int halves;
     int64_t items;
     para_layout *layout[PARA_HALVES];
     para_shard shard[PARA_HALVES]; /* the same image tokens */
     para_conditioning conditioning[PARA_HALVES];
     para_item item[PARA_HALVES]; /* those that this group computes */
-    float *sigmas, *timesteps; /* host [steps + 1], [steps] */
-    para_tensor latents;       /* F32 [n, tokens of the rank, channels] */
-    para_tensor model_input;   /* [tokens of the rank, in_channels] */
-    para_tensor *output;       /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
-    para_tensor prediction;    /* F32 [tokens of the rank, out_channels]: of a picture */
+    float *sigmas, *timesteps;   /* host [steps + 1], [steps] */
+    para_tensor latents;         /* F32 [n, tokens of the rank, channels] */
+    para_tensor model_input;     /* [tokens of the rank, in_channels] */
+    para_tensor *output;         /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
+    para_loop_cache cache;
+    para_tensor prediction; /* F32 [tokens of the rank, out_channels]: of a picture */
 } denoiser;
 
 /* Whether this group computes the half of some picture. */
@@ -102,7 +104,9 @@ static para_status compute(denoiser *d, int step, int64_t index, para_tensor out
     PARA_TRY(d->dev->ops->copy(d->dev, d->model_input, picture_of(d->latents, index / d->halves)));
     item->step = step;
     if (step > 0 || index > 0) d->dev->trace = NULL;
-    para_status status = para_transformer_forward(d->transformer, d->run->rank, item, d->model_input, output);
+    para_status status = d->cache.on
+                             ? para_loop_cache_forward(&d->cache, index, item, d->model_input, output)
+                             : para_transformer_forward(d->transformer, d->run->rank, item, d->model_input, output);
     d->dev->trace = trace;
     return status;
 }
@@ -144,9 +148,11 @@ static para_status all_steps(denoiser *d) {
     int steps = run->request->num_inference_steps;
     for (int step = 0; step < steps; step++) {
         para_run_progress(run, PARA_STAGE_DENOISE, step, steps);
+        PARA_TRY(para_loop_cache_begin_step(&d->cache, step, d->latents, d->model_input));
         for (int64_t first = 0; first < d->items; first += d->batch.size) PARA_TRY(wave(d, step, first));
         PARA_TRY(para_run_check_finite(run, d->latents, "denoising step %d of %d", step + 1, steps));
-        PARA_TRY(para_trace_tokens(run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, "step.%d.latents", step));
+        PARA_TRY(
+            para_trace_tokens(run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, "step.%d.latents", step));
     }
     para_run_progress(run, PARA_STAGE_DENOISE, steps, steps);
     return PARA_OK;
@@ -159,8 +165,10 @@ static para_status denoise(denoiser *d, para_conditioning_inputs *inputs, para_t
     for (int half = 0; half < d->halves; half++)
         if (has_half(d, half)) PARA_TRY(open_half(d, half, &inputs[half]));
     PARA_TRY(open_buffers(d));
+    PARA_TRY(para_loop_cache_open(&d->cache, d->run, d->batch, d->conditioning));
     int64_t before = para_rank_bytes_sent(d->run->rank);
     PARA_TRY(all_steps(d));
+    PARA_TRY(para_loop_cache_report(&d->cache));
     d->run->exchanged_bytes = para_rank_bytes_sent(d->run->rank) - before;
     if (para_mesh_size(&d->run->mesh, PARA_AXIS_TOKENS) == 1) return PARA_OK;
     return para_gather_tokens(d->run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, whole);
@@ -175,12 +183,13 @@ para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, pa
                   .halves = para_request_halves(run->request),
                   .items = para_request_items(run->request)};
     para_run_begin(run);
-    PARA_TRY(PARA_NEW(d.dev, latents, PARA_F32, run->request->num_images, g->frames * g->grid_h * g->grid_w,
-                      g->channels));
+    PARA_TRY(
+        PARA_NEW(d.dev, latents, PARA_F32, run->request->num_images, g->frames * g->grid_h * g->grid_w, g->channels));
     size_t mark = para_arena_mark(&d.dev->arena);
     para_status status = denoise(&d, inputs, *latents);
     para_arena_release(&d.dev->arena, mark);
     for (int half = 0; half < PARA_HALVES; half++) para_layout_close(&d.layout[half]);
+    para_loop_cache_close(&d.cache);
     para_free(d.output);
     para_free(d.sigmas);
     para_free(d.timesteps);

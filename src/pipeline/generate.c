@@ -237,6 +237,7 @@ void para_result_close(para_result **result) {
     if (!result || !*result) return;
     para_free((*result)->images.data);
     para_free((*result)->latents.data);
+    para_free((void *)(*result)->cache_steps);
     para_free(*result);
     *result = NULL;
 }

@@ -99,6 +99,7 @@ static void close_here(para_pipeline **out) {
     for (int i = 0; i < PARA_MAX_COMPONENTS; i++) para_component_close(&pipe->component[i]);
     para_free(pipe->folder);
     para_free(pipe->work.arena_bytes);
+    para_free((void *)pipe->cache.skip_layers);
     para_free(pipe);
 }
 

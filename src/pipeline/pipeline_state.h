@@ -8,7 +8,7 @@
 #include "parallel/mesh_choice.h"
 #include "parallel/world_state.h"
 #include "pipeline/component.h"
-#include "step/transformer.h"
+#include "step/first_block_cache.h"
 
 enum { PARA_MAX_COMPONENTS = 8, PARA_MAX_PARTS = 4 };
 
@@ -78,6 +78,7 @@ struct para_pipeline {
     para_mesh wish;     /* axes that were given; 0: to be chosen */
     int head_groups;    /* 0: chosen */
     bool parallel_vae;
+    para_cache_options cache; /* all zero: none; skip_layers is the pipeline's own */
     bool told_alone;    /* the log says that rank 0 computes alone */
     bool left;          /* process 0 has closed it */
     void *family_state;
@@ -96,6 +97,7 @@ struct para_run {
     para_rank *rank;
     const para_instance *instance; /* [num_components] */
     bool dry;
+    bool assume_hits;      /* of a dry run: the cache hits wherever it may */
     para_geometry geometry;
     para_mesh mesh;        /* of the ranks that denoise: all, or rank 0 alone */
     para_result *result;   /* of process 0; NULL on the others and on a dry run */
@@ -113,6 +115,8 @@ void para_pipeline_unload(para_pipeline *pipe);
 void para_pipeline_say_goodbye(para_pipeline *pipe);
 /* Log of process 0, printf format: what every process would say. */
 void para_pipeline_log(const para_pipeline *pipe, para_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Tells caches apart: the processes of a world must have the same one. */
+uint64_t para_cache_digest(const para_cache_options *options);
 /* Adds a config to the pipeline's digest. */
 para_status para_pipeline_digest(para_pipeline *pipe, const para_config *config);
 

@@ -52,7 +52,8 @@ para_status para_request_check(const para_pipeline *pipe, const para_request *r)
             "request.size is %zu, not %zu; start from PARA_REQUEST_INIT and build against the installed header",
             r->size, sizeof *r);
     if (!r->prompt) return para_fail(PARA_ERR_ARGUMENT, "the request has no prompt (--prompt)");
-    return check_numbers(r);
+    PARA_TRY(check_numbers(r));
+    return para_cache_check_steps(&pipe->cache, r->num_inference_steps);
 }
 
 void para_request_warn(const para_pipeline *pipe, const para_request *r) {
@@ -64,4 +65,9 @@ void para_request_warn(const para_pipeline *pipe, const para_request *r) {
         para_pipeline_log(pipe, PARA_LOG_WARNING,
                           "the negative prompt has no effect with true_cfg_scale %g; give --true-cfg above 1",
                           (double)r->true_cfg_scale);
+    const para_cache_options *c = &pipe->cache;
+    if (para_request_halves(r) == 1 && (c->joint || c->num_skip_layers > 0 || c->negative_residual_diff_threshold > 0))
+        para_pipeline_log(pipe, PARA_LOG_WARNING,
+                          "what the cache does with the negative half of CFG (--cache-joint, --cache-negative, "
+                          "--cache-skip-layers) has no effect without a negative prompt and --true-cfg above 1");
 }

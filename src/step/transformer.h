@@ -72,6 +72,11 @@ para_status para_item_open(para_rank *rank, const para_transformer *t, const par
  * over the ranks that hold the conditioning's shards. Traces whole tensors. Collective over these ranks. */
 para_status para_transformer_forward(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents, para_tensor out);
 
+/* The same in parts. Blocks: first to last - 1, without those that skip [num_blocks] (or NULL) names. */
+para_status para_transformer_embed(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents);
+para_status para_transformer_blocks(para_transformer *t, para_rank *rank, para_item *item, int first, int last, const bool *skip);
+para_status para_transformer_head(para_transformer *t, para_rank *rank, para_item *item, para_tensor out);
+
 static inline para_tensor para_item_hidden_states(const para_item *item) {
     return para_rows(item->residual_stream, 0, item->conditioning->shard.tokens[PARA_IMAGE]);
 }
