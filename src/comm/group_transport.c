@@ -241,9 +241,9 @@ static void withdraw(para_group *g, para_member *m, para_batch *b) {
         if (p->state == PARCEL_STARTED) take_out(para_group_channel(g, m->local, p->peer), p);
         while (p->state == PARCEL_COPYING) pthread_cond_wait(&m->wake, &g->lock);
     }
-    pthread_mutex_unlock(&g->lock);
-    for (int i = 0; i < b->sends + b->receives; i++)
+    for (int i = 0; i < b->sends + b->receives && g->mpi; i++) /* a rank that comes back too late finds MPI closed */
         if (b->parcel[i].request) para_mpi_abandon(g->mpi, &b->parcel[i].request);
+    pthread_mutex_unlock(&g->lock);
 }
 
 static void close_batch(para_member *m, para_batch *b) {
