@@ -6,6 +6,9 @@
 
 static int show_program(void) {
     printf("para %s\n%s\n", para_version(), para_build_info());
+    const char *mpi = para_mpi_info();
+    if (mpi) printf("mpi (%s)\n", mpi);
+    else printf("no mpi: %s\n", para_last_error());
     return EXIT_DONE;
 }
 

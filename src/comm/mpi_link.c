@@ -85,6 +85,16 @@ static para_status load(const para_mpi_module **out) {
     return PARA_OK;
 }
 
+const char *para_mpi_info(void) {
+    static char text[PARA_MPI_TEXT_MAX];
+    const para_mpi_module *module = NULL;
+    if (load(&module) != PARA_OK) return NULL;
+    pthread_mutex_lock(&turn);
+    module->version(text);
+    pthread_mutex_unlock(&turn);
+    return text;
+}
+
 typedef struct opening {
     const para_mpi_module *module;
     para_mpi_state *state;
