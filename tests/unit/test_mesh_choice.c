@@ -1,0 +1,62 @@
+/* Which mesh a request gets: a table of what the rule says. SPDX-License-Identifier: Apache-2.0 */
+#include "parallel/mesh_choice.h"
+#include "unit/io_checks.h"
+
+enum { DEV_TOKENS = 4096 + 512, DEV_HEADS = 24 };
+
+static void gets(int ranks, int64_t items, int64_t heads, para_mesh wish, int batch, int ring, int ulysses) {
+    para_mesh m;
+    para_mesh_needs n = {ranks, items, heads, DEV_TOKENS};
+    assert_ok(para_mesh_choose(&m, wish, &n));
+    if (m.batch != batch || m.ring != ring || m.ulysses != ulysses)
+        fail_msg("%d ranks, %lld items, %lld heads: got %d x %d x %d", ranks, (long long)items, (long long)heads,
+                 m.batch, m.ring, m.ulysses);
+}
+
+static void chosen(void **state) {
+    (void)state;
+    para_mesh any = {0};
+    gets(1, 1, DEV_HEADS, any, 1, 1, 1);
+    gets(4, 1, DEV_HEADS, any, 1, 1, 4);
+    gets(8, 1, DEV_HEADS, any, 1, 1, 8);
+    gets(8, 2, DEV_HEADS, any, 2, 1, 4); /* CFG */
+    gets(3, 2, DEV_HEADS, any, 1, 1, 3);
+    gets(6, 3, DEV_HEADS, any, 3, 1, 2); /* pictures */
+    gets(4, 3, DEV_HEADS, any, 1, 1, 4); /* two of three waves would be half empty */
+    gets(4, 7, DEV_HEADS, any, 1, 1, 4);
+    gets(4, 11, DEV_HEADS, any, 4, 1, 1); /* one place of twelve is empty */
+    gets(16, 1, DEV_HEADS, any, 1, 2, 8); /* 24 heads on 16 ranks: some would have twice as many as others */
+    gets(5, 1, DEV_HEADS, any, 1, 1, 5);
+    gets(7, 1, DEV_HEADS, any, 1, 7, 1);
+    gets(8, 1, 30, any, 1, 1, 8);
+    gets(8, 1, 2, any, 1, 4, 2);
+    gets(8, 1, 1, any, 1, 8, 1);
+    gets(256, 1, DEV_HEADS, any, 1, 32, 8);
+}
+
+static void wished(void **state) {
+    (void)state;
+    gets(8, 2, DEV_HEADS, (para_mesh){1, 0, 0}, 1, 1, 8);
+    gets(8, 2, DEV_HEADS, (para_mesh){0, 2, 0}, 2, 2, 2);
+    gets(8, 1, 1, (para_mesh){0, 0, 8}, 1, 1, 8);
+    gets(8, 2, DEV_HEADS, (para_mesh){0, 4, 1}, 2, 4, 1);
+    gets(8, 5, DEV_HEADS, (para_mesh){4, 0, 0}, 4, 1, 2); /* the last wave is short */
+}
+
+static void impossible(void **state) {
+    (void)state;
+    para_mesh m;
+    para_mesh_needs n = {4, 1, DEV_HEADS, DEV_TOKENS};
+    assert_fails(PARA_ERR_ARGUMENT, "does not fill 4 ranks", para_mesh_choose(&m, (para_mesh){0, 3, 0}, &n));
+    assert_fails(PARA_ERR_ARGUMENT, "does not fill 4 ranks", para_mesh_check((para_mesh){1, 1, 1}, 4));
+    assert_fails(PARA_ERR_ARGUMENT, "does not fill 4 ranks", para_mesh_check((para_mesh){-2, -2, 1}, 4));
+    assert_fails(PARA_ERR_ARGUMENT, "more than the 1 item of this request",
+                 para_mesh_choose(&m, (para_mesh){0, 1, 1}, &n));
+    assert_fails(PARA_ERR_ARGUMENT, "does not fill 1 rank;", para_mesh_check((para_mesh){2, 0, 0}, 1));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(chosen), cmocka_unit_test(wished),
+                                       cmocka_unit_test(impossible)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
