@@ -17,9 +17,11 @@ if(MPI_C_FOUND)
   foreach(folder ${MPI_C_INCLUDE_DIRS})
     string(APPEND PARA_MPI_FLAGS "-isystem ${folder} ")
   endforeach()
-  # For tests: mpirun; as root, more processes than cores, none tied to a core, no ptrace, which containers forbid.
-  set(PARA_MPI_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-      OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none)
+  # For tests, as Open MPI 4 and as Open MPI 5 call it: run as root, more processes than cores, none tied to a core, no ptrace, which containers forbid.
+  set(PARA_MPI_ENVIRONMENT OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+      OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+      OMPI_MCA_hwloc_base_binding_policy=none PRTE_MCA_hwloc_default_binding_policy=none
+      OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_smsc=^cma)
   if(PARA_SANITIZE) # Open MPI's plug-ins have no frame pointers; tests/leaks-of-others knows what they leak by who called them
     list(APPEND PARA_MPI_ENVIRONMENT
          ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:strict_string_checks=1:fast_unwind_on_malloc=0)
