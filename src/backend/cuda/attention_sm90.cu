@@ -4,24 +4,30 @@
 using namespace attention_sm90;
 
 size_t para_cuda_attention_workspace(int processors) {
-    constexpr size_t part_128 = config<__nv_bfloat16, 128, 128, 2, 2, 1, false, 8, false, false>::PART_FLOATS;
-    constexpr size_t part_64 = config<__nv_bfloat16, 64, 128, 3, 2, 1, false, 8, false, false>::PART_FLOATS;
+    constexpr size_t part_128 = config<__nv_bfloat16, 128, 128, 2, 2, false, false>::PART_FLOATS;
+    constexpr size_t part_64 = config<__nv_bfloat16, 64, 128, 3, 2, false, false>::PART_FLOATS;
     return processors * (FLAG_BYTES + sizeof(float) * max(part_128, part_64));
 }
 
-static bool takes_strides(const para_cuda_strides &s, const void *data) {
-    return s.batch % 8 == 0 && s.head % 8 == 0 && s.token % 8 == 0 && s.batch >= 0 && s.head >= 0 && s.token >= 0 && (uintptr_t)data % 16 == 0;
+/* The stride of an axis with one entry is never used. */
+static bool takes_stride(int64_t stride, int entries) {
+    return entries == 1 || (stride > 0 && stride % 8 == 0);
+}
+
+static bool takes_view(const void *data, const para_cuda_strides &s, int batch, int heads, int tokens) {
+    return takes_stride(s.batch, batch) && takes_stride(s.head, heads) && takes_stride(s.token, tokens) && (uintptr_t)data % 16 == 0;
 }
 
 bool para_cuda_attention_sm90_takes(const para_cuda_attention *a) {
     return (a->head_dim == 64 || a->head_dim == 128) && a->q_len > 0 && a->kv_len > 0 && a->batch > 0 && a->heads > 0 && a->scale >= 0 &&
-           takes_strides(a->q_stride, a->q) && takes_strides(a->k_stride, a->k) && takes_strides(a->v_stride, a->v) && takes_strides(a->out_stride, a->out) &&
-           (!a->carry_out || takes_strides(a->carry_out_stride, a->carry_out));
+           takes_view(a->q, a->q_stride, a->batch, a->heads, a->q_len) && takes_view(a->k, a->k_stride, a->batch, a->kv_heads, a->kv_len) &&
+           takes_view(a->v, a->v_stride, a->batch, a->kv_heads, a->kv_len) && takes_view(a->out, a->out_stride, a->batch, a->heads, a->q_len) &&
+           (!a->carry_out || takes_view(a->carry_out, a->carry_out_stride, a->batch, a->heads, a->q_len));
 }
 
 template <typename T, bool CAUSAL, bool RING> static cudaError_t by_head_dim(const para_cuda_attention *a, cudaStream_t stream) {
-    if (a->head_dim == 128) return launch<config<T, 128, 128, 2, 2, 1, false, 8, CAUSAL, RING>>(a, stream);
-    return launch<config<T, 64, 128, 3, 2, 1, false, 8, CAUSAL, RING>>(a, stream);
+    if (a->head_dim == 128) return launch<config<T, 128, 128, 2, 2, CAUSAL, RING>>(a, stream);
+    return launch<config<T, 64, 128, 3, 2, CAUSAL, RING>>(a, stream);
 }
 
 template <typename T> static cudaError_t by_kind(const para_cuda_attention *a, cudaStream_t stream) {

@@ -42,10 +42,10 @@ constexpr size_t FLAG_BYTES = 16;  /* a block's part_ready in the workspace */
 
 /* Splits the tiles that would leave blocks idle at the end, if that pays. */
 template <class C> void plan_split(params *p, const para_cuda_attention *a, int blocks) {
-    int workers = blocks / C::CLUSTER, rest = p->tiles % workers, key_tiles = (p->kv_len + C::BLOCK_KV - 1) / C::BLOCK_KV;
+    int rest = p->tiles % blocks, key_tiles = (p->kv_len + C::BLOCK_KV - 1) / C::BLOCK_KV;
     p->whole_tiles = p->tiles;
     if (!a->workspace || !C::SPLIT || p->kv_lengths || rest == 0) return;
-    int participants = min(workers, rest * PARTS_AT_MOST);
+    int participants = min(blocks, rest * PARTS_AT_MOST);
     if ((rest * key_tiles + participants - 1) / participants + SPLIT_COST >= key_tiles) return;
     p->whole_tiles = p->tiles - rest;
     p->split_blocks = key_tiles;
@@ -78,30 +78,19 @@ template <class C> cudaError_t launch(const para_cuda_attention *a, cudaStream_t
     p.heads_per_kv_head = a->heads / a->kv_heads;
     p.q_len = a->q_len;
     p.kv_len = a->kv_len;
-    p.q_tiles = (a->q_len + C::BLOCK_Q * C::CLUSTER - 1) / (C::BLOCK_Q * C::CLUSTER);
+    p.q_tiles = (a->q_len + C::BLOCK_Q - 1) / C::BLOCK_Q;
     p.tiles = p.q_tiles * a->heads * a->batch;
     p.out_f32 = a->out_f32;
     p.scale_log2 = a->scale * 1.4426950408889634f;
     p.causal_offset = a->causal_offset;
-    int blocks = processors / C::CLUSTER * C::CLUSTER;
-    plan_split<C>(&p, a, blocks);
+    plan_split<C>(&p, a, processors);
 
     CUtensorMap q_map, k_map, v_map;
     if ((error = make_map(encode, &q_map, a, a->q, a->heads, a->q_len, a->q_stride, 64)) != cudaSuccess) return error;
-    if ((error = make_map(encode, &k_map, a, a->k, a->kv_heads, a->kv_len, a->k_stride, C::BLOCK_KV / C::CLUSTER)) != cudaSuccess) return error;
-    if ((error = make_map(encode, &v_map, a, a->v, a->kv_heads, a->kv_len, a->v_stride, C::BLOCK_KV / C::CLUSTER)) != cudaSuccess) return error;
-
-    cudaLaunchAttribute cluster = {};
-    cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim = {C::CLUSTER, 1, 1};
-    cudaLaunchConfig_t grid = {};
-    grid.gridDim = blocks;
-    grid.blockDim = C::THREADS;
-    grid.dynamicSmemBytes = C::SHARED_BYTES;
-    grid.stream = stream;
-    grid.attrs = &cluster;
-    grid.numAttrs = C::CLUSTER > 1;
-    return cudaLaunchKernelEx(&grid, kernel, q_map, k_map, v_map, p);
+    if ((error = make_map(encode, &k_map, a, a->k, a->kv_heads, a->kv_len, a->k_stride, C::BLOCK_KV)) != cudaSuccess) return error;
+    if ((error = make_map(encode, &v_map, a, a->v, a->kv_heads, a->kv_len, a->v_stride, C::BLOCK_KV)) != cudaSuccess) return error;
+    kernel<<<processors, C::THREADS, C::SHARED_BYTES, stream>>>(q_map, k_map, v_map, p);
+    return cudaGetLastError();
 }
 
 } // namespace attention_sm90

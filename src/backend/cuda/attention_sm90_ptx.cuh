@@ -43,26 +43,6 @@ __device__ __forceinline__ void mbarrier_arrive(uint32_t mbarrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(mbarrier) : "memory");
 }
 
-/* At the mbarrier at the same place in another block of the cluster; orders nothing that this thread wrote. */
-__device__ __forceinline__ void mbarrier_arrive_at(uint32_t mbarrier, int block) {
-    asm volatile("{\n.reg .b32 remote;\n"
-                 "mapa.shared::cluster.u32 remote, %0, %1;\n"
-                 "mbarrier.arrive.relaxed.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(mbarrier),
-                 "r"(block)
-                 : "memory");
-}
-
-__device__ __forceinline__ int cluster_rank() {
-    int rank;
-    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-    return rank;
-}
-
-/* All threads of all blocks of the cluster. */
-__device__ __forceinline__ void cluster_sync() {
-    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
-}
-
 /* One arrival, and so many bytes of copies to come before the phase ends. */
 __device__ __forceinline__ void mbarrier_expect(uint32_t mbarrier, uint32_t bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(mbarrier), "r"(bytes) : "memory");
@@ -82,6 +62,20 @@ __device__ __forceinline__ void mbarrier_wait(uint32_t mbarrier, uint32_t parity
                  : "memory");
 }
 
+/* Whether the phase of the given parity has ended. */
+__device__ __forceinline__ bool mbarrier_test(uint32_t mbarrier, uint32_t parity) {
+    int done;
+    asm volatile("{\n"
+                 ".reg .pred done;\n"
+                 "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+                 "selp.s32 %0, 1, 0, done;\n"
+                 "}"
+                 : "=r"(done)
+                 : "r"(mbarrier), "r"(parity)
+                 : "memory");
+    return done;
+}
+
 /* ---- Copies of boxes of a tensor [batch, head, token, column] to shared memory */
 
 __device__ __forceinline__ void tensor_map_prefetch(const CUtensorMap *map) {
@@ -93,18 +87,6 @@ __device__ __forceinline__ void tma_load(uint32_t to, const CUtensorMap *map, ui
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to), "l"(map),
                  "r"(mbarrier), "r"(column), "r"(token), "r"(head), "r"(batch)
                  : "memory");
-}
-
-/* To the same place in each block of the cluster whose bit is set in `blocks`, and to the mbarrier of each. */
-__device__ __forceinline__ void tma_load_multicast(uint32_t to, const CUtensorMap *map, uint32_t mbarrier, uint16_t blocks, int column, int token, int head, int batch) {
-    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%4, %5, %6, %7}], [%2], %3;" ::"r"(to),
-                 "l"(map), "r"(mbarrier), "h"(blocks), "r"(column), "r"(token), "r"(head), "r"(batch)
-                 : "memory");
-}
-
-/* The A operand [16, 16] of a warp from shared memory: lane l gives the address of the eight elements of row l % 16 from column 8 · (l / 16) on. */
-__device__ __forceinline__ void load_matrix(uint32_t *a, uint32_t address) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3]) : "r"(address) : "memory");
 }
 
 /* ---- Matrix products of a warp group: 64 rows, accumulators float32 in registers
@@ -146,24 +128,17 @@ template <int N> __device__ __forceinline__ void pin(float (&x)[N]) {
 /* Operand lists of the products: decades of "%0, %1, …" and of the accumulators. */
 #define DIGITS(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
 #define REGS_32 "{" DIGITS() DIGITS(1) DIGITS(2) "%30, %31}"
-#define REGS_48 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) "%40, %41, %42, %43, %44, %45, %46, %47}"
 #define REGS_64 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4) DIGITS(5) "%60, %61, %62, %63}"
-#define REGS_80 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4) DIGITS(5) DIGITS(6) "%70, %71, %72, %73, %74, %75, %76, %77, %78, %79}"
-#define REGS_88 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4) DIGITS(5) DIGITS(6) DIGITS(7) "%80, %81, %82, %83, %84, %85, %86, %87}"
-#define REGS_96 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4) DIGITS(5) DIGITS(6) DIGITS(7) DIGITS(8) "%90, %91, %92, %93, %94, %95}"
 #define ACC_8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define ACC_16(d, i) ACC_8(d, i), ACC_8(d, i + 8)
 #define ACC_32(d) ACC_16(d, 0), ACC_16(d, 16)
 #define ACC_48(d) ACC_32(d), ACC_16(d, 32)
 #define ACC_64(d) ACC_48(d), ACC_16(d, 48)
-#define ACC_80(d) ACC_64(d), ACC_16(d, 64)
-#define ACC_88(d) ACC_80(d), ACC_8(d, 80)
-#define ACC_96(d) ACC_80(d), ACC_16(d, 80)
 
 template <int N, typename T> struct wgmma; /* wgmma<N, T>::ss, ::rs */
 
 /* d ← a · bᵀ (+ d): a [64, 16] by descriptor, columns contiguous; b [N, 16] likewise.
- * The same with a in registers: rs. With b [16, N] by descriptor, columns contiguous (the "transposed" B): rs_transposed. */
+ * d ← a · b (+ d): a [64, 16] in registers; b [16, N] by descriptor, columns contiguous (the "transposed" B). */
 #define WGMMA(N, REGS, TYPE, NAME, R0, R1, R2, R3, R4, R5)                                                                                              \
     template <> struct wgmma<N, TYPE> {                                                                                                                 \
         static __device__ __forceinline__ void ss(float (&d)[REGS], uint32_t a, uint32_t b, int accumulate) {                                           \
@@ -173,13 +148,6 @@ template <int N, typename T> struct wgmma; /* wgmma<N, T>::ss, ::rs */
                          : "l"(whole_descriptor(a)), "l"(whole_descriptor(b)), "r"(accumulate));                                              \
         }                                                                                                                                               \
         static __device__ __forceinline__ void rs(float (&d)[REGS], const uint32_t *a, uint32_t b, int accumulate) {                                    \
-            asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #R5 ", 0;\n"                                                                              \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." NAME "." NAME " " REGS_##REGS ", {%" #R0 ", %" #R1 ", %" #R2 ", %" #R3       \
-                         "}, %" #R4 ", p, 1, 1, 0;\n}"                                                                                                  \
-                         : ACC_##REGS(d)                                                                                                                \
-                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(whole_descriptor(b)), "r"(accumulate));                                      \
-        }                                                                                                                                               \
-        static __device__ __forceinline__ void rs_transposed(float (&d)[REGS], const uint32_t *a, uint32_t b, int accumulate) {                                    \
             asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #R5 ", 0;\n"                                                                              \
                          "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." NAME "." NAME " " REGS_##REGS ", {%" #R0 ", %" #R1 ", %" #R2 ", %" #R3       \
                          "}, %" #R4 ", p, 1, 1, 1;\n}"                                                                                                  \
@@ -192,11 +160,7 @@ template <int N, typename T> struct wgmma; /* wgmma<N, T>::ss, ::rs */
     WGMMA(N, REGS, __half, "f16", __VA_ARGS__)
 
 WGMMA_TYPES(64, 32, 32, 33, 34, 35, 36, 37)
-WGMMA_TYPES(96, 48, 48, 49, 50, 51, 52, 53)
 WGMMA_TYPES(128, 64, 64, 65, 66, 67, 68, 69)
-WGMMA_TYPES(160, 80, 80, 81, 82, 83, 84, 85)
-WGMMA_TYPES(176, 88, 88, 89, 90, 91, 92, 93)
-WGMMA_TYPES(192, 96, 96, 97, 98, 99, 100, 101)
 
 #undef WGMMA_TYPES
 #undef WGMMA
