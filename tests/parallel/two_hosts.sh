@@ -38,8 +38,8 @@ TEXT
 chmod +x "$work/agent"
 on_two_hosts() {
     TMPDIR="$work/tmp" ip netns exec "$left" unshare --uts sh -c 'hostname para-left; exec "$@"' sh \
-        timeout -s KILL 200 "$MPIRUN" --mca plm_rsh_agent "$work/agent" --mca btl self,tcp --mca btl_tcp_if_include 10.213.77.0/30 \
-        --mca oob_tcp_if_include 10.213.77.0/30 --host 10.213.77.1:1,10.213.77.2:1 -n 2 "$@"
+        timeout -s KILL 200 "$MPIRUN" --mca plm_rsh_agent "$work/agent" --mca pml ob1 --mca btl self,tcp --mca btl_tcp_if_include 10.213.77.0/30 \
+        --mca oob_tcp_if_include 10.213.77.0/30 --host 10.213.77.1:1,10.213.77.2:1 --map-by node -n 2 "$@"
 }
 carried() { # bytes that the left interface has sent and received
     ip netns exec "$left" cat "/sys/class/net/$left/statistics/tx_bytes" "/sys/class/net/$left/statistics/rx_bytes" | awk '{ n += $1 } END { print n }'
