@@ -47,6 +47,18 @@ static bool parse_numbers(const char *text, number_list *out) {
     return false;
 }
 
+static bool parse_device(const char *text, device_choice *out) {
+    *out = (device_choice){.gpu = strncmp(text, "cuda", 4) == 0};
+    if (!out->gpu) return strcmp(text, "cpu") == 0;
+    if (text[4] == '\0') return true;
+    char *end;
+    errno = 0;
+    long index = strtol(text + 5, &end, 10);
+    if (text[4] != ':' || text[5] < '0' || text[5] > '9' || *end || errno || index > INT_MAX) return false;
+    out->index = (int)index;
+    return true;
+}
+
 /* "f32 or bf16" */
 static const char *choices_text(const option *o) {
     static char text[96];
@@ -92,6 +104,7 @@ static const char *store(const option *o, const char *text) {
             }
         }
         return choices_text(o);
+    case OPTION_DEVICE: return parse_device(text, o->value) ? NULL : "cpu, cuda or cuda:N";
     }
     return "no argument";
 }

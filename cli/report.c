@@ -28,6 +28,9 @@ static json_t *text_value(const char *text) {
 
 static json_t *settings(const char *model, const request_options *o, const para_result *result) {
     const para_request *r = &o->request;
+    char device[24];
+    if (o->device.gpu) snprintf(device, sizeof device, "cuda:%d", o->device.index);
+    else snprintf(device, sizeof device, "cpu");
     char seed[24]; /* a string: JSON readers round whole numbers of 64 bits */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
     return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:i}", "model",
@@ -36,7 +39,7 @@ static json_t *settings(const char *model, const request_options *o, const para_
                      "width", (int)result->images.dim[3], "height", (int)result->images.dim[2], "num_inference_steps",
                      r->num_inference_steps, "guidance_scale", (double)r->guidance_scale, "num_images", r->num_images,
                      "seed", seed, "rng", rng_choices[o->rng], "max_sequence_length", r->max_sequence_length,
-                     "vae_tiling", r->vae_tiling, "dtype", dtype_choices[o->dtype], "device", device_choices[o->device],
+                     "vae_tiling", r->vae_tiling, "dtype", dtype_choices[o->dtype], "device", device,
                      "threads", o->threads);
 }
 

@@ -8,14 +8,15 @@
 
 typedef struct request_options {
     para_request request;
-    int rng, dtype, device; /* indices into the choices below */
+    int rng, dtype; /* indices into the choices below */
+    device_choice device;
     int ranks, threads, batch, ring, ulysses, head_groups;
     float timeout;
     number_list sigmas;
     bool vae_tiling, parallel_vae;
 } request_options;
 
-extern const char *const rng_choices[], *const dtype_choices[], *const device_choices[];
+extern const char *const rng_choices[], *const dtype_choices[];
 
 #define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120 }
 
@@ -34,7 +35,7 @@ extern const char *const rng_choices[], *const dtype_choices[], *const device_ch
         {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the second text encoder, 1 to 512 (512)"}, \
         {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
         {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
-        {"--device", OPTION_CHOICE, &(o).device, NULL, device_choices, "what to compute on (cpu)"},                         \
+        {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N]", NULL, "what to compute on: cuda:N is the N-th GPU from 0 (cpu)"}, \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 
 /* And of the ranks that it runs on. */

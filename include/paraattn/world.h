@@ -1,7 +1,7 @@
 /* A world: the ranks that work on requests. Part of libparaattn; SPDX-License-Identifier: Apache-2.0
  *
- * A rank is one worker: a host thread with a device of its own (a share of the CPU's cores). A process hosts its ranks as threads; under mpirun the
- * ranks of all processes make one world, numbered process by process.
+ * A rank is one worker: a host thread with a device of its own (a share of the CPU's cores, or a GPU). A process hosts its ranks as threads; under
+ * mpirun the ranks of all processes make one world, numbered process by process. A world on a GPU has one rank.
  *
  * Under MPI every call on a world, a mesh or a pipeline is collective: every process makes the same calls in the same order.
  */
@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-typedef enum para_device_kind { PARA_CPU = 1 } para_device_kind;
+typedef enum para_device_kind { PARA_CPU = 1, PARA_CUDA = 2 } para_device_kind;
 
 typedef enum para_log_level { PARA_LOG_WARNING = 1, PARA_LOG_INFO = 2 } para_log_level;
 
@@ -24,6 +24,7 @@ typedef struct para_rank para_rank;
 typedef struct para_world_options {
     size_t size;             /* sizeof(para_world_options), set by PARA_WORLD_OPTIONS_INIT */
     para_device_kind device; /* what the ranks compute on (PARA_CPU) */
+    int device_index;        /* which GPU, counted from 0 (0) */
     int ranks;               /* ranks that this process hosts, 1 to 256 (1) */
     int threads;             /* host threads of all its ranks together, shared evenly, at least 1 each (0: as many as the process may use) */
     bool mpi;                /* join the processes that mpirun started (false) */
@@ -32,7 +33,7 @@ typedef struct para_world_options {
     void *log_user;          /* handed to log (NULL) */
 } para_world_options;
 
-#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 1, 0, false, 120.0, NULL, NULL }
+#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, 1, 0, false, 120.0, NULL, NULL }
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.

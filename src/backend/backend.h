@@ -165,8 +165,11 @@ para_status para_cpu_open(para_device **out, int threads);
 /* Opens the index-th GPU of this machine by the module paraattn-cuda.so. PARA_ERR_LIBRARY (no module), PARA_ERR_DEVICE (no driver, no GPU, no such
  * index, or a compute capability below 8.0), PARA_ERR_MEMORY. */
 para_status para_cuda_open(para_device **out, int index);
-/* Opens a device that computes nothing and counts. Its arena has no limit. */
+/* Either of them: the GPU of an index, or the CPU with `threads`. PARA_ERR_DEVICE for another kind. */
+para_status para_device_open(para_device_kind kind, int index, int threads, para_device **out);
+/* Opens a device that computes nothing and counts. Its arena has no limit. Its ops take of it what those of the CPU take, or of the kind given here. */
 para_status para_dry_open(para_device **out);
+void para_dry_stand_for(para_device *dry, para_device_kind kind);
 /* Closes; takes NULL. */
 void para_device_close(para_device **dev);
 

@@ -6,6 +6,15 @@
 
 #include "core/error.h"
 
+para_status para_device_open(para_device_kind kind, int index, int threads, para_device **out) {
+    *out = NULL;
+    switch (kind) {
+    case PARA_CPU: return para_cpu_open(out, threads);
+    case PARA_CUDA: return para_cuda_open(out, index);
+    }
+    return para_fail(PARA_ERR_DEVICE, "there is no device of kind %d; use PARA_CPU or PARA_CUDA", (int)kind);
+}
+
 void para_device_close(para_device **dev) {
     if (!dev || !*dev) return;
     para_device *d = *dev;

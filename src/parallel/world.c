@@ -28,8 +28,8 @@ static para_status check_options(const para_world_options *o) {
                          "para_world_open: options.size is %zu, not %zu; start from PARA_WORLD_OPTIONS_INIT and "
                          "build against the installed header",
                          o->size, sizeof *o);
-    if (o->device != PARA_CPU)
-        return para_fail(PARA_ERR_DEVICE, "device %d is not built in; use PARA_CPU", (int)o->device);
+    if (o->device != PARA_CPU && o->device != PARA_CUDA)
+        return para_fail(PARA_ERR_DEVICE, "there is no device of kind %d; use PARA_CPU or PARA_CUDA", (int)o->device);
     if (o->ranks < 1 || o->ranks > MAX_RANKS)
         return para_fail(PARA_ERR_ARGUMENT, "ranks (--ranks) is %d; give 1 to %d", o->ranks, (int)MAX_RANKS);
     if (o->threads < 0 || o->threads > MAX_THREADS)
@@ -47,7 +47,7 @@ static para_status open_worker(para_world *world, int local) {
     para_device *device;
     w->world = world;
     w->local = local;
-    PARA_TRY(para_cpu_open(&device, share > 0 ? share : 1));
+    PARA_TRY(para_device_open(world->options.device, world->options.device_index, share > 0 ? share : 1, &device));
     para_status status = para_rank_open(&w->rank, device, para_group_endpoint(world->group, local));
     if (status != PARA_OK) {
         para_device_close(&device);
@@ -62,6 +62,9 @@ static para_status open_parts(para_world *world) {
         .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi};
     int usable = usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
+    if (world->options.device == PARA_CUDA && para_group_size(world->group) > 1)
+        return para_fail(PARA_ERR_CONFIG, "a world of %d ranks computes on the CPU only; use one rank for --device cuda, or --device cpu",
+                         para_group_size(world->group));
     /* Processes that may use the same processors share them. */
     int share = usable / para_group_neighbours(world->group);
     world->threads = world->options.threads ? world->options.threads : share > 0 ? share : 1;

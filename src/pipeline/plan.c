@@ -24,12 +24,13 @@ static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_ins
     return PARA_OK;
 }
 
-static para_status open_dry_rank(para_rank *out, para_dry_rank which) {
+static para_status open_dry_rank(const para_pipeline *pipe, para_rank *out, para_dry_rank which) {
     para_device *device = NULL;
     para_endpoint *endpoint = NULL;
     para_status status = para_dry_open(&device);
     if (status == PARA_OK && which.size > 1) status = para_dry_endpoint_open(&endpoint, which.index, which.size);
     if (status == PARA_OK) {
+        para_dry_stand_for(device, pipe->world->options.device);
         device->threads = which.like->threads;
         device->check = which.like->device->check;
         device->check_user = which.like->device->check_user;
@@ -61,7 +62,7 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
     *out = (para_dry_result){0};
     para_instance instance[PARA_MAX_COMPONENTS] = {0};
     para_rank rank;
-    PARA_TRY(open_dry_rank(&rank, which));
+    PARA_TRY(open_dry_rank(pipe, &rank, which));
     const para_trace stages = {count_stage, &out->stage_bytes};
     if (which.size == 1) rank.device->trace = &stages; /* others would exchange what they do not without it */
     para_run run = {.pipe = pipe,

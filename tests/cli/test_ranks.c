@@ -56,7 +56,7 @@ static void cannot_be(void **state) {
         {{"--head-groups", "-1"}, {"--ranks", "2", "--head-groups", "-1"}},
         {{"--batch", "the 1 item of this request"}, {"--ranks", "2", "--batch", "2"}},
         {{"--batch", "the 2 items"}, {"--ranks", "4", "--batch", "4", "--num-images", "2"}},
-        {{"--device 'cuda'", "give cpu"}, {"--ranks", "2", "--device", "cuda"}},
+        {{"--device 'cuda:'", "give cpu"}, {"--ranks", "2", "--device", "cuda:"}},
     };
     static const char *const commands[] = {"generate", "plan", "verify"};
     for (size_t k = 0; k < sizeof commands / sizeof *commands; k++)

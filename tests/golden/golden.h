@@ -39,6 +39,7 @@ typedef struct golden_run {
     int ranks; /* of the world, with as many threads as ranks; 0: one rank with 2 threads */
     para_parallel_options parallel; /* with ranks */
     bool parallel_vae;
+    para_device *device; /* what is traced lies there */
     para_result *result; /* the caller's, where wanted: */
     bool keep_result;
 } golden_run;
@@ -84,18 +85,17 @@ static inline void golden_compare(golden_run *g, const char *name, const float *
     }
 }
 
-/* The trace: any strides, F32 or BF16, on the CPU. */
+/* The trace: any strides, F32 or BF16. */
 static inline para_status golden_on_stage(void *user, const char *name, const para_tensor *t) {
     golden_run *g = user;
+    const para_ops *ops = g->device->ops;
     int64_t n = para_tensor_count(t);
     float *values = malloc((size_t)n * sizeof *values);
-    int64_t index[PARA_MAX_DIMS] = {0};
-    for (int64_t k = 0; k < n; k++) {
-        int64_t offset = 0;
-        for (int d = 0; d < t->rank; d++) offset += index[d] * t->stride[d];
-        para_floats_to_f32(&values[k], (const char *)t->data + offset * (int64_t)para_dtype_size(t->dtype), t->dtype, 1);
-        for (int d = t->rank - 1; d >= 0 && ++index[d] == t->dim[d]; d--) index[d] = 0;
-    }
+    para_tensor packed = para_tensor_make(NULL, PARA_F32, t->rank, t->dim);
+    assert_int_equal(ops->alloc(g->device, (size_t)n * sizeof *values, &packed.data), PARA_OK);
+    assert_int_equal(ops->copy(g->device, packed, *t), PARA_OK);
+    assert_int_equal(ops->download(g->device, values, &packed), PARA_OK);
+    ops->free(g->device, packed.data);
     golden_compare(g, name, values, n);
     free(values);
     return g->stop && g->failures ? para_fail(PARA_ERR_STATE, "%s differs", name) : PARA_OK;
@@ -172,7 +172,13 @@ static inline void golden_run_chosen(golden_run *g, const char *folder, const ch
     para_result *result = NULL;
     para_trace trace = {golden_on_stage, g};
     para_request request = golden_request(g);
+    const char *device = getenv("PARA_TEST_DEVICE"); /* "cuda" or "cuda:1" */
+    if (device && strncmp(device, "cuda", 4) == 0) {
+        w.device = PARA_CUDA;
+        w.device_index = device[4] == ':' ? atoi(device + 5) : 0;
+    }
     assert_int_equal(para_world_open(&world, &w), PARA_OK);
+    g->device = world->worker[0].rank.device;
     para_status status = para_pipeline_open(&pipe, world, model, NULL);
     if (status == PARA_OK && g->ranks) status = para_parallelize(pipe, &g->parallel);
     if (status == PARA_OK && g->parallel_vae) status = para_parallelize_vae(pipe, NULL);

@@ -4,12 +4,18 @@
 #include "backend/backend.h"
 #include "backend/counts.h"
 #include "backend/cpu/cpu_scratch.h"
+#include "backend/cuda_scratch.h"
 #include "core/alloc.h"
 #include "core/error.h"
 
 typedef struct dry_impl {
     para_counts counts;
+    bool gpu; /* scratch is that of the cuda back end's ops, not of the cpu's */
 } dry_impl;
+
+static bool like_gpu(const para_device *dev) {
+    return ((const dry_impl *)dev->impl)->gpu;
+}
 
 static double bytes_of(const para_tensor *t) {
     return t->data ? (double)para_tensor_count(t) * (double)para_dtype_size(t->dtype) : 0;
@@ -24,7 +30,7 @@ static para_status count(para_device *dev, double matmul, double attention, doub
     return PARA_OK;
 }
 
-/* Takes and gives back what the CPU's op would take, so that the peak is the CPU's. */
+/* Takes and gives back what the real op would take, so that the peak is the real one. */
 static para_status touch_scratch(para_device *dev, size_t bytes) {
     if (!bytes) return PARA_OK;
     size_t mark = para_arena_mark(&dev->arena);
@@ -66,7 +72,8 @@ static para_status dry_copy(para_device *dev, para_tensor dst, para_tensor src) 
 
 static para_status dry_linear(para_device *dev, const para_linear_args *a) {
     size_t scratch;
-    PARA_TRY(para_cpu_linear_scratch(a, dev->threads, &scratch));
+    if (like_gpu(dev)) scratch = para_cuda_linear_scratch(a);
+    else PARA_TRY(para_cpu_linear_scratch(a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
     double flops = 2.0 * (double)a->x.dim[0] * (double)a->x.dim[1] * (double)a->y.dim[1];
     return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
@@ -74,7 +81,8 @@ static para_status dry_linear(para_device *dev, const para_linear_args *a) {
 
 static para_status dry_conv2d(para_device *dev, const para_conv2d_args *a) {
     size_t scratch;
-    PARA_TRY(para_cpu_conv2d_scratch(a, dev->threads, &scratch));
+    if (like_gpu(dev)) scratch = para_cuda_conv2d_scratch(a);
+    else PARA_TRY(para_cpu_conv2d_scratch(a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
     const int64_t *k = a->w->weight.dim;
     double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3]);
@@ -95,7 +103,7 @@ static para_status dry_residual(para_device *dev, const para_residual_args *a) {
 }
 
 static para_status dry_group_norm(para_device *dev, const para_group_norm_args *a) {
-    PARA_TRY(touch_scratch(dev, para_cpu_group_norm_scratch(a, dev->threads)));
+    PARA_TRY(touch_scratch(dev, like_gpu(dev) ? para_cuda_group_norm_scratch(a) : para_cpu_group_norm_scratch(a, dev->threads)));
     return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y));
 }
 
@@ -104,7 +112,7 @@ static para_status dry_head(para_device *dev, const para_head_args *a) {
 }
 
 static para_status dry_attention(para_device *dev, const para_attention_args *a) {
-    PARA_TRY(touch_scratch(dev, para_cpu_attention_scratch(a, dev->threads)));
+    PARA_TRY(touch_scratch(dev, like_gpu(dev) ? para_cuda_attention_scratch(a) : para_cpu_attention_scratch(a, dev->threads)));
     double pairs = (double)(a->q.dim[0] * a->q.dim[1]) * (double)(a->q.dim[2] * a->k.dim[2]);
     double flops = 2.0 * pairs * (double)(a->q.dim[3] + a->v.dim[3]);
     return count(dev, 0, flops, bytes_of(&a->q) + bytes_of(&a->k) + bytes_of(&a->v) + bytes_of(&a->out));
@@ -153,7 +161,9 @@ static para_status dry_all_finite(para_device *dev, para_tensor x, bool *out) {
 
 /* Stated policy: a dry run's masks drop no key. */
 static para_status dry_mask_columns(para_device *dev, para_tensor mask, uint8_t *out) {
-    memset(out, PARA_COLUMN_CHANGES, (size_t)(mask.dim[0] * mask.dim[3]));
+    size_t columns = (size_t)(mask.dim[0] * mask.dim[3]);
+    memset(out, PARA_COLUMN_CHANGES, columns);
+    if (like_gpu(dev)) PARA_TRY(touch_scratch(dev, columns));
     return count(dev, 0, 0, bytes_of(&mask));
 }
 
@@ -197,6 +207,10 @@ para_status para_dry_open(para_device **out) {
     dev->arena = (para_arena){.base = (char *)(uintptr_t)PARA_ARENA_ALIGN, .size = SIZE_MAX / 4};
     *out = dev;
     return PARA_OK;
+}
+
+void para_dry_stand_for(para_device *dry, para_device_kind kind) {
+    ((dry_impl *)dry->impl)->gpu = kind == PARA_CUDA;
 }
 
 para_counts *para_dry_counts(para_device *dev) {
