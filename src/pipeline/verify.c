@@ -81,7 +81,7 @@ static para_status keep(void *user, const char *name, const para_tensor *t) {
 
 /* Largest relative L2 that rounding explains: some four times the largest that was measured, over the golden configs on every mesh of 2 to 8 ranks
  * (tests/parallel/test_verify.c, PARA_FULL=1: F32 6.2e-7, BF16 4.8e-3) and tiny-flux with 28 steps (3.9e-6, 5.4e-3). Heads that are swapped or a
- * tenth of the keys that is missing give 8e-2 and more. */
+ * tenth of the keys that is missing give 3e-2 and more. */
 static double bound_of(para_dtype activations) {
     return activations == PARA_F32 ? 2e-5 : 2e-2;
 }

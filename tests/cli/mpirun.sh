@@ -40,7 +40,7 @@ generate="$para generate $model $request -o $work/out/x.png"
     refuse "no rank" 2 "ranks (--ranks) is 0" -n 2 $generate --prompt a --ranks 0
     refuse "another prompt" 2 "process 1 was started with another request than process 0" \
         -n 1 $generate --prompt a : -n 1 $generate --prompt b
-    refuse "another mesh" 2 "process 1 was started with another dtype, mesh or parallel VAE than process 0" \
+    refuse "another mesh" 2 "process 1 was started with another dtype, mesh" \
         -n 1 $generate --prompt a : -n 1 $generate --prompt a --ring 2
     refuse "another type" 2 "process 1 was started with another dtype" \
         -n 1 $generate --prompt a : -n 1 $generate --prompt a --dtype bf16

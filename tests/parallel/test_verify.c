@@ -114,7 +114,7 @@ static void faults_are_beyond(void **state) {
         for (int k = 0; k < 4; k++) {
             verify_case c = {configs[i], k < 2 ? PARA_F32 : PARA_BF16, 2, 1, 2, 1};
             para_verify_report report = verify(&c, faults[k % 2]);
-            assert_true(report.beyond > 0 && report.worst_ratio >= 3);
+            assert_true(report.beyond > 0 && report.worst_ratio >= 1.5);
         }
 }
 
