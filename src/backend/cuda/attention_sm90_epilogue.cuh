@@ -1,4 +1,4 @@
-/* What becomes of a tile's accumulators in attention_sm90_kernel.cuh: they start from a carry, are added to those of other blocks, and are written out. */
+/* What becomes of a tile's accumulators in attention_sm90_kernel.cuh: they start from a carry, are added to those of other blocks, and are written out. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
 #include "backend/cuda/attention_sm90_plan.cuh"
@@ -8,7 +8,9 @@ namespace attention_sm90 {
 
 /* ---- Parts of split tiles, through the workspace */
 
-/* Thread t of consumer `c` writes its registers to [·][t] of the block's part, and says so. */
+constexpr int PART_BARRIER = 8; /* named barriers 8, 9, …: of a consumer's own threads */
+
+/* Thread t of a consumer writes its registers to [·][t] of the block's part, and says so. */
 template <class C> __device__ void write_part(const params &p, int consumer, const float (&o)[C::D / 2], const softmax_rows &rows) {
     int thread = threadIdx.x % 128;
     float4 *part = (float4 *)(p.part + ((int64_t)blockIdx.x * C::CONSUMERS + consumer) * (C::D / 2 + 4) * 128) + thread;
@@ -16,7 +18,7 @@ template <class C> __device__ void write_part(const params &p, int consumer, con
     for (int i = 0; i < C::D / 2; i += 4) part[i / 4 * 128] = make_float4(o[i], o[i + 1], o[i + 2], o[i + 3]);
     part[C::D / 8 * 128] = make_float4(rows.max[0], rows.max[1], rows.sum[0], rows.sum[1]);
     __threadfence();
-    sm90::barrier_sync(8 + consumer, 128);
+    sm90::barrier_sync(PART_BARRIER + consumer, 128);
     if (thread == 0) asm volatile("st.release.gpu.s32 [%0], 1;" ::"l"(p.part_ready + blockIdx.x * 4 + consumer) : "memory");
 }
 
@@ -44,20 +46,20 @@ template <class C> __device__ void add_part(const params &p, int block, int cons
         o[i + 2] = o[i + 2] * mine[1] + x.z * theirs[1];
         o[i + 3] = o[i + 3] * mine[1] + x.w * theirs[1];
     }
-    sm90::barrier_sync(8 + consumer, 128);
+    sm90::barrier_sync(PART_BARRIER + consumer, 128);
     if (thread == 0) *flag = 0; /* for the next launch */
 }
 
 /* ---- The result of a tile */
 
-/* The result over other keys as the start of this one; false where this thread's rows are outside. */
+/* The result over other keys as the start of this one. */
 template <class C> __device__ void read_carry(const params &p, const position &x, int row, float (&o)[C::D / 2], softmax_rows &rows) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         int token = row + 8 * r;
         if (token >= p.q_len) continue;
         float lse = p.carry_lse[x.batch * p.carry_lse_stride.batch + x.head * p.carry_lse_stride.head + token * p.carry_lse_stride.token];
-        rows.max[r] = lse * 1.4426950408889634f;
+        rows.max[r] = lse * LOG2_E;
         rows.sum[r] = lse > -INFINITY && threadIdx.x % 4 == 0 ? 1 : 0; /* one thread of the four that share the row */
         const float *from = p.carry_out + x.batch * p.carry_out_stride.batch + x.head * p.carry_out_stride.head + token * p.carry_out_stride.token + 2 * (threadIdx.x % 4);
 #pragma unroll
@@ -91,7 +93,7 @@ template <class C> __device__ void write_result(const params &p, const position 
         float sum = quad_sum(rows.sum[r]), inverse = sum > 0 ? 1 / sum : 0;
         if (p.lse && inside && quad_lane == 0) {
             p.lse[x.batch * p.lse_stride.batch + x.head * p.lse_stride.head + token * p.lse_stride.token] =
-                sum > 0 ? 0.6931471805599453f * (rows.max[r] + __log2f(sum)) : -INFINITY;
+                sum > 0 ? LN_2 * (rows.max[r] + __log2f(sum)) : -INFINITY;
         }
         int64_t at = x.batch * p.out_stride.batch + x.head * p.out_stride.head + token * p.out_stride.token;
         if (C::RING && p.out_f32) {

@@ -4,15 +4,15 @@
  * queries each. Blocks are persistent: each takes tiles of queries until none is left. Keys and values come through a ring of `stages` tiles
  * in shared memory; a full and an empty mbarrier go with each.
  *
- * A consumer computes the scores of key tile j and, while it takes their softmax, the product of the probabilities of tile j + 1 (the one before: tiles
- * come last to first) with its values runs on the tensor cores. Consumers take turns at the tensor cores (named barriers), so that the softmax of one
+ * Key tiles come last to first. A consumer starts the scores of tile j and after them the product of the probabilities of tile j + 1 with its values, and
+ * takes the softmax of j while that product runs. Consumers take turns at the tensor cores (named barriers), so that the softmax of one
  * runs under the products of the other. Probabilities stay in registers.
  *
  * Where the tiles are not a multiple of the blocks, the last tiles are cut along the keys into equal runs, one for each block ("split"). The block with
  * the last keys of a tile adds the other parts, which come through the workspace as float32.
  *
  * Sources: FlashAttention-3 (arXiv:2407.08608) for the schedule; Stream-K (arXiv:2301.03598) for the split; FlashAttention-4 (arXiv:2603.05451) for
- * rescaling only where the maximum grows by much. */
+ * rescaling only where the maximum grows by much. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
 #include "backend/cuda/attention_sm90_epilogue.cuh"
@@ -96,10 +96,10 @@ template <class C> __device__ void consume(const params &p, const shared_memory<
     uint32_t k_desc = sm90::tile_descriptor(shared.k(0), C::KV_PANEL), v_desc = sm90::tile_descriptor(shared.v(0), C::KV_PANEL);
     unsigned n = 0; /* key tiles done */
     int q_parity = 0;
-    constexpr int SCORES = C::BLOCK_KV / 2, HALF = SCORES / 2 / 4 * 4;
-    float s[SCORES];          /* scores, then probabilities [64, BLOCK_KV] */
-    uint32_t probabilities[C::BLOCK_KV / 4];
-    float o[C::D / 2];        /* [64, D] */
+    constexpr int SCORES = C::BLOCK_KV / 2, HALF = SCORES / 2;
+    float s[SCORES];                         /* scores, exponents, probabilities [64, BLOCK_KV] */
+    uint32_t probabilities[C::BLOCK_KV / 4]; /* the same, as the operand of P · V */
+    float o[C::D / 2];                       /* [64, D] */
 
     work_list<C> list(p);
     for (work w; list.next(w);) {

@@ -1,4 +1,4 @@
-/* From the arguments of para_cuda_attention_sm90() to a launch of attention_sm90_kernel.cuh in one configuration. */
+/* From the arguments of para_cuda_attention_sm90() to a launch of attention_sm90_kernel.cuh in one configuration. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
 #include <cudaTypedefs.h>
@@ -81,7 +81,7 @@ template <class C> cudaError_t launch(const para_cuda_attention *a, cudaStream_t
     p.q_tiles = (a->q_len + C::BLOCK_Q - 1) / C::BLOCK_Q;
     p.tiles = p.q_tiles * a->heads * a->batch;
     p.out_f32 = a->out_f32;
-    p.scale_log2 = a->scale * 1.4426950408889634f;
+    p.scale_log2 = a->scale * LOG2_E;
     p.causal_offset = a->causal_offset;
     plan_split<C>(&p, a, processors);
 

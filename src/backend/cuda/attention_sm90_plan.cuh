@@ -1,9 +1,11 @@
-/* What attention_sm90_kernel.cuh is told and compiled for, where its tiles lie in shared memory, and which tiles a block works on. */
+/* What attention_sm90_kernel.cuh is told and compiled for, where its tiles lie in shared memory, and which tiles a block works on. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
 #include "backend/cuda/attention_sm90_ptx.cuh"
 
 namespace attention_sm90 {
+
+constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 
 struct strides {
     int64_t batch, head, token; /* in elements */
@@ -33,13 +35,12 @@ template <typename T_, int D_, int BLOCK_KV_, int CONSUMERS_, int STAGES_, bool 
     using T = T_;
     static constexpr int D = D_, BLOCK_KV = BLOCK_KV_, CONSUMERS = CONSUMERS_, STAGES = STAGES_;
     static constexpr bool CAUSAL = CAUSAL_;
-    static constexpr bool RING = RING_; /* there may be a carry, or out may be float32 */
-
+    static constexpr bool RING = RING_;    /* there may be a carry, or out may be float32 */
     static constexpr bool SPLIT = !CAUSAL; /* tiles may be split: all have as many key tiles */
 
     static constexpr int BLOCK_Q = 64 * CONSUMERS, THREADS = 128 * (CONSUMERS + 1);
     static constexpr int REGISTERS = CONSUMERS == 2 ? 232 : 160, PRODUCER_REGISTERS = CONSUMERS == 2 ? 40 : 32;
-    static constexpr int Q_PANEL = 64 * 128, KV_PANEL = BLOCK_KV * 128;       /* bytes of 64 columns of a tile */
+    static constexpr int Q_PANEL = 64 * 128, KV_PANEL = BLOCK_KV * 128;            /* bytes of 64 columns of a tile */
     static constexpr int Q_BYTES = Q_PANEL * D / 64, KV_BYTES = KV_PANEL * D / 64; /* Q: of one consumer */
     static constexpr int Q_AT = 0, K_AT = CONSUMERS * Q_BYTES, V_AT = K_AT + STAGES * KV_BYTES, MBARRIERS_AT = V_AT + STAGES * KV_BYTES;
     static constexpr int MBARRIERS = 2 * CONSUMERS + 4 * STAGES;

@@ -1,6 +1,6 @@
 /* Hopper's instructions (sm_90a) that attention_sm90_kernel.cuh is written with, one function each: named barriers, mbarriers, the bulk tensor copy
  * (TMA) and the warp group's matrix product (wgmma). Shared memory is addressed by its 32-bit addresses.
- * Source: PTX ISA 9.0, sections "Asynchronous warpgroup level matrix instructions", "mbarrier", "cp.async.bulk.tensor". */
+ * Source: PTX ISA 9.0, sections "Asynchronous warpgroup level matrix instructions", "mbarrier", "cp.async.bulk.tensor". SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
 #include <cuda.h>

@@ -1,5 +1,5 @@
 /* Softmax of attention_sm90_kernel.cuh, over the registers that hold a tile's scores: two rows to a thread, 0 is row l/4 of the warp's 16 (lane l), 1 the
- * one 8 below; the four lanes of a quad share a row. */
+ * one 8 below; the four lanes of a quad share a row. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
 #include "backend/cuda/attention_sm90_ptx.cuh"
