@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cache_report.h"
 #include "commands.h"
 #include "complain.h"
 #include "report.h"
@@ -28,13 +29,15 @@ static void remove_output(const char *path) {
 /* Text chunks: what it takes to draw the picture again. */
 static para_status save_images(const generate_options *g, const char *model, const para_result *result) {
     const para_request *r = &g->request.request;
-    char seed[24], settings[512];
+    char seed[24], cache[32], settings[512];
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    snprintf(cache, sizeof cache, ", cache %g", (double)g->request.cache.options.residual_diff_threshold);
     snprintf(settings, sizeof settings,
-             "steps %d, guidance %g, true-cfg %g, size %dx%d, rng %s, dtype %s, max-sequence-length %d%s%s",
+             "steps %d, guidance %g, true-cfg %g, size %dx%d, rng %s, dtype %s, max-sequence-length %d%s%s%s",
              r->num_inference_steps, (double)r->guidance_scale, (double)r->true_cfg_scale, (int)result->images.dim[3],
              (int)result->images.dim[2], rng_choices[g->request.rng], dtype_choices[g->request.dtype],
-             r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "", g->latents ? ", latents from a file" : "");
+             r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "", g->latents ? ", latents from a file" : "",
+             cache_arguments_given(&g->request.cache) ? cache : "");
     const char *text[16] = {"prompt", r->prompt, "seed", seed, "settings", settings, "model", model};
     int n = 8;
     if (r->prompt_2) text[n++] = "prompt-2", text[n++] = r->prompt_2;
@@ -62,6 +65,15 @@ static para_status save(const generate_options *g, const char *model, const para
     return status;
 }
 
+static void show_cache(const para_result *result) {
+    const cache_summary c = cache_summary_make(result);
+    if (result->num_cache_steps == 0) return;
+    fprintf(stderr, "cache: %d of %d hit, %.0f %% of the transformer's operations saved", result->cache_hits,
+            result->num_cache_steps, 100 * c.flops_saved / c.flops);
+    if (c.speed_up > 0) fprintf(stderr, ", denoising %.2f times as fast", c.speed_up);
+    fprintf(stderr, "\n");
+}
+
 /* Process 0 has the result and writes it. */
 static para_status save_result(const generate_options *g, const char *model, const session *s,
                                const para_result *result) {
@@ -73,6 +85,7 @@ static para_status save_result(const generate_options *g, const char *model, con
         fprintf(stderr, "%s: text %.2f s, %d steps %.2f s, decode %.2f s, peak memory %.0f MB\n", g->output,
                 result->text_seconds, g->request.request.num_inference_steps, result->denoise_seconds,
                 result->decode_seconds, (double)peak_memory() / 1e6);
+    if (status == PARA_OK && !view.quiet) show_cache(result);
     return status;
 }
 
@@ -135,6 +148,7 @@ int command_generate(int argc, char **argv) {
          "write versions, settings, times, memory, mesh and exchanged bytes as JSON"},
         {"--quiet", OPTION_FLAG, &g.quiet, NULL, NULL, "no progress, no warnings"},
         RANK_OPTIONS(g.request),
+        CACHE_ARGUMENTS(g.request.cache),
         {0},
     };
     static const command c = {
@@ -149,6 +163,8 @@ int command_generate(int argc, char **argv) {
             "  para generate models/tiny-flux --prompt \"two yellow stars\" --seed 7 --steps 20 --num-images 2 -o "
             "stars.png\n"
             "  para generate models/tiny-flux --prompt \"a green tree\" --dtype bf16 --report tree.json -o tree.png\n"
+            "  para generate models/tiny-flux --prompt \"two snowmen\" --cache 0.1 --cache-taylorseer 1 -o "
+            "snowmen.png\n"
             "  para generate models/tiny-flux --prompt \"a blue umbrella\" --ranks 2 --steps 6 -o umbrella.png\n",
         .options = options,
     };
@@ -162,6 +178,6 @@ int command_generate(int argc, char **argv) {
         session_catch_signals();
         if (code == EXIT_DONE) code = run(&g, model);
     }
-    free(g.request.sigmas.value);
+    request_options_free(&g.request);
     return code;
 }

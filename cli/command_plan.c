@@ -34,6 +34,9 @@ static void show_request(const plan_options *o, const para_plan *p) {
     printf("work          %d steps of %d %s\n", o->request.request.num_inference_steps, p->items,
            p->items == 1 ? "item" : "items");
     printf("a step        %.3f TFLOP (attention %.3f)\n", p->step_flops / 1e12, p->step_attention_flops / 1e12);
+    if (p->hit_step_flops > 0)
+        printf("a cached one  %.3f TFLOP, %.1f times less; which steps these are, the run decides\n", p->hit_step_flops / 1e12,
+               p->step_flops / p->hit_step_flops);
     printf("text          %.3f TFLOP\n", p->text_flops / 1e12);
     printf("decode        %.3f TFLOP\n", p->decode_flops / 1e12);
     printf("in all        %.3f TFLOP\n", p->total_flops / 1e12);
@@ -172,6 +175,7 @@ int command_plan(int argc, char **argv) {
     static const option options[] = {
         REQUEST_OPTIONS(o.request),
         RANK_OPTIONS(o.request),
+        CACHE_ARGUMENTS(o.request.cache),
         {"--rate", OPTION_FLOAT, &o.rate, "TFLOPS", NULL, "10^12 operations a second of one rank, for times"},
         {"--link", OPTION_FLOAT, &o.link, "GB/S", NULL, "10^9 bytes a second that one rank sends (5)"},
         {0},
@@ -200,6 +204,6 @@ int command_plan(int argc, char **argv) {
         if (!o.request.request.prompt) o.request.request.prompt = "";
         code = run(&o, model);
     }
-    free(o.request.sigmas.value);
+    request_options_free(&o.request);
     return code;
 }

@@ -115,6 +115,7 @@ int command_verify(int argc, char **argv) {
         {"--seed", OPTION_UINT64, &o.request.request.seed, "N", NULL, "of the initial noise (0)"},
         {"--quiet", OPTION_FLAG, &o.quiet, NULL, NULL, "no progress, no warnings"},
         RANK_OPTIONS(o.request),
+        CACHE_ARGUMENTS(o.request.cache),
         {0},
     };
     static const command c = {
@@ -143,6 +144,6 @@ int command_verify(int argc, char **argv) {
         session_catch_signals();
         code = run(&o, model);
     }
-    free(o.request.sigmas.value);
+    request_options_free(&o.request);
     return code;
 }

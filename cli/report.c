@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "cache_report.h"
+
 long long peak_memory(void) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -45,14 +47,14 @@ static json_t *settings(const char *model, const request_options *o, const para_
 
 para_status report_write(const char *path, const char *model, const request_options *o, const para_result *result) {
     double step = result->denoise_seconds / o->request.num_inference_steps;
-    json_t *report =
-        json_pack("{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I, s:I}, s:i, s:{s:i, s:i, s:i}}",
-                  "version", para_version(), "build", para_build_info(), "settings", settings(model, o, result),
-                  "seconds", "load", result->load_seconds, "text", result->text_seconds, "denoise",
-                  result->denoise_seconds, "step", step, "decode", result->decode_seconds, "bytes", "peak_memory",
-                  (json_int_t)peak_memory(), "activations", (json_int_t)result->arena_bytes, "weights",
-                  (json_int_t)result->weight_bytes, "exchanged", (json_int_t)result->exchanged_bytes, "ranks",
-                  result->ranks, "mesh", "batch", result->batch, "ring", result->ring, "ulysses", result->ulysses);
+    json_t *report = json_pack(
+        "{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I, s:I}, s:i, s:{s:i, s:i, s:i}, s:o}", "version",
+        para_version(), "build", para_build_info(), "settings", settings(model, o, result), "seconds", "load",
+        result->load_seconds, "text", result->text_seconds, "denoise", result->denoise_seconds, "step", step, "decode",
+        result->decode_seconds, "bytes", "peak_memory", (json_int_t)peak_memory(), "activations",
+        (json_int_t)result->arena_bytes, "weights", (json_int_t)result->weight_bytes, "exchanged",
+        (json_int_t)result->exchanged_bytes, "ranks", result->ranks, "mesh", "batch", result->batch, "ring",
+        result->ring, "ulysses", result->ulysses, "cache", cache_report(&o->cache, result));
     char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
     json_decref(report);
     if (!text) return PARA_ERR_MEMORY;

@@ -4,7 +4,7 @@
 
 #include "request_options.h"
 
-/* Writes versions, settings, times and memory as JSON. PARA_ERR_MEMORY, and what para_save_bytes returns. */
+/* Writes versions, settings, times, memory and what the cache did as JSON. PARA_ERR_MEMORY, and what para_save_bytes returns. */
 para_status report_write(const char *path, const char *model, const request_options *o, const para_result *result);
 
 /* Peak resident memory of this process in bytes. */

@@ -1,6 +1,8 @@
 /* The options of a request. SPDX-License-Identifier: Apache-2.0 */
 #include "request_options.h"
 
+#include <stdlib.h>
+
 const char *const rng_choices[] = {"cpu", "cuda", NULL};
 const char *const dtype_choices[] = {"f32", "bf16", NULL};
 
@@ -11,4 +13,9 @@ void request_options_finish(request_options *o) {
         o->request.sigmas = o->sigmas.value;
         o->request.num_inference_steps = o->sigmas.count;
     }
+}
+
+void request_options_free(request_options *o) {
+    free(o->sigmas.value);
+    cache_arguments_free(&o->cache);
 }

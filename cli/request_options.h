@@ -4,6 +4,7 @@
 
 #include <paraattn/paraattn.h>
 
+#include "cache_arguments.h"
 #include "options.h"
 
 typedef struct request_options {
@@ -14,11 +15,12 @@ typedef struct request_options {
     float timeout;
     number_list sigmas;
     bool vae_tiling, parallel_vae;
+    cache_arguments cache;
 } request_options;
 
 extern const char *const rng_choices[], *const dtype_choices[];
 
-#define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120 }
+#define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120, .cache = CACHE_ARGUMENTS_INIT }
 
 /* Rows of a command's table; o: a request_options. */
 #define REQUEST_OPTIONS(o)                                                                                                   \
@@ -50,5 +52,7 @@ extern const char *const rng_choices[], *const dtype_choices[];
 
 /* Puts what the table read into the request. */
 void request_options_finish(request_options *o);
+/* Frees the lists. */
+void request_options_free(request_options *o);
 
 #endif

@@ -72,6 +72,7 @@ para_status session_open(session *s, const char *name, const request_options *o,
     para_status status = para_world_open(&s->world, &w);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
     if (status == PARA_OK) status = parallelize(s, o);
+    if (status == PARA_OK) status = cache_arguments_apply(&o->cache, s->pipe);
     running = s->pipe;
     if (interrupted) para_cancel(s->pipe);
     return status;

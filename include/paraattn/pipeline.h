@@ -81,6 +81,7 @@ typedef struct para_result {
     const struct para_cache_step *cache_steps; /* cache.h: [num_cache_steps] by step, picture, half; NULL without a cache */
     int num_cache_steps;
     int cache_hits;           /* of them */
+    double step_flops, hit_step_flops; /* with a cache: of a step of all items that is computed, and that is a hit */
 } para_result;
 
 /* Opens the diffusers folder: reads model_index.json and every component's config; no weights yet. `options` may be NULL.
@@ -168,6 +169,7 @@ typedef struct para_plan {
     int64_t heads;               /* of the transformer's attention */
     double step_flops;           /* of one step, all items: 2 per multiply-add, attention included */
     double step_attention_flops; /* attention's part of it */
+    double hit_step_flops;       /* of one step in which the First Block Cache hits for all items (0: there is no cache) */
     double text_flops;           /* tokens to embeddings, once */
     double decode_flops;         /* VAE, all pictures */
     double total_flops;          /* text + preparation + all steps + decode */

@@ -76,8 +76,7 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     PARA_TRY(para_request_mesh(pipe, request, &w->geometry, &w->mesh));
     if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
     pipe->told_alone = true;
-    para_pipeline_log(pipe, PARA_LOG_INFO,
-                      "rank 0 of %d computes alone; to use all of them call para_parallelize",
+    para_pipeline_log(pipe, PARA_LOG_INFO, "rank 0 of %d computes alone; to use all of them call para_parallelize",
                       para_world_size(pipe->world));
     return PARA_OK;
 }
@@ -89,12 +88,17 @@ static para_status prepare(para_pipeline *pipe, para_rank *rank) {
     para_free(w->arena_bytes);
     if (!(w->arena_bytes = para_alloc((size_t)ranks, sizeof *w->arena_bytes))) return PARA_ERR_MEMORY;
     for (int i = 0; i < ranks; i++) {
-        para_dry_rank which = {rank->index + i, rank->size, &pipe->world->worker[i].rank};
+        para_dry_rank which = {rank->index + i, rank->size, &pipe->world->worker[i].rank, false};
         para_dry_result dry;
         if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
         PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &dry));
         w->arena_bytes[i] = (size_t)dry.arena_bytes;
         if (w->result) w->result->weight_bytes = (size_t)dry.weight_bytes;
+    }
+    if (w->result && para_cache_is_on(&pipe->cache)) {
+        const para_plan_subject s = {pipe, &w->request, w->geometry, w->mesh, rank};
+        double attention;
+        PARA_TRY(para_plan_steps(&s, &w->result->step_flops, &attention, &w->result->hit_step_flops));
     }
     return load(pipe, rank);
 }
@@ -194,8 +198,8 @@ para_status para_generate(para_pipeline *pipe, const para_request *request, para
     if (!pipe || !out) return para_fail(PARA_ERR_ARGUMENT, "para_generate: the pipeline and out must not be NULL");
     *out = NULL;
     PARA_TRY(take_world(pipe));
-    para_status status = para_world_process(pipe->world) == 0 ? lead_generate(pipe, request, out)
-                                                               : take_part_once(pipe, request);
+    para_status status =
+        para_world_process(pipe->world) == 0 ? lead_generate(pipe, request, out) : take_part_once(pipe, request);
     release_world(pipe);
     return status;
 }

@@ -70,6 +70,7 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
                     .rank = &rank,
                     .instance = instance,
                     .dry = true,
+                    .assume_hits = which.hits,
                     .geometry = *g,
                     .mesh = *mesh,
                     .stage_done = record_counts,
@@ -88,21 +89,39 @@ static double flops(const para_counts *c) {
     return c->matmul_flops + c->attention_flops;
 }
 
-/* What the request is on one rank: FLOPs of everything, and of a step, which is what two steps cost more than one. */
-static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
-    static const para_mesh alone = {1, 1, 1};
-    const para_dry_rank rank = {0, 1, s->like};
-    para_dry_result all, one, two;
+static const para_mesh alone = {1, 1, 1};
+
+/* What one more step costs after the first `before`, on one rank: computed, or wherever it may hit the cache. */
+static para_status one_more_step(const para_plan_subject *s, int before, bool hits, double *all, double *attention) {
+    const para_dry_rank rank = {0, 1, s->like, hits};
+    para_dry_result without, with;
     para_request r = *s->request;
-    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &all));
     r.sigmas = NULL;
-    r.num_inference_steps = 1;
-    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &one));
-    r.num_inference_steps = 2;
-    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &two));
-    const para_counts *a = &one.stage[PARA_STAGE_DENOISE], *b = &two.stage[PARA_STAGE_DENOISE];
-    out->step_flops = flops(b) - flops(a);
-    out->step_attention_flops = b->attention_flops - a->attention_flops;
+    r.num_inference_steps = before;
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &without));
+    r.num_inference_steps = before + 1;
+    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &with));
+    const para_counts *a = &without.stage[PARA_STAGE_DENOISE], *b = &with.stage[PARA_STAGE_DENOISE];
+    *all = flops(b) - flops(a);
+    *attention = b->attention_flops - a->attention_flops;
+    return PARA_OK;
+}
+
+para_status para_plan_steps(const para_plan_subject *s, double *step, double *attention, double *hit_step) {
+    const para_cache_options *cache = &s->pipe->cache;
+    double unused;
+    *hit_step = 0;
+    PARA_TRY(one_more_step(s, 1, false, step, attention));
+    if (!para_cache_is_on(cache)) return PARA_OK;
+    return one_more_step(s, cache->warmup_steps > 1 ? cache->warmup_steps : 1, true, hit_step, &unused);
+}
+
+/* What the request is on one rank. */
+static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
+    const para_dry_rank rank = {0, 1, s->like, false};
+    para_dry_result all;
+    PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &all));
+    PARA_TRY(para_plan_steps(s, &out->step_flops, &out->step_attention_flops, &out->hit_step_flops));
     out->text_flops = flops(&all.stage[PARA_STAGE_TEXT]);
     out->decode_flops = flops(&all.stage[PARA_STAGE_DECODE]);
     out->total_flops = out->text_flops + flops(&all.stage[PARA_STAGE_DENOISE]) + out->decode_flops;

@@ -18,6 +18,7 @@ typedef struct para_dry_result {
 typedef struct para_dry_rank {
     int index, size;       /* in a world of so many */
     const para_rank *like; /* has as many threads, and is asked between ops whether to go on */
+    bool hits;             /* the cache hits wherever it may; else nowhere */
 } para_dry_rank;
 
 /* What is planned: a checked request, its sizes, and a rank like all others. */
@@ -35,6 +36,8 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
 
 /* Checks a request and finds its sizes and its mesh. */
 para_status para_plan_subject_open(para_pipeline *pipe, const para_request *request, para_plan_subject *out);
+/* FLOPs of a step of all items on one rank: computed, attention's part, and where the cache hits (0: there is none). */
+para_status para_plan_steps(const para_plan_subject *subject, double *step, double *attention, double *hit_step);
 /* Every rank on a mesh: out [para_world_size]. */
 para_status para_plan_ranks(const para_plan_subject *subject, const para_mesh *mesh, para_rank_plan *out);
 

@@ -34,6 +34,12 @@ static para_status check_counts(const para_cache_options *o) {
         return bad("downsample_factor", "--cache-downsample", o->downsample_factor, "1 or more");
     if (o->taylorseer_derivatives < 0 || o->taylorseer_derivatives > PARA_MAX_DERIVATIVES)
         return bad("taylorseer_derivatives", "--cache-taylorseer", o->taylorseer_derivatives, "0 to 8");
+    bool off = o->residual_diff_threshold == 0 && o->negative_residual_diff_threshold <= 0;
+    if (off && (o->warmup_steps > 0 || o->max_consecutive_hits >= 0 || o->max_hits >= 0 || o->downsample_factor > 1 ||
+                o->taylorseer_derivatives > 0 || o->joint || o->negative_residual_diff_threshold == 0))
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "residual_diff_threshold (--cache) is 0, which turns the cache off, but other settings of the cache "
+                         "are given; give a threshold such as 0.08, or leave them out");
     if (o->residual_diff_threshold > 0 && (o->max_hits == 0 || o->max_consecutive_hits == 0))
         return para_fail(PARA_ERR_ARGUMENT,
                          "no step may be a hit with max_hits (--cache-max-hits) or max_consecutive_hits "

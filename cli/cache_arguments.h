@@ -1,0 +1,41 @@
+/* The options of the First Block Cache, shared by generate, plan and verify. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CLI_CACHE_ARGUMENTS_H
+#define PARA_CLI_CACHE_ARGUMENTS_H
+
+#include <paraattn/paraattn.h>
+
+#include "options.h"
+
+typedef struct cache_arguments {
+    para_cache_options options; /* but for the lists */
+    number_list skip_layers, skip_range;
+} cache_arguments;
+
+/* Without --cache there is none. */
+#define CACHE_ARGUMENTS_INIT {.options = {sizeof(para_cache_options), 0.0f, -1.0f, 0, -1, -1, 1, 0, false, NULL, 0, 0.0f, 0.1f}}
+
+/* Rows of a command's table; c: a cache_arguments. */
+#define CACHE_ARGUMENTS(c)                                                                                                   \
+    {"--cache", OPTION_FLOAT, &(c).options.residual_diff_threshold, "D", NULL,                                               \
+     "First Block Cache: do not compute steps whose first block differs by less than D, such as 0.08 (0: off)"},             \
+        {"--cache-negative", OPTION_FLOAT, &(c).options.negative_residual_diff_threshold, "D", NULL,                         \
+         "the same for the negative half of --true-cfg (default: --cache)"},                                                 \
+        {"--cache-warmup", OPTION_INT, &(c).options.warmup_steps, "N", NULL, "first steps that are always computed (0)"},    \
+        {"--cache-max-consecutive", OPTION_INT, &(c).options.max_consecutive_hits, "N", NULL,                                \
+         "cached steps in a row, at most (-1: any number)"},                                                                 \
+        {"--cache-max-hits", OPTION_INT, &(c).options.max_hits, "N", NULL, "cached steps in all, at most (-1: any number)"}, \
+        {"--cache-downsample", OPTION_INT, &(c).options.downsample_factor, "N", NULL, "compare every N-th channel only (1)"}, \
+        {"--cache-taylorseer", OPTION_INT, &(c).options.taylorseer_derivatives, "N", NULL,                                   \
+         "extrapolate cached steps with N derivatives, 0 to 8 (0: repeat)"},                                                 \
+        {"--cache-joint", OPTION_FLAG, &(c).options.joint, NULL, NULL, "the halves of --true-cfg decide together"},          \
+        {"--cache-skip-layers", OPTION_NUMBERS, &(c).skip_layers, "I,I,...", NULL,                                           \
+         "blocks that the negative half of --true-cfg leaves out, from 1"},                                                  \
+        {"--cache-skip-range", OPTION_NUMBERS, &(c).skip_range, "A,B", NULL, "from which to which part of all steps it does (0,0.1)"}
+
+/* Whether any of them is given. */
+bool cache_arguments_given(const cache_arguments *c);
+/* Applies them where any is given. */
+para_status cache_arguments_apply(const cache_arguments *c, para_pipeline *pipe);
+void cache_arguments_free(cache_arguments *c);
+
+#endif
