@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "comm/group_state.h"
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "parallel/world_state.h"
@@ -41,7 +42,7 @@ static void random_rank_fails(void **state) {
     (void)state;
     for (int ranks = 1; ranks <= MOST_RANKS; ranks += ranks < 4 ? 1 : 4) {
         para_world *world = open_world(ranks, 60);
-        for (uint32_t round = 0; round < 200; round++) {
+        for (uint32_t round = 0; round < (ranks == 4 ? 200 : 40); round++) {
             char sentence[64];
             int first = (int)(mix(round, 1, 2) % (uint32_t)ranks);
             failing f = {.rank = first, .seed = round, .later = ranks > 1 && round % 3 == 0 ? (first + 1) % ranks : -1};
@@ -50,7 +51,7 @@ static void random_rank_fails(void **state) {
             double start = para_seconds();
             run_fails(world, fail_one, &f, PARA_ERR_NAN, sentence);
             assert_int_equal(strlen(para_last_error()), strlen(sentence));
-            assert_true(para_seconds() - start < 5);
+            assert_true(para_seconds() - start < 20);
             assert_int_equal(f.seen, ranks - 1);
             if (round % 20 == 0) still_works(world, round);
         }
@@ -87,18 +88,21 @@ static para_status until_cancelled(para_rank *rank, void *user) {
     return para_comm_barrier(para_world_comm(rank));
 }
 
+/* Rank 0 computes without a check until the others have left their waits. */
 static para_status all_wait_until_cancelled(para_rank *rank, void *user) {
-    (void)user;
+    atomic_int *waiting = user;
     PARA_TRY(para_device_reserve(rank->device, 4096));
-    if (rank->index == 0) {
-        usleep(30000);
-        atomic_store(&cancelled, true);
-        usleep(300000); /* computes without a check: the others leave their waits all the same */
+    if (rank->index) {
+        atomic_fetch_add(waiting, 1);
+        para_status status = para_comm_barrier(para_world_comm(rank));
+        atomic_fetch_sub(waiting, 1);
+        return status;
     }
-    double start = para_seconds();
-    para_status status = para_comm_barrier(para_world_comm(rank));
-    EXPECT(rank->index == 0 || para_seconds() - start < 0.25, "left the wait late");
-    return status;
+    while (atomic_load(waiting) < rank->size - 1) usleep(1000);
+    atomic_store(&cancelled, true);
+    for (double start = para_seconds(); atomic_load(waiting); usleep(1000))
+        EXPECT(para_seconds() - start < 20, "%d ranks still wait", atomic_load(waiting));
+    return para_rank_check(rank);
 }
 
 static void cancel(void **state) {
@@ -115,7 +119,8 @@ static void cancel(void **state) {
         }
         atomic_store(&cancelled, false);
         assert_int_equal(para_world_take(world, &cancelled), PARA_OK);
-        assert_int_equal(para_world_run_internal(world, all_wait_until_cancelled, NULL), PARA_ERR_CANCELLED);
+        atomic_int waiting = 0;
+        assert_int_equal(para_world_run_internal(world, all_wait_until_cancelled, &waiting), PARA_ERR_CANCELLED);
         para_world_release(world);
         para_world_close(&world);
     }
@@ -125,20 +130,16 @@ static void cancel(void **state) {
 
 typedef struct standing {
     int rank;
-    useconds_t us;
-    atomic_bool *hold; /* stands still until this is set, in place of `us` */
+    atomic_bool *hold; /* stands still until this is set */
     atomic_bool stands;
 } standing;
 
 static para_status stand(para_rank *rank, void *user) {
     standing *s = user;
-    if (rank->index == s->rank) {
-        atomic_store(&s->stands, true);
-        usleep(s->us);
-        while (s->hold && !atomic_load(s->hold)) usleep(1000);
-        return PARA_OK;
-    }
-    return para_comm_barrier(para_world_comm(rank));
+    if (rank->index != s->rank) return para_comm_barrier(para_world_comm(rank));
+    atomic_store(&s->stands, true);
+    while (!atomic_load(s->hold)) usleep(1000);
+    return PARA_OK;
 }
 
 /* Longer than it may, but back before it is given up. */
@@ -147,13 +148,13 @@ static void stall(void **state) {
     para_world *world = open_world(3, 1);
     for (int rank = 0; rank < 3; rank += 2) {
         char sentence[64];
-        standing s = {.rank = rank, .us = 1500000};
+        standing s = {.rank = rank, .hold = &world->group->failed};
         double start = para_seconds();
         snprintf(sentence, sizeof sentence, "rank %d (process 0 on ", rank);
         run_fails(world, stand, &s, PARA_ERR_LOST, sentence);
         assert_non_null(strstr(para_last_error(), "no sign of life for 1 seconds"));
         assert_non_null(strstr(para_last_error(), "(--timeout)"));
-        assert_true(para_seconds() - start < 3);
+        assert_true(para_seconds() - start >= 1 && para_seconds() - start < 20);
         still_works(world, 1);
     }
     para_world_close(&world);
@@ -163,7 +164,7 @@ static void stall(void **state) {
 static para_status work_long(para_rank *rank, void *user) {
     (void)user;
     for (int i = 0; rank->index == 1 && i < 30; i++) {
-        usleep(50000);
+        usleep(50000); /* 1.5 s in all */
         PARA_TRY(para_rank_check(rank));
     }
     return para_comm_barrier(para_world_comm(rank));
@@ -171,7 +172,7 @@ static para_status work_long(para_rank *rank, void *user) {
 
 static void long_work(void **state) {
     (void)state;
-    para_world *world = open_world(3, 0.7);
+    para_world *world = open_world(3, 1);
     run_ok(world, work_long, NULL);
     para_world_close(&world);
 }
@@ -184,13 +185,11 @@ static void lost(void **state) {
     para_world *world = open_world(3, 0.5);
     double start = para_seconds();
     run_fails(world, stand, &s, PARA_ERR_LOST, "rank 1 (process 0 on ");
-    assert_true(para_seconds() - start < 3);
+    assert_true(para_seconds() - start < 20);
     assert_int_equal(para_world_run(world, stand, &s), PARA_ERR_STATE);
     assert_non_null(strstr(para_last_error(), "close it and open another"));
-    start = para_seconds();
-    para_world_close(&world);
+    para_world_close(&world); /* the rank stands still until after it */
     assert_null(world);
-    assert_true(para_seconds() - start < 1);
     atomic_store(&hold, true);
     usleep(100000); /* the rank comes back and frees what is left, which the leak checker sees */
 
@@ -391,13 +390,13 @@ static void alloc_failure(void **state) {
         assert_null(world);
     }
     para_world *world = open_world(3, 60);
-    for (long n = 1; n < 150; n++) {
-        program p = {.seed = 7, .rounds = 10};
+    for (long n = 1; n < 60; n++) {
+        program p = {.seed = 7, .rounds = 4};
         para_alloc_fail_after(n);
         para_status status = para_world_run(world, run_program, &p);
         para_alloc_fail_after(0);
         if (status != PARA_OK) assert_int_equal(status, PARA_ERR_MEMORY);
-        if (n < 20) assert_int_equal(status, PARA_ERR_MEMORY);
+        if (n < 10) assert_int_equal(status, PARA_ERR_MEMORY);
     }
     still_works(world, 1);
     para_world_close(&world);
