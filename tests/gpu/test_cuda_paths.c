@@ -45,6 +45,7 @@ static void epilogues(void **state) {
             linear_case(dev, types[t], m, n, k, PARA_ACT_SILU, i % 2);
             linear_case(dev, types[t], m, n, k, PARA_ACT_GELU_TANH, false);
             linear_case(dev, types[t], 1, n, k, PARA_ACT_NONE, false);
+            linear_case(dev, types[t], m, n + 3, k + 1, i % 2 ? PARA_ACT_GELU_TANH : PARA_ACT_NONE, false);
         }
 }
 

@@ -3,8 +3,13 @@
 #include "backend/cuda/cuda_matmul.h"
 #include "backend/cuda_scratch.h"
 
+static bool at_16(const para_tensor *t) {
+    return (uintptr_t)t->data % 16 == 0 && (t->dim[0] < 2 || t->stride[0] % 8 == 0) && t->dim[1] % 8 == 0;
+}
+
 /* Whether cuBLASLt's own epilogue is this layer's; *bias: the vector to hand it. It takes a bias of y's type: a bias of F32 for BF16 activations
- * only where BF16 holds all of it, and it adds y before bias and activation. Its kernels for Hopper round a short product before they add y.
+ * only where BF16 holds all of it, and it adds y before bias and activation. Its kernels for Hopper round a short product before they add y; those
+ * for what does not lie at multiples of 16 bytes round it before bias and activation, too, which is why such layers have our epilogue.
  * Weights of another type than the activations are converted at each use, in slices. */
 static bool fuses(const para_device *dev, const para_linear_args *a, const void **bias) {
     const void *vector = a->w->bias.data;
@@ -13,6 +18,8 @@ static bool fuses(const para_device *dev, const para_linear_args *a, const void 
         *bias = a->y.dtype == PARA_F32 ? vector : a->y.dtype == PARA_BF16 ? para_cuda_bf16_of(dev, vector) : NULL;
         if (!*bias) return false;
     }
+    if (a->activation == PARA_ACT_NONE && !vector) return true;
+    if (a->y.dtype != PARA_F32 && !(at_16(&a->x) && at_16(&a->y) && (a->w->weight.dtype != a->x.dtype || at_16(&a->w->weight)))) return false;
     if (a->activation == PARA_ACT_NONE) return true;
     if (a->accumulate || a->x.dim[0] < 16) return false; /* few rows: nothing is gained */
     return a->activation == PARA_ACT_RELU || (a->activation == PARA_ACT_GELU_TANH && a->y.dtype != PARA_F32);
