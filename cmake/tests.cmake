@@ -56,7 +56,7 @@ set_tests_properties(parallel/failures PROPERTIES TIMEOUT 1800 LABELS parallel P
 
 # Programs that mpirun starts (too): name, number of processes. Those named test_mpi_* run no other way.
 if(MPI_C_FOUND)
-  foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3 test_mpi_pipeline:3)
+  foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3 test_mpi_pipeline:3 test_attention_modes:3 test_attention_modes:4)
     string(REGEX MATCH "^(.*):(.*)$" matched ${run})
     set(name ${CMAKE_MATCH_1})
     set(check parallel/${name}_n${CMAKE_MATCH_2})

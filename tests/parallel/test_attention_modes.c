@@ -1,8 +1,8 @@
 /* The grid of attention modes: modes × ranks × tokens × heads × causal × masks × types, against one rank and PyTorch. SPDX-License-Identifier: Apache-2.0
  *
  * Usage: test_attention_modes                 a sample in which every two values of different axes meet, on threads
- *        PARA_FULL=1 test_attention_modes     the whole grid, with a line for each case
- *        mpirun -n N test_attention_modes mpi [RANKS]   a sample on the ranks of N processes, RANKS (1) of each */
+ *        PARA_FULL=1 test_attention_modes     the whole grid, with a line for each problem: each mode's worst error on 1 to 8 ranks, of what is allowed
+ *        mpirun -n N test_attention_modes [RANKS]   a sample on the ranks of N processes, RANKS (1) of each */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 #include "attention_case.h"
 #include "io/safetensors.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
@@ -131,7 +131,6 @@ static struct {
     problem p;
     bool known;
     answer exact, own;
-    double own_error; /* of the type */
 } reference;
 
 static para_status solve_alone(problem p, answer *out) {
@@ -141,7 +140,6 @@ static para_status solve_alone(problem p, answer *out) {
 }
 
 static para_status set_reference(const problem *p) {
-    double lse;
     if (reference.known && memcmp(&reference.p, p, sizeof *p) == 0) return PARA_OK;
     answer_close(&reference.exact);
     answer_close(&reference.own);
@@ -157,15 +155,21 @@ static para_status set_reference(const problem *p) {
         if (!(error <= 2e-6)) return para_fail(PARA_ERR_FORMAT, "%s: one rank is %.3g from PyTorch", name, error);
         return PARA_OK;
     }
-    PARA_TRY(solve_alone(*p, &reference.own));
-    reference.own_error = answer_error(p, &reference.own, &reference.exact, &lse);
-    return PARA_OK;
+    return solve_alone(*p, &reference.own);
+}
+
+/* What the type costs one rank in the rows that an answer has. */
+static double own_error(const problem *p, const answer *rows) {
+    answer own = reference.own;
+    double lse;
+    own.there = rows->there;
+    return answer_error(p, &own, &reference.exact, &lse);
 }
 
 typedef struct tally {
     int cases, refused;
     double worst, worst_lse, worst_vector, worst_bf16; /* bf16: of one rank's error */
-    bool verbose;
+    double of_mode[MODE_KINDS];                        /* the problem's worst error, of what is allowed; -1: refused */
 } tally;
 
 /* Runs a point on a world; PARA_ERR_FORMAT where the answer is wrong. */
@@ -179,25 +183,28 @@ static para_status run_point(para_world *world, int number, tally *t) {
         para_status status = run_case(world, &c);
         answer_close(&c.answer);
         t->refused++;
+        t->of_mode[MODE_IN_BATCH] = -1;
         if (status == PARA_ERR_ARGUMENT || status == PARA_ERR_SHAPE) return PARA_OK;
         return para_fail(PARA_ERR_FORMAT, "%s: not refused: %s", name, para_status_name(status));
     }
     PARA_TRY(set_reference(&c.p));
     para_status status = run_case(world, &c);
-    double lse, error = status == PARA_OK ? answer_error(&c.p, &c.answer, &reference.exact, &lse) : 0,
-                vector = status == PARA_OK && c.p.dtype == PARA_F32 ? vector_error(&c.p, &c.answer) : 0;
-    answer_close(&c.answer);
     if (status != PARA_OK) {
+        answer_close(&c.answer);
         char sentence[512];
         snprintf(sentence, sizeof sentence, "%s", para_last_error());
         return para_fail(status, "%s: %s", name, sentence);
     }
-    double bound = c.p.dtype == PARA_F32 ? 2e-6 : 1.1 * reference.own_error;
-    if (c.p.dtype == PARA_F32) t->worst = fmax(t->worst, error);
-    else t->worst_bf16 = fmax(t->worst_bf16, error / reference.own_error);
+    bool exact = c.p.dtype == PARA_F32;
+    double lse, error = answer_error(&c.p, &c.answer, &reference.exact, &lse),
+                vector = exact ? vector_error(&c.p, &c.answer) : 0, alone = exact ? 0 : own_error(&c.p, &c.answer);
+    answer_close(&c.answer);
+    double bound = exact ? 2e-6 : 1.1 * alone;
+    if (exact) t->worst = fmax(t->worst, error);
+    else if (alone > 0) t->worst_bf16 = fmax(t->worst_bf16, error / alone);
     t->worst_lse = fmax(t->worst_lse, lse);
     t->worst_vector = fmax(t->worst_vector, vector);
-    if (t->verbose) printf("%s: relative L2 %.2e, of the LSE %.2e (allowed %.2e, 2e-06)\n", name, error, lse, bound);
+    t->of_mode[c.s.mode] = fmax(t->of_mode[c.s.mode], bound > 0 ? error / bound : 0);
     if (!(error <= bound) || !(lse <= 2e-6) || !(vector <= 2e-6))
         return para_fail(PARA_ERR_FORMAT,
                          "%s: relative L2 error %.3g (allowed %.3g), of the LSE %.3g, from PyTorch %.3g (2e-6)", name,
@@ -210,6 +217,19 @@ static void report(const tally *t) {
         "%d cases, %d of them refused as they should be; worst relative L2: F32 %.2e (2e-06), LSE %.2e (2e-06), from "
         "PyTorch %.2e (2e-06), BF16 %.3f of one rank's (1.1)\n",
         t->cases, t->refused, t->worst, t->worst_lse, t->worst_vector, t->worst_bf16);
+}
+
+/* A problem's line: the worst of all rank counts in each mode. */
+static void log_problem(const point *x, tally *t) {
+    problem p = problem_of(x);
+    printf("S %lld/%lld, H %lld%s, mask %s, %s:", (long long)p.sq, (long long)p.skv, (long long)p.h,
+           p.causal ? ", causal" : "", mask_names[p.mask], para_dtype_name(p.dtype));
+    for (int m = 0; m < MODE_KINDS; m++) {
+        if (t->of_mode[m] < 0) printf("%s %s refused", m ? "," : "", mode_names[m]);
+        else printf("%s %s %.2f", m ? "," : "", mode_names[m], t->of_mode[m]);
+        t->of_mode[m] = 0;
+    }
+    printf("\n");
 }
 
 /* ---- samples */
@@ -263,12 +283,14 @@ static int choose_sample(bool chosen[GRID], int wanted) {
 static void grid(void **state) {
     (void)state;
     static bool chosen[GRID];
-    tally t = {.verbose = getenv("PARA_FULL") != NULL};
-    if (t.verbose) memset(chosen, true, sizeof chosen);
+    tally t = {0};
+    bool all = getenv("PARA_FULL") != NULL;
+    if (all) memset(chosen, true, sizeof chosen);
     else assert_true(choose_sample(chosen, SANITIZED ? CHECKED / 2 : CHECKED) <= 300);
     for (int i = 0; i < GRID; i++) {
         point x = point_of(i);
         if (chosen[i] && run_point(worlds[x.at[AXIS_RANKS] + 1], i, &t) != PARA_OK) fail_msg("%s", para_last_error());
+        if (all && x.at[AXIS_RANKS] == MOST_RANKS - 1 && x.at[AXIS_MODE] == MODE_KINDS - 1) log_problem(&x, &t);
     }
     report(&t);
 }
@@ -294,6 +316,7 @@ static int open_all(void **state) {
     for (int n = 1; n <= MOST_RANKS; n++) {
         para_world_options o = PARA_WORLD_OPTIONS_INIT;
         o.ranks = n;
+        o.threads = SANITIZED ? n : 0; /* ThreadSanitizer does not know OpenMP's own threads */
         if (para_world_open(&worlds[n], &o) != PARA_OK) return -1;
     }
     return 0;
@@ -337,6 +360,7 @@ static int run_under_mpi(int ranks) {
     o.mpi = true;
     o.ranks = ranks;
     o.threads = ranks;
+    alone.threads = 1;
     para_status status = para_world_open(&world, &o);
     if (status == PARA_OK) status = para_world_open(&worlds[1], &alone);
     if (status == PARA_OK) status = open_vectors();
@@ -354,6 +378,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(grouped_heads),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc > 1 && strcmp(argv[1], "mpi") == 0) return run_under_mpi(argc > 2 ? atoi(argv[2]) : 1);
+    if (para_started_by_mpi()) return run_under_mpi(argc > 1 ? atoi(argv[1]) : 1);
     return cmocka_run_group_tests(tests, open_all, close_all);
 }
