@@ -47,7 +47,7 @@ endforeach()
 # para with ranks that can be made to fail.
 add_executable(para_failing ${PARA_CLI_SOURCES} tests/parallel/failing.c)
 target_link_libraries(para_failing PRIVATE para_static PkgConfig::JANSSON)
-target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open)
+target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_mpi_close)
 add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)
 add_test(NAME parallel/failures COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/failures.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

@@ -90,9 +90,9 @@ awk -v seed="$seed" -v runs="$runs" -v modes="$modes" 'BEGIN {
 while read -r run mode action rank where; do
     eval "checks=\$checks_$(echo "$mode" | tr -c 'a-z0-9\n' _) time=\$time_$(echo "$mode" | tr -c 'a-z0-9\n' _)"
     case $action in
-    *@) # any time, MPI's start and end, too; but not after its end, when only mpirun still waits for a process that was stopped
+    *@) # at any time of the process, MPI's start and end, too
         [ "$mode" != "${mode#mpi}" ] && rank=$((rank % 2)) || rank=0 # of the processes
-        draw "$mode" "${action%@}:process:$rank:$(awk -v t="$time" -v w="$where" 'BEGIN { printf "%d", 800 * t * w }')" </dev/null
+        draw "$mode" "${action%@}:process:$rank:$(awk -v t="$time" -v w="$where" 'BEGIN { printf "%d", 1000 * t * w }')" </dev/null
         ;;
     *) draw "$mode" "$action:rank:$rank:$(awk -v n="$checks" -v w="$where" 'BEGIN { printf "%d", 1 + w * n }')" </dev/null ;;
     esac
