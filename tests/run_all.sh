@@ -7,6 +7,8 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 release=build/release
 sanitize=build/sanitize
+tsan=build/tsan
+targets=
 CMAKE=${CMAKE:-cmake}
 JOBS=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 results=$PWD/build/results
@@ -50,8 +52,9 @@ build() { # folder, CMake's options …
     folder=$1
     shift
     say "building $folder"
+    # shellcheck disable=SC2086 # targets are words
     if $CMAKE -S . -B "$folder" -DPARA_TESTS=ON "$@" >"$folder.log" 2>&1 &&
-        $CMAKE --build "$folder" -j "$JOBS" >>"$folder.log" 2>&1; then
+        $CMAKE --build "$folder" -j "$JOBS" ${targets:+--target $targets} >>"$folder.log" 2>&1; then
         return
     fi
     grep -A 6 -E 'error|undefined reference|Error' "$folder.log" | head -n 60
@@ -89,6 +92,15 @@ export ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1:strict_string_ch
 export UBSAN_OPTIONS="print_stacktrace=1"
 export LSAN_OPTIONS="suppressions=$PWD/tests/leaks-of-others,print_suppressions=0"
 run "$sanitize" "sanitize: "
+
+# The programs whose ranks are threads, each with one OpenMP thread: OpenMP's own library is not instrumented.
+targets="test_comm test_world test_attention_modes test_parallel_vae test_flux_ranks"
+build "$tsan" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g" -DPARA_TSAN=ON -DPARA_WERROR=OFF
+export TSAN_OPTIONS="halt_on_error=1"
+export OMP_NUM_THREADS=1
+run "$tsan" "threads: " -R "^parallel/($(echo "$targets" | tr ' ' '|'))\$"
+unset OMP_NUM_THREADS
+targets=
 
 if [ -x tests/fuzz/run.sh ]; then
     say "fuzzing"
