@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY=passive
 
 # The copy: sources fresh, objects kept from the last run.
 mkdir -p "$work/tree" "$work/build" "$work/one"
-for part in CMakeLists.txt cmake include src cli tests docs; do
+for part in CMakeLists.txt cmake include src cli examples tests docs; do
     rm -rf "$work/tree/$part"
     cp -pR "$root/$part" "$work/tree/$part" || exit 1
 done

@@ -44,13 +44,6 @@ static point point_of(int number) {
     return x;
 }
 
-/* What in-batch attention takes; the rest it refuses. */
-static bool is_refused(const point *x) {
-    mask_kind mask = (mask_kind)x->at[AXIS_MASK];
-    return x->at[AXIS_MODE] == MODE_IN_BATCH &&
-           (x->at[AXIS_CAUSAL] || mask == MASK_BOOL || mask == MASK_ADDED || mask == MASK_HEADS);
-}
-
 static problem problem_of(const point *x) {
     int tokens = x->at[AXIS_TOKENS];
     problem p = {.h = heads_of[x->at[AXIS_HEADS]], .sq = tokens_of[tokens][0], .skv = tokens_of[tokens][1]};
@@ -63,6 +56,12 @@ static problem problem_of(const point *x) {
     if (p.mask == MASK_SEGMENTS) p.text_q = p.sq / 4 + 1, p.text_kv = p.skv / 4 + 1;
     p.dtype = p.inputs = x->at[AXIS_TYPE] ? PARA_BF16 : PARA_F32;
     return p;
+}
+
+/* What in-batch attention does not take. */
+static bool is_refused(const point *x) {
+    problem p = problem_of(x);
+    return p.in_batch && (p.causal || mask_has_rows(&p));
 }
 
 /* The mesh of `ranks` that the point has in modes on both axes: each in its turn. */

@@ -108,7 +108,7 @@ def main():
                 base = f"{tokens[0]}x{tokens[1]}.h{heads}.{kind}"
                 tensors[base] = problem(tokens, heads, kind, False, False)
                 tensors[base + ".causal"] = problem(tokens, heads, kind, True, False)
-                if kind in ("none", "keys", "segments"):
+                if kind in ("none", "keys", "segments") or (kind == "heads" and tokens[0] > 1000):
                     tensors[base + ".in-batch"] = problem(tokens, heads, kind, False, True)
     tensors["7x5.h24.none.gqa"] = whole(24, 8, 7, 5, 64, enable_gqa=True)[chosen(2 * 24 * 7)]
     # Rows one by one are what PyTorch makes of all at once, with its own causality.
