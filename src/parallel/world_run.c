@@ -117,8 +117,6 @@ void para_world_release(para_world *world) {
 }
 
 static para_status run(para_world *world, para_rank_body body, void *user, bool grow) {
-    if (world->lost)
-        return para_fail(PARA_ERR_STATE, "the world has lost a rank and cannot be used any more; close it and open another");
     PARA_TRY(para_group_begin(world->group, world->cancel));
     pthread_mutex_lock(&world->lock);
     world->grow = grow;
