@@ -37,8 +37,8 @@ typedef struct para_world_options {
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.
- * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI is absent or fails), PARA_ERR_LOST (a process did not come within
- * `timeout` seconds), PARA_ERR_STATE (another world of this process uses MPI, or did so before). */
+ * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI, or the CUDA module, is absent or fails), PARA_ERR_CONFIG
+ * (several ranks on a GPU), PARA_ERR_LOST (a process did not come within `timeout` seconds), PARA_ERR_STATE (another world of this process uses MPI, or did so before). */
 PARA_API para_status para_world_open(para_world **out, const para_world_options *options);
 
 /* Closes the world and sets *world to NULL; takes NULL in it. No request may be running. MPI that the world initialised is finalised, unless a
