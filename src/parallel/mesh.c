@@ -29,8 +29,7 @@ static void name_axes(char *text, size_t bytes, para_mesh m) {
     int size[] = {m.batch, m.ring, m.ulysses};
     size_t n = 0;
     for (int i = 0; i < 3; i++)
-        if (size[i] != 0)
-            n += (size_t)snprintf(text + n, bytes - n, "%s%s %d", n ? " x " : "", name[i], size[i]);
+        if (size[i] != 0) n += (size_t)snprintf(text + n, bytes - n, "%s%s %d", n ? " x " : "", name[i], size[i]);
 }
 
 para_status para_mesh_misfit(para_mesh mesh, int ranks, int64_t most_batch) {

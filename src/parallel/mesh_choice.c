@@ -13,8 +13,8 @@ static double whole_parts(int64_t n, int64_t parts) {
 double para_mesh_share(para_mesh m, const para_mesh_needs *n) {
     /* Matrix products go by tokens. Attention goes by the queries of a place on the ring and the heads of a place on the Ulysses axis. */
     double products = whole_parts(n->tokens, (int64_t)m.ring * m.ulysses) / (double)n->tokens,
-           attention = whole_parts(n->tokens, m.ring) / (double)n->tokens * whole_parts(n->heads, m.ulysses) /
-                       (double)n->heads;
+           attention =
+               whole_parts(n->tokens, m.ring) / (double)n->tokens * whole_parts(n->heads, m.ulysses) / (double)n->heads;
     return whole_parts(n->items, m.batch) / (double)n->items * (products > attention ? products : attention);
 }
 

@@ -14,7 +14,8 @@ para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *o
     para_mesh wish = {o.batch, o.ring, o.ulysses};
     PARA_TRY(para_mesh_check(wish, para_world_size(pipe->world)));
     if (o.head_groups < 0)
-        return para_fail(PARA_ERR_ARGUMENT, "head_groups (--head-groups) is %d; give 0 (chosen) or more", o.head_groups);
+        return para_fail(PARA_ERR_ARGUMENT, "head_groups (--head-groups) is %d; give 0 (chosen) or more",
+                         o.head_groups);
     pipe->parallel = !o.off;
     pipe->wish = wish;
     pipe->head_groups = o.head_groups;

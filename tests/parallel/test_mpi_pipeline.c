@@ -192,7 +192,7 @@ static void cancel(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(others_follow), cmocka_unit_test(all_call), cmocka_unit_test(what_differs),
+        cmocka_unit_test(others_follow),     cmocka_unit_test(all_call), cmocka_unit_test(what_differs),
         cmocka_unit_test(what_fails_on_one), cmocka_unit_test(cancel),
     };
     para_world_options o = PARA_WORLD_OPTIONS_INIT;
