@@ -4,6 +4,8 @@
 
 #include <paraattn/verify.h>
 
+#include "core/alloc.h"
+
 typedef struct verify_case {
     const char *config;
     para_dtype dtype;
@@ -118,7 +120,47 @@ static void faults_are_beyond(void **state) {
         }
 }
 
+static para_status plan_and_verify(para_pipeline *pipe, const para_request *request) {
+    para_mesh_plan mesh[4];
+    para_verify_report report;
+    int count;
+    para_status status = para_pipeline_plan_meshes(pipe, request, NULL, 4, mesh, &count);
+    return status == PARA_OK ? para_verify(pipe, request, NULL, &report) : status;
+}
+
+/* Memory that runs out is said, and nothing leaks. On one rank, where the count of allocations is always the same. */
+static void allocations_fail(void **state) {
+    (void)state;
+    golden_run g;
+    golden_open(&g, PARA_SOURCE_DIR "/tests/golden/flux-odd", false);
+    para_request request = golden_request(&g);
+    request.num_inference_steps = 1;
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    w.threads = 1;
+    para_world *world;
+    para_pipeline *pipe;
+    assert_int_equal(para_world_open(&world, &w), PARA_OK);
+    assert_int_equal(para_pipeline_open(&pipe, world, PARA_SOURCE_DIR "/tests/golden/flux-odd", NULL), PARA_OK);
+    assert_int_equal(para_parallelize(pipe, NULL), PARA_OK);
+    assert_int_equal(plan_and_verify(pipe, &request), PARA_OK);
+    para_alloc_fail_after(0);
+    assert_int_equal(plan_and_verify(pipe, &request), PARA_OK);
+    long count = para_alloc_count(), step = full() ? 1 : 1 + count / 25;
+    for (long n = 1; n <= count; n += step) {
+        para_alloc_fail_after(n);
+        if (plan_and_verify(pipe, &request) != PARA_ERR_MEMORY)
+            fail_msg("allocation %ld of %ld: %s", n, count, para_last_error());
+    }
+    para_alloc_fail_after(0);
+    assert_int_equal(plan_and_verify(pipe, &request), PARA_OK);
+    print_message("  every %ld. of %ld allocations failed cleanly\n", step, count);
+    para_pipeline_close(&pipe);
+    para_world_close(&world);
+    golden_close(&g);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(meshes_are_equal), cmocka_unit_test(faults_are_beyond)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(meshes_are_equal), cmocka_unit_test(faults_are_beyond),
+                                       cmocka_unit_test(allocations_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
