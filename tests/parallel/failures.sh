@@ -12,7 +12,7 @@ program=$BUILD/para_failing
 [ -x "$program" ] || { echo "FAILED: there is no $program"; exit 1; }
 work=$(mktemp -d) || exit 1
 limit=5   # seconds in which a run must end
-timeout=2 # of the world: how long a silent rank is waited for, and then how long those that fail are waited for
+timeout=4 # of the world: how long a silent rank is waited for, and then how long those that fail are waited for
 mkdir "$work/out" "$work/tmp" "$work/shm"
 # What Open MPI puts down, it puts here.
 export TMPDIR="$work/tmp" OMPI_MCA_btl_vader_backing_directory="$work/shm" OMPI_MCA_orte_tmpdir_base="$work/tmp"
