@@ -44,7 +44,8 @@ static void report_tells_every_step(void **state) {
     program_run(&p, NULL, "generate", SMALL, "--report", temp_path("report.json"), "-o", temp_path("x.png"));
     program_expect(&p, 0, "");
     assert_null(strstr(p.said, "cache"));
-    assert_true(json_is_null(cache_of(&root)));
+    cache = cache_of(&root);
+    assert_true(json_is_null(cache));
     json_decref(root);
 }
 
