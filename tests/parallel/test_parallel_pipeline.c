@@ -171,7 +171,7 @@ static int64_t dry(const para_request *r, int rank) {
     int ranks = world->options.ranks;
     assert_ok(flux->family->geometry(flux, r, &g));
     assert_ok(para_request_mesh(flux, r, &g, &mesh));
-    assert_ok(para_dry_run(flux, r, &g, &mesh, (para_dry_rank){rank, ranks, &world->worker[rank].rank}, &out));
+    assert_ok(para_dry_run(flux, r, &g, &mesh, (para_dry_rank){.index = rank, .size = ranks, .like = &world->worker[rank].rank}, &out));
     return out.exchanged_bytes;
 }
 
