@@ -40,7 +40,7 @@ static void parallelize(place *p, int batch, int ring, int ulysses) {
 
 /* One dry run for each rank, equal or not. */
 static para_rank_plan plan_one(const place *p, const para_plan_subject *s, int index) {
-    para_dry_rank rank = {index, para_world_size(p->world), s->like};
+    para_dry_rank rank = {.index = index, .size = para_world_size(p->world), .like = s->like};
     para_dry_result all, one, two;
     para_request r = p->request;
     assert_int_equal(para_dry_run(p->pipe, &r, &s->geometry, &s->mesh, rank, &all), PARA_OK);
