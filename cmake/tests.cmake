@@ -43,6 +43,9 @@ foreach(source ${PARA_TEST_SOURCES})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier}
     ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
 endforeach()
+# Fewer threads than asked for must not leave work undone.
+add_test(NAME golden/thread_limit COMMAND test_flux_golden WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
+set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden ENVIRONMENT "OMP_THREAD_LIMIT=1;OMP_WAIT_POLICY=passive")
 
 # para with ranks that can be made to fail.
 add_executable(para_failing ${PARA_CLI_SOURCES} tests/parallel/failing.c)

@@ -60,7 +60,8 @@ para_status para_device_let_grow(para_device *dev, bool grow) {
 
 para_status para_new(para_device *dev, para_tensor *out, para_dtype dtype, int rank, const int64_t *dim) {
     *out = para_tensor_make(NULL, dtype, rank, dim);
-    return para_arena_take(&dev->arena, (size_t)para_tensor_count(out) * para_dtype_size(dtype), &out->data);
+    size_t bytes = (size_t)para_tensor_count(out) * para_dtype_size(dtype);
+    return para_arena_take(&dev->arena, bytes ? bytes : 1, &out->data); /* NULL would mean "no tensor" */
 }
 
 para_status para_trace_stage(para_device *dev, const para_tensor *t, const char *format, ...) {

@@ -31,7 +31,6 @@ static para_status grow(para_arena *arena, size_t bytes) {
 }
 
 para_status para_arena_take(para_arena *arena, size_t bytes, void **out) {
-    if (bytes == 0) bytes = 1; /* NULL would mean "no tensor" */
     size_t rounded = (bytes + PARA_ARENA_ALIGN - 1) / PARA_ARENA_ALIGN * PARA_ARENA_ALIGN;
     const para_arena_block *b = arena->block;
     size_t first = b ? b->first : 0, size = b ? b->size : arena->size;

@@ -25,7 +25,7 @@ typedef struct para_arena {
 
 enum { PARA_ARENA_ALIGN = 256 };
 
-/* Takes `bytes` (rounded up to PARA_ARENA_ALIGN, also 0: *out is never NULL); not zeroed. PARA_ERR_MEMORY when the capacity does not suffice. */
+/* Takes `bytes` (rounded up to PARA_ARENA_ALIGN); not zeroed. PARA_ERR_MEMORY when the capacity does not suffice. */
 para_status para_arena_take(para_arena *arena, size_t bytes, void **out);
 
 /* A mark, and the way back to it: everything taken since is free again. */

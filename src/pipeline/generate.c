@@ -88,7 +88,7 @@ static para_status prepare(para_pipeline *pipe, para_rank *rank) {
     para_free(w->arena_bytes);
     if (!(w->arena_bytes = para_alloc((size_t)ranks, sizeof *w->arena_bytes))) return PARA_ERR_MEMORY;
     for (int i = 0; i < ranks; i++) {
-        para_dry_rank which = {rank->index + i, rank->size, &pipe->world->worker[i].rank, false};
+        para_dry_rank which = {rank->index + i, rank->size, &pipe->world->worker[i].rank, false, rank};
         para_dry_result dry;
         if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
         PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &dry));

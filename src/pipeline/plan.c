@@ -32,8 +32,7 @@ static para_status open_dry_rank(const para_pipeline *pipe, para_rank *out, para
     if (status == PARA_OK) {
         para_dry_stand_for(device, pipe->world->options.device);
         device->threads = which.like->threads;
-        device->check = which.like->device->check;
-        device->check_user = which.like->device->check_user;
+        if (which.asks) device->check = which.asks->device->check, device->check_user = which.asks->device->check_user;
         status = para_rank_open(out, device, endpoint);
     }
     if (status == PARA_OK) {
@@ -93,7 +92,7 @@ static const para_mesh alone = {1, 1, 1};
 
 /* What one more step costs after the first `before`, on one rank: computed, or wherever it may hit the cache. */
 static para_status one_more_step(const para_plan_subject *s, int before, bool hits, double *all, double *attention) {
-    const para_dry_rank rank = {0, 1, s->like, hits};
+    const para_dry_rank rank = {0, 1, s->like, hits, NULL};
     para_dry_result without, with;
     para_request r = *s->request;
     r.sigmas = NULL;
@@ -118,7 +117,7 @@ para_status para_plan_steps(const para_plan_subject *s, double *step, double *at
 
 /* What the request is on one rank. */
 static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
-    const para_dry_rank rank = {0, 1, s->like, false};
+    const para_dry_rank rank = {0, 1, s->like, false, NULL};
     para_dry_result all;
     PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &all));
     PARA_TRY(para_plan_steps(s, &out->step_flops, &out->step_attention_flops, &out->hit_step_flops));

@@ -17,8 +17,9 @@ typedef struct para_dry_result {
 /* Which rank a dry run stands for. */
 typedef struct para_dry_rank {
     int index, size;       /* in a world of so many */
-    const para_rank *like; /* has as many threads, and is asked between ops whether to go on */
+    const para_rank *like; /* has as many threads */
     bool hits;             /* the cache hits wherever it may; else nowhere */
+    const para_rank *asks; /* whoever runs this: asked between ops whether to go on; or NULL */
 } para_dry_rank;
 
 /* What is planned: a checked request, its sizes, and a rank like all others. */

@@ -296,6 +296,12 @@ static entry *entry_take(para_onednn *o) {
     return oldest;
 }
 
+/* oneDNN shares work out over as many threads as it finds here when it plans; where OMP_THREAD_LIMIT lets fewer start, the rest would stay undone. */
+static int threads_of(const para_onednn_key *key) {
+    int limit = omp_get_thread_limit();
+    return key->threads < limit ? (int)key->threads : limit;
+}
+
 para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only,
                              const para_onednn_op **out) {
     *out = NULL;
@@ -310,7 +316,7 @@ para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool de
     if (!e) return PARA_ERR_MEMORY;
     if (describe_only) entry_clear(e);
     int before = omp_get_max_threads(); /* oneDNN plans for as many threads as OpenMP would start here */
-    omp_set_num_threads((int)key->threads);
+    omp_set_num_threads(threads_of(key));
     dnnl_status_t s = entry_make(o, e, key, describe_only);
     omp_set_num_threads(before);
     e->used = ++o->now;
@@ -333,7 +339,7 @@ para_status para_onednn_run(para_onednn *o, const para_onednn_op *op, const para
     if (s == dnnl_success) s = set(e->scratch, a->scratch);
     PARA_TRY(check(s, "dnnl_memory_set_data_handle"));
     int before = omp_get_max_threads();
-    omp_set_num_threads((int)e->key.threads);
+    omp_set_num_threads(threads_of(&e->key));
     if (e->reorder) {
         dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, e->weights}, {DNNL_ARG_TO, e->packed}};
         s = dnnl_primitive_execute(e->reorder, o->stream, 2, args);
