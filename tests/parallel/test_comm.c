@@ -45,9 +45,11 @@ static para_status counted(para_rank *rank, void *user) {
     EXPECT(para_rank_bytes_sent(rank) - at == (n - 1) * 60, "the own part is not sent");
     EXPECT(!rank->endpoint || rank->endpoint->messages == n - 1, "messages");
     at = para_rank_bytes_sent(rank);
+    para_tensor own = receive[c.index];
     receive[c.index] = send[0];
     PARA_TRY(para_comm_all_gather(c, send[0], receive, &x));
     PARA_TRY(para_comm_wait(&x));
+    receive[c.index] = own;
     EXPECT(para_rank_bytes_sent(rank) - at == (n - 1) * 60, "all-gather");
     at = para_rank_bytes_sent(rank);
     PARA_TRY(para_comm_shift(c, 2, send, receive, &x));
