@@ -5,6 +5,7 @@
 
 const char *const rng_choices[] = {"cpu", "cuda", NULL};
 const char *const dtype_choices[] = {"f32", "bf16", NULL};
+const char *const compile_choices[] = {"auto", "on", "untuned", "off", NULL};
 
 void request_options_finish(request_options *o) {
     o->request.rng = o->rng == 1 ? PARA_SEED_CUDA : PARA_SEED_CPU;

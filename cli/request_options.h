@@ -9,7 +9,7 @@
 
 typedef struct request_options {
     para_request request;
-    int rng, dtype; /* indices into the choices below */
+    int rng, dtype, compile; /* indices into the choices below */
     device_choice device;
     int ranks, threads, batch, ring, ulysses, head_groups;
     float timeout;
@@ -18,7 +18,8 @@ typedef struct request_options {
     cache_arguments cache;
 } request_options;
 
-extern const char *const rng_choices[], *const dtype_choices[];
+extern const char *const rng_choices[], *const dtype_choices[], *const compile_choices[];
+enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 
 #define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120, .cache = CACHE_ARGUMENTS_INIT }
 
@@ -38,6 +39,7 @@ extern const char *const rng_choices[], *const dtype_choices[];
         {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
         {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
         {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N]", NULL, "what to compute on: cuda:N is the N-th GPU from 0 (cpu)"}, \
+        {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 
 /* And of the ranks that it runs on. */

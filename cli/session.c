@@ -55,6 +55,13 @@ static void on_log(void *user, para_log_level level, const char *message) {
         fprintf(stderr, "para %s: %s%s\n", s->name, level == PARA_LOG_WARNING ? "warning: " : "", message);
 }
 
+static para_status compile(const session *s, const request_options *o) {
+    para_compile_options c = PARA_COMPILE_OPTIONS_INIT;
+    c.off = o->compile == COMPILE_OFF;
+    c.no_tuning = o->compile == COMPILE_UNTUNED;
+    return o->compile == COMPILE_AUTO ? PARA_OK : para_compile(s->pipe, &c);
+}
+
 para_status session_open(session *s, const char *name, const request_options *o, const char *model,
                          progress_view *view) {
     *s = (session){.name = name, .first = process_number() == 0, .view = view};
@@ -72,6 +79,7 @@ para_status session_open(session *s, const char *name, const request_options *o,
     para_status status = para_world_open(&s->world, &w);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
     if (status == PARA_OK) status = parallelize(s, o);
+    if (status == PARA_OK) status = compile(s, o);
     if (status == PARA_OK) status = cache_arguments_apply(&o->cache, s->pipe);
     running = s->pipe;
     if (interrupted) para_cancel(s->pipe);

@@ -123,6 +123,19 @@ typedef struct para_parallel_vae_options {
  * are those of one rank. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT. */
 PARA_API para_status para_parallelize_vae(para_pipeline *pipe, const para_parallel_vae_options *options);
 
+typedef struct para_compile_options {
+    size_t size;    /* sizeof(para_compile_options), set by PARA_COMPILE_OPTIONS_INIT */
+    bool no_tuning; /* a product takes the kernel that the library proposes, not the fastest of those that were tried (false) */
+    bool off;       /* takes it back (false) */
+} para_compile_options;
+
+#define PARA_COMPILE_OPTIONS_INIT { sizeof(para_compile_options), false, false }
+
+/* A compiled step: matrix products are tuned when their shapes first come up (what was found is kept in the user's cache folder), the ops of a step are recorded
+ * at its second run, and from then on a step is played from that recording. Pictures are the same with and without. It is on where the device can record
+ * (PARA_CUDA), without any call. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device that cannot. */
+PARA_API para_status para_compile(para_pipeline *pipe, const para_compile_options *options);
+
 /* Maps and checks the weights of every component; the first para_generate does it where this was not called.
  * PARA_ERR_NOT_FOUND, PARA_ERR_FORMAT, PARA_ERR_SHAPE, PARA_ERR_IO, PARA_ERR_MEMORY, PARA_ERR_CANCELLED. */
 PARA_API para_status para_pipeline_load(para_pipeline *pipe);

@@ -72,7 +72,7 @@ typedef struct para_head_args {
     float eps;
     para_tensor cos, sin;  /* [S, D] F32, or none: no rotation */
     bool rope_interleaved; /* pairs (2i, 2i+1) as FLUX; else (i, i + D/2) as Llama */
-    para_tensor y;         /* [H, S, D], any strides but the last */
+    para_tensor y;         /* [H, S, D], any strides but the last; may be x's own elements */
 } para_head_args;
 
 /* The attention over two sets of keys from the results over each: out, lse ← both. Exact where a side has attended nothing (LSE -inf). */
@@ -106,6 +106,9 @@ typedef struct para_group_norm_args {
     para_activation activation;
     para_tensor y;            /* [N, H, W, C] contiguous */
 } para_group_norm_args;
+
+/* Ops that were kept, to be carried out again. */
+typedef struct para_recording para_recording;
 
 typedef struct para_ops {
     const char *name; /* "cpu", "cuda", "dry" */
@@ -147,6 +150,12 @@ typedef struct para_ops {
     /* What the host reads. */
     para_status (*all_finite)(para_device *dev, para_tensor x, bool *out); /* contiguous; waits */
     para_status (*mask_columns)(para_device *dev, para_tensor mask, uint8_t *out); /* [B, H, Sq, keys] BOOL or F32 → para_mask_column [B · keys]; waits */
+
+    /* Ops carried out again with the same arguments and none of the host's work; all four NULL where a device cannot. */
+    para_status (*record)(para_device *dev);                            /* from here on ops are kept instead; those that wait, or meet a shape for the first time, fail */
+    para_status (*record_end)(para_device *dev, para_recording **out);  /* out NULL: forgets them */
+    para_status (*play)(para_device *dev, const para_recording *recording);
+    void (*recording_close)(para_device *dev, para_recording **recording); /* sets it to NULL; takes NULL in it */
 } para_ops;
 
 /* A rank's device. The owner is one host thread; ops are called from it only. */
@@ -154,6 +163,8 @@ struct para_device {
     const para_ops *ops;
     para_arena arena;
     int threads;             /* host threads of this rank (cpu) */
+    bool joins;              /* one product of joined weights is faster than each by itself */
+    bool tunes;              /* ops may spend seconds on a shape that they meet for the first time, to find what is fastest */
     const para_trace *trace; /* or NULL */
     para_status (*check)(void *user); /* called between ops: a failure ends the request; or NULL */
     void *check_user;        /* of check */

@@ -24,9 +24,18 @@ typedef struct want {
     para_tensor found; /* in the file (dry: no data) */
 } want;
 
+/* Layers that may become one: of wants [first, first + 2 count), matrices, then biases. */
+typedef struct join {
+    para_linear *joined;
+    size_t first;
+    int count;
+} join;
+
 struct para_weights {
     want *wants;
     size_t count, room;
+    join *joins;
+    size_t join_count, join_room;
     para_status failure; /* the first one while wanting */
     int64_t parameters, bytes;
     para_device *dev; /* owner of the block */
@@ -49,6 +58,7 @@ void para_weights_close(para_weights **weights) {
     free_block(w);
     for (size_t i = 0; i < w->count; i++) para_free(w->wants[i].name);
     para_free(w->wants);
+    para_free(w->joins);
     para_free(w);
     *weights = NULL;
 }
@@ -61,13 +71,14 @@ static char *full_name(const char *name, const char *suffix) {
     return full;
 }
 
-static bool grow(para_weights *w) {
-    if (w->count < w->room) return true;
-    size_t room = w->room ? 2 * w->room : 64;
-    want *wants = para_realloc(w->wants, room, sizeof *wants);
-    if (!wants) return false;
-    w->wants = wants;
-    w->room = room;
+/* Room for one more element of *array. */
+static bool grow(void **array, size_t count, size_t *room, size_t size) {
+    if (count < *room) return true;
+    size_t more = *room ? 2 * *room : 64;
+    void *larger = para_realloc(*array, more, size);
+    if (!larger) return false;
+    *array = larger;
+    *room = more;
     return true;
 }
 
@@ -75,7 +86,7 @@ static void add(para_weights *w, para_tensor *out, bool vector, int rank, const 
                 const char *suffix) {
     *out = (para_tensor){0};
     if (w->failure != PARA_OK) return;
-    char *name = grow(w) ? full_name(base, suffix) : NULL;
+    char *name = grow((void **)&w->wants, w->count, &w->room, sizeof *w->wants) ? full_name(base, suffix) : NULL;
     if (!name) {
         w->failure = PARA_ERR_MEMORY;
         return;
@@ -123,6 +134,25 @@ void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const cha
 void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...) {
     FORMAT_NAME(format);
     add(w, out, false, 2, (int64_t[]){n, k}, name, "");
+}
+
+void para_weights_join(para_weights *w, para_linear *joined, int count) {
+    *joined = (para_linear){0};
+    if (w->failure != PARA_OK) return;
+    want *order = para_alloc(2 * (size_t)count, sizeof *order);
+    if (!order || !grow((void **)&w->joins, w->join_count, &w->join_room, sizeof *w->joins)) {
+        para_free(order);
+        w->failure = PARA_ERR_MEMORY;
+        return;
+    }
+    size_t first = w->count - 2 * (size_t)count;
+    for (int i = 0; i < count; i++) {
+        order[i] = w->wants[first + 2 * (size_t)i];
+        order[count + i] = w->wants[first + 2 * (size_t)i + 1];
+    }
+    memcpy(&w->wants[first], order, 2 * (size_t)count * sizeof *order);
+    para_free(order);
+    w->joins[w->join_count++] = (join){joined, first, count};
 }
 
 static bool is_float(para_dtype dtype) {
@@ -206,6 +236,35 @@ static para_status place_all(para_weights *w, para_device *dev) {
     return PARA_OK;
 }
 
+/* Whether x[0..count) lie one after the other, or would where a dry device stands for one that puts them into a block; all of one type. */
+static bool adjoin(const want *x, int count, bool dry) {
+    for (int i = 0; i + 1 < count; i++) {
+        size_t bytes = (size_t)para_tensor_count(&x[i].found) * para_dtype_size(device_type(&x[i]));
+        bool next = dry ? bytes % BLOCK_ALIGN == 0 : (char *)x[i].out->data + bytes == (char *)x[i + 1].out->data;
+        if (!next || device_type(&x[i + 1]) != device_type(&x[i])) return false;
+    }
+    return true;
+}
+
+/* wants [0, count) as one tensor: the sum of their first dimensions. */
+static para_tensor as_one(const want *x, int count) {
+    int64_t dim[2] = {0, x->dim[1]};
+    for (int i = 0; i < count; i++) dim[0] += x[i].dim[0];
+    return para_tensor_make(x->out->data, x->out->dtype, x->rank, dim);
+}
+
+static para_status join_all(para_weights *w, para_device *dev, bool dry) {
+    for (size_t i = 0; i < w->join_count; i++) {
+        const join *j = &w->joins[i];
+        const want *weight = &w->wants[j->first], *bias = weight + j->count;
+        *j->joined = (para_linear){0};
+        if (!dev->joins || !adjoin(weight, j->count, dry) || !adjoin(bias, j->count, dry)) continue;
+        *j->joined = (para_linear){as_one(weight, j->count), as_one(bias, j->count)};
+        if (dev->ops->constant) PARA_TRY(dev->ops->constant(dev, j->joined->bias));
+    }
+    return PARA_OK;
+}
+
 /* Views of the right sizes whose data nobody may touch; not NULL, which would mean "none". */
 static void place_dry(para_weights *w) {
     static char nowhere[BLOCK_ALIGN];
@@ -237,11 +296,10 @@ para_status para_weights_load(para_weights *w, para_device *dev, const para_chec
         else x->found = para_tensor_make(NULL, assumed, x->rank, x->dim);
         w->bytes += para_tensor_count(&x->found) * (int64_t)para_dtype_size(x->found.dtype);
     }
-    if (dry) {
-        place_dry(w);
-        return PARA_OK;
-    }
-    para_status status = place_all(w, dev);
+    para_status status = PARA_OK;
+    if (dry) place_dry(w);
+    else status = place_all(w, dev);
+    if (status == PARA_OK) status = join_all(w, dev, dry);
     if (status != PARA_OK) free_block(w);
     return status;
 }

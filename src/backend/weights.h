@@ -23,6 +23,10 @@ void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const cha
 void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* The `count` linear layers wanted last, of the same input and all with a bias, as one: on a device that joins, where they come to lie one after the
+ * other, *joined is that layer, [N of all, K]; else its weight is none. */
+void para_weights_join(para_weights *w, para_linear *joined, int count);
+
 /* Finds every wanted tensor in the checkpoint, checks its shape and type and fills the views. CPU: they point into the
  * mapped files (vectors that are not F32 are converted). Dry: sizes only, no data is touched; with `checkpoint`
  * NULL every tensor counts as `assumed`. Other devices: everything is uploaded into one block. The checkpoint must stay open as long

@@ -20,6 +20,11 @@ struct para_rank {
     para_arena host;         /* scratch of attention modes on the host */
 };
 
+/* Whether a mode takes attention's operands, and may want them elsewhere than where they are made. */
+static inline bool para_attention_moves(const para_rank *rank) {
+    return rank->modes > 0;
+}
+
 /* A rank on `device` (closed with it) and `endpoint` (the caller's, or NULL for a rank that is alone); with room for scratch. PARA_ERR_MEMORY: the device is
  * the caller's again. */
 para_status para_rank_open(para_rank *out, para_device *device, para_endpoint *endpoint);

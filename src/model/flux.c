@@ -21,6 +21,7 @@ typedef struct mlp_embedder {
 typedef struct stream_weights {
     para_linear modulation; /* norm1.linear [6D, D], or norm.linear [3D, D] in a single block */
     para_linear qkv[PARA_OPERANDS];
+    para_linear joined_qkv;     /* [3D, D], or none */
     para_tensor norm_q, norm_k; /* [head_dim] */
     para_linear out;
     para_linear ff_in, ff_out; /* [4D, D], [D, 4D] */
@@ -33,6 +34,7 @@ typedef struct dual_block {
 typedef struct single_block {
     para_linear modulation; /* norm.linear [3D, D] */
     para_linear qkv[PARA_OPERANDS];
+    para_linear joined_qkv;
     para_tensor norm_q, norm_k;
     para_linear proj_mlp; /* [4D, D] */
     para_linear proj_out; /* [D, 5D]: columns of attention, then of the MLP */
@@ -73,6 +75,7 @@ static void dual_weights(flux *m, para_weights *w, int i) {
         para_weights_linear(w, &b->modulation, 6 * d, d, true, "transformer_blocks.%d.%s.linear", i, norm[s]);
         for (int o = 0; o < PARA_OPERANDS; o++)
             para_weights_linear(w, &b->qkv[o], d, d, true, "transformer_blocks.%d.attn.%s", i, qkv[s][o]);
+        para_weights_join(w, &b->joined_qkv, PARA_OPERANDS);
         para_weights_vector(w, &b->norm_q, m->head_dim, "transformer_blocks.%d.attn.%s.weight", i, q_norm[s]);
         para_weights_vector(w, &b->norm_k, m->head_dim, "transformer_blocks.%d.attn.%s.weight", i, k_norm[s]);
         para_weights_linear(w, &b->out, d, d, true, "transformer_blocks.%d.attn.%s", i, out[s]);
@@ -88,6 +91,7 @@ static void single_weights(flux *m, para_weights *w, int i) {
     para_weights_linear(w, &b->modulation, 3 * d, d, true, "single_transformer_blocks.%d.norm.linear", i);
     for (int o = 0; o < PARA_OPERANDS; o++)
         para_weights_linear(w, &b->qkv[o], d, d, true, "single_transformer_blocks.%d.attn.%s", i, qkv[o]);
+    para_weights_join(w, &b->joined_qkv, PARA_OPERANDS);
     para_weights_vector(w, &b->norm_q, m->head_dim, "single_transformer_blocks.%d.attn.norm_q.weight", i);
     para_weights_vector(w, &b->norm_k, m->head_dim, "single_transformer_blocks.%d.attn.norm_k.weight", i);
     para_weights_linear(w, &b->proj_mlp, MLP_RATIO * d, d, true, "single_transformer_blocks.%d.proj_mlp", i);
@@ -251,22 +255,41 @@ static para_status flux_embed(para_transformer *t, para_rank *rank, para_item *i
 /* The k-th vector [D] of a block's modulation at the item's step. */
 static para_tensor modulation_vector(const flux *m, const para_item *item, int64_t offset, int k) {
     int64_t d = m->base.inner_dim;
-    para_tensor row = para_rows(item->conditioning->modulation, item->step, 1);
-    return PARA_RESHAPE(para_slice(row, 1, offset + k * d, d), d);
+    return para_slice(item->modulation, 0, offset + k * d, d);
 }
 
-/* Attention of the rank's tokens; the operands get room, the result goes to out [S, D]. */
-static para_status begin_attention(const flux *m, para_rank *rank, para_tensor out, para_attention_job *job) {
-    int64_t tokens = out.dim[0];
+/* A block's attention, and [S, 3D] that its projections fill where attention reads Q, K and V as they lie there; or none. */
+typedef struct projected {
+    para_attention_job job;
+    para_tensor rows;
+} projected;
+
+/* Heads of D columns of a matrix from `column` on: [1, H, S, head_dim]. */
+static para_tensor heads_of(const flux *m, para_tensor rows, int64_t column) {
+    para_tensor t = para_slice(rows, 1, column, m->base.inner_dim);
+    return (para_tensor){.dtype = t.dtype,
+                         .rank = 4,
+                         .dim = {1, m->base.heads, t.dim[0], m->head_dim},
+                         .stride = {t.dim[0] * t.stride[0], m->head_dim, t.stride[0], 1},
+                         .data = t.data};
+}
+
+/* Attention of the rank's tokens, the result to out [S, D]. The operands get room where the modes want them; in place of one product where
+ * there is no mode and the weights are joined. */
+static para_status begin_attention(const flux *m, para_rank *rank, bool joined, para_tensor out, projected *p) {
+    int64_t tokens = out.dim[0], d = m->base.inner_dim;
     para_tensor operand = para_tensor_make(NULL, out.dtype, 4, (int64_t[]){1, m->base.heads, tokens, m->head_dim});
-    para_tensor heads = PARA_RESHAPE(out, 1, tokens, m->base.heads, m->head_dim);
-    return para_attention_begin(rank,
-                                &(para_attention_args){.q = operand,
-                                                       .k = operand,
-                                                       .v = operand,
-                                                       .out = PARA_PERMUTE(heads, 0, 2, 1, 3),
-                                                       .scale = (float)(1.0 / sqrt((double)m->head_dim))},
-                                job);
+    para_attention_args args = {
+        .q = operand, .k = operand, .v = operand, .scale = (float)(1.0 / sqrt((double)m->head_dim))};
+    args.out = heads_of(m, out, 0);
+    p->rows = (para_tensor){0};
+    if (joined && !para_attention_moves(rank)) {
+        PARA_TRY(PARA_NEW(rank->device, &p->rows, out.dtype, tokens, PARA_OPERANDS * d));
+        args.q = heads_of(m, p->rows, PARA_QUERY * d);
+        args.k = heads_of(m, p->rows, PARA_KEY * d);
+        args.v = heads_of(m, p->rows, PARA_VALUE * d);
+    }
+    return para_attention_begin(rank, &args, &p->job);
 }
 
 /* Where an operand of the rows [first, first + tokens) has to be written: [H, S, D]. */
@@ -281,32 +304,53 @@ static para_tensor operand_rows(const para_attention_job *job, para_operand o, i
     return para_slice(heads, 1, first, tokens);
 }
 
-/* Projects x [S, D] to Q, K, V of the rows [first, first + S): V first, since it needs no norm and no rotation. */
-static para_status project_qkv(const flux *m, para_rank *rank, const para_item *item, const para_linear *qkv,
-                               para_tensor norm_q, para_tensor norm_k, para_tensor x, int64_t first,
-                               para_attention_job *job) {
-    para_device *dev = rank->device;
+/* What Q, K and V of a stream are made with. */
+typedef struct qkv_weights {
+    const para_linear *each, *joined; /* [PARA_OPERANDS]; or none */
+    para_tensor norm_q, norm_k;       /* [head_dim] */
+} qkv_weights;
+
+/* Norm and rotation of x [S, H, D], to where attention wants it. */
+static para_status head_rows(para_rank *rank, const para_item *item, const qkv_weights *w, para_operand o,
+                             para_tensor x, int64_t first, const para_attention_job *job) {
     const para_conditioning *c = item->conditioning;
-    int64_t tokens = x.dim[0];
+    para_head_args head = {
+        .x = x, .eps = NORM_EPS, .rope_interleaved = true, .y = operand_rows(job, o, first, x.dim[0])};
+    if (o != PARA_VALUE) {
+        head.weight = o == PARA_QUERY ? w->norm_q : w->norm_k;
+        head.cos = para_rows(c->cos, first, x.dim[0]);
+        head.sin = para_rows(c->sin, first, x.dim[0]);
+    }
+    return rank->device->ops->head(rank->device, &head);
+}
+
+/* One product, whose values are there then; queries and keys are turned where they lie. */
+static para_status project_joined(para_rank *rank, const para_item *item, const qkv_weights *w, para_tensor x,
+                                  int64_t first, projected *p) {
+    para_device *dev = rank->device;
+    PARA_TRY(
+        dev->ops->linear(dev, &(para_linear_args){.x = x, .w = w->joined, .y = para_rows(p->rows, first, x.dim[0])}));
+    for (int o = PARA_QUERY; o <= PARA_KEY; o++) {
+        para_tensor rows = operand_rows(&p->job, (para_operand)o, first, x.dim[0]);
+        para_tensor by_token = PARA_PERMUTE(rows, 1, 0, 2);
+        PARA_TRY(head_rows(rank, item, w, (para_operand)o, by_token, first, &p->job));
+    }
+    return PARA_OK;
+}
+
+/* Projects x [S, D] to Q, K, V of the rows [first, first + S): V first, since it needs no norm and no rotation. */
+static para_status project_qkv(const flux *m, para_rank *rank, const para_item *item, const qkv_weights *w,
+                               para_tensor x, int64_t first, projected *p) {
+    para_device *dev = rank->device;
+    if (p->rows.data) return project_joined(rank, item, w, x, first, p);
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor y;
-    PARA_TRY(PARA_NEW(dev, &y, x.dtype, tokens, m->base.inner_dim));
+    PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], m->base.inner_dim));
     static const para_operand order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
     for (int i = 0; i < PARA_OPERANDS; i++) {
-        para_operand o = order[i];
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &qkv[o], .y = y}));
-        para_head_args head = {
-            .x = PARA_RESHAPE(y, tokens, m->base.heads, m->head_dim),
-            .eps = NORM_EPS,
-            .rope_interleaved = true,
-            .y = operand_rows(job, o, first, tokens),
-        };
-        if (o != PARA_VALUE) {
-            head.weight = o == PARA_QUERY ? norm_q : norm_k;
-            head.cos = para_rows(c->cos, first, tokens);
-            head.sin = para_rows(c->sin, first, tokens);
-        }
-        PARA_TRY(dev->ops->head(dev, &head));
+        para_tensor heads = PARA_RESHAPE(y, x.dim[0], m->base.heads, m->head_dim);
+        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &w->each[order[i]], .y = y}));
+        PARA_TRY(head_rows(rank, item, w, order[i], heads, first, &p->job));
     }
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
@@ -322,26 +366,29 @@ static para_status dual_forward(const flux *m, para_rank *rank, para_item *item,
     const para_shard *shard = &item->conditioning->shard;
     int64_t d = m->base.inner_dim, mod = modulation_offset(m, i);
     para_dtype dtype = item->conditioning->dtype;
-    para_attention_job job;
+    projected p;
     para_tensor attended, normed; /* [S, D]; normed is later the input of the MLP */
+    const stream_weights *stream = m->dual[i].stream;
+    bool joined = stream[PARA_IMAGE].joined_qkv.weight.data && stream[PARA_TEXT].joined_qkv.weight.data;
     PARA_TRY(PARA_NEW(dev, &attended, dtype, para_shard_tokens(shard), d));
     PARA_TRY(PARA_NEW(dev, &normed, dtype, para_shard_tokens(shard), d));
-    PARA_TRY(begin_attention(m, rank, attended, &job));
+    PARA_TRY(begin_attention(m, rank, joined, attended, &p));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
-        const stream_weights *w = &m->dual[i].stream[s];
+        const stream_weights *w = &stream[s];
+        const qkv_weights qkv = {w->qkv, &w->joined_qkv, w->norm_q, w->norm_k};
         int64_t first = para_shard_row(shard, (para_segment)s), offset = mod + 6 * d * s;
         para_tensor x = para_rows(item->residual_stream, first, shard->tokens[s]),
                     y = para_rows(normed, first, shard->tokens[s]);
         para_norm_args norm =
             layer_norm(x, modulation_vector(m, item, offset, 0), modulation_vector(m, item, offset, 1), y);
         PARA_TRY(dev->ops->norm(dev, &norm));
-        PARA_TRY(project_qkv(m, rank, item, w->qkv, w->norm_q, w->norm_k, y, first, &job));
+        PARA_TRY(project_qkv(m, rank, item, &qkv, y, first, &p));
     }
-    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &job, (para_operand)o));
-    PARA_TRY(para_attention_compute(rank, &job));
-    PARA_TRY(para_attention_end(rank, &job));
+    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &p.job, (para_operand)o));
+    PARA_TRY(para_attention_compute(rank, &p.job));
+    PARA_TRY(para_attention_end(rank, &p.job));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
-        const stream_weights *w = &m->dual[i].stream[s];
+        const stream_weights *w = &stream[s];
         int64_t tokens = shard->tokens[s], first = para_shard_row(shard, (para_segment)s), offset = mod + 6 * d * s;
         para_tensor x = para_rows(item->residual_stream, first, tokens), y = para_rows(normed, first, tokens), out, mid;
         size_t mark = para_arena_mark(&dev->arena);
@@ -372,22 +419,23 @@ static para_status single_forward(const flux *m, para_rank *rank, para_item *ite
     int64_t d = m->base.inner_dim, mod = modulation_offset(m, m->num_dual + i), tokens = item->residual_stream.dim[0];
     para_dtype dtype = item->conditioning->dtype;
     para_tensor x = item->residual_stream, attended, normed, mid;
-    para_attention_job job;
+    projected p;
+    const qkv_weights qkv = {w->qkv, &w->joined_qkv, w->norm_q, w->norm_k};
     PARA_TRY(PARA_NEW(dev, &attended, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &normed, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, MLP_RATIO * d));
-    PARA_TRY(begin_attention(m, rank, attended, &job));
+    PARA_TRY(begin_attention(m, rank, w->joined_qkv.weight.data, attended, &p));
     para_norm_args norm = layer_norm(x, modulation_vector(m, item, mod, 0), modulation_vector(m, item, mod, 1), normed);
     PARA_TRY(dev->ops->norm(dev, &norm));
-    PARA_TRY(project_qkv(m, rank, item, w->qkv, w->norm_q, w->norm_k, normed, 0, &job));
-    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &job, (para_operand)o));
+    PARA_TRY(project_qkv(m, rank, item, &qkv, normed, 0, &p));
+    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &p.job, (para_operand)o));
     PARA_TRY(dev->ops->linear(
         dev, &(para_linear_args){.x = normed, .w = &w->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
-    PARA_TRY(para_attention_compute(rank, &job));
+    PARA_TRY(para_attention_compute(rank, &p.job));
     para_linear of_mlp = {.weight = para_slice(w->proj_out.weight, 1, d, MLP_RATIO * d), .bias = w->proj_out.bias};
     para_linear of_attention = {.weight = para_slice(w->proj_out.weight, 1, 0, d)};
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = normed}));
-    PARA_TRY(para_attention_end(rank, &job));
+    PARA_TRY(para_attention_end(rank, &p.job));
     PARA_TRY(
         dev->ops->linear(dev, &(para_linear_args){.x = attended, .w = &of_attention, .y = normed, .accumulate = true}));
     return dev->ops->residual(dev,

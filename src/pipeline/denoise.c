@@ -17,10 +17,11 @@ typedef struct denoiser {
     para_shard shard[PARA_HALVES]; /* the same image tokens */
     para_conditioning conditioning[PARA_HALVES];
     para_item item[PARA_HALVES]; /* those that this group computes */
-    float *sigmas, *timesteps;   /* host [steps + 1], [steps] */
-    para_tensor latents;         /* F32 [n, tokens of the rank, channels] */
-    para_tensor model_input;     /* [tokens of the rank, in_channels] */
-    para_tensor *output;         /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
+    para_recorded recorded[PARA_HALVES];
+    float *sigmas, *timesteps; /* host [steps + 1], [steps] */
+    para_tensor latents;       /* F32 [n, tokens of the rank, channels] */
+    para_tensor model_input;   /* [tokens of the rank, in_channels] */
+    para_tensor *output;       /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
     para_loop_cache cache;
     para_tensor prediction; /* F32 [tokens of the rank, out_channels]: of a picture */
 } denoiser;
@@ -81,7 +82,8 @@ static para_status open_half(denoiser *d, int half, para_conditioning_inputs *in
     in->dtype = d->run->pipe->options.dtype;
     in->shard = d->shard[half];
     PARA_TRY(t->table->prepare(t, d->run->rank, in, &d->conditioning[half]));
-    return para_item_open(d->run->rank, t, &d->conditioning[half], &d->item[half]);
+    para_recorded *recorded = d->run->pipe->compiled ? &d->recorded[half] : NULL;
+    return para_item_open(d->run->rank, t, &d->conditioning[half], recorded, &d->item[half]);
 }
 
 static para_status open_buffers(denoiser *d) {
@@ -102,7 +104,7 @@ static para_status compute(denoiser *d, int step, int64_t index, para_tensor out
     const para_trace *trace = d->dev->trace;
     para_item *item = &d->item[index % d->halves];
     PARA_TRY(d->dev->ops->copy(d->dev, d->model_input, picture_of(d->latents, index / d->halves)));
-    item->step = step;
+    PARA_TRY(para_item_go_to(d->run->rank, item, step));
     if (step > 0 || index > 0) d->dev->trace = NULL;
     para_status status = d->cache.on
                              ? para_loop_cache_forward(&d->cache, index, item, d->model_input, output)
@@ -188,7 +190,10 @@ para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, pa
     size_t mark = para_arena_mark(&d.dev->arena);
     para_status status = denoise(&d, inputs, *latents);
     para_arena_release(&d.dev->arena, mark);
-    for (int half = 0; half < PARA_HALVES; half++) para_layout_close(&d.layout[half]);
+    for (int half = 0; half < PARA_HALVES; half++) {
+        para_layout_close(&d.layout[half]);
+        para_recorded_close(&d.recorded[half], d.dev);
+    }
     para_loop_cache_close(&d.cache);
     para_free(d.output);
     para_free(d.sigmas);

@@ -15,9 +15,10 @@ static para_status open_arrays(para_loop_cache *c) {
     size_t items = (size_t)c->items, steps = (size_t)c->run->request->num_inference_steps;
     c->slot = para_alloc(items, sizeof *c->slot);
     c->item = para_alloc(items, sizeof *c->item);
+    c->recorded = para_alloc(items, sizeof *c->recorded);
     c->host = para_alloc(items, 2 * sizeof *c->host);
     c->record = para_alloc(items * steps, sizeof *c->record);
-    return c->slot && c->item && c->host && c->record ? PARA_OK : PARA_ERR_MEMORY;
+    return c->slot && c->item && c->recorded && c->host && c->record ? PARA_OK : PARA_ERR_MEMORY;
 }
 
 static para_status open_items(para_loop_cache *c, const para_conditioning *conditioning) {
@@ -26,7 +27,8 @@ static para_status open_items(para_loop_cache *c, const para_conditioning *condi
         const para_conditioning *own = &conditioning[i % c->halves];
         if (!is_own(c, i)) continue;
         PARA_TRY(para_cache_slot_open(&c->cache, own, i % c->halves == PARA_UNCOND, &c->slot[i]));
-        if (c->joint) PARA_TRY(para_item_open(c->run->rank, t, own, &c->item[i]));
+        para_recorded *recorded = c->run->pipe->compiled ? &c->recorded[i] : NULL;
+        if (c->joint) PARA_TRY(para_item_open(c->run->rank, t, own, recorded, &c->item[i]));
     }
     return c->joint ? PARA_NEW(c->run->rank->device, &c->sums, PARA_F32, c->items, 2) : PARA_OK;
 }
@@ -48,9 +50,11 @@ para_status para_loop_cache_open(para_loop_cache *out, para_run *run, para_comm 
 }
 
 void para_loop_cache_close(para_loop_cache *c) {
+    for (int64_t i = 0; c->recorded && i < c->items; i++) para_recorded_close(&c->recorded[i], c->run->rank->device);
     para_cache_close(&c->cache);
     para_free(c->slot);
     para_free(c->item);
+    para_free(c->recorded);
     para_free(c->host);
     para_free(c->record);
     *c = (para_loop_cache){0};
@@ -76,7 +80,7 @@ static para_status begin_item(para_loop_cache *c, int step, int64_t index, para_
     double start = para_seconds();
     para_tensor picture = PARA_RESHAPE(para_rows(latents, index / c->halves, 1), latents.dim[1], latents.dim[2]);
     PARA_TRY(dev->ops->copy(dev, model_input, picture));
-    c->item[index].step = step;
+    PARA_TRY(para_item_go_to(c->run->rank, &c->item[index], step));
     PARA_TRY(para_cache_begin(&c->cache, &c->slot[index], &c->item[index], model_input, para_rows(c->sums, index, 1)));
     record_of(c, step, index)->seconds = para_seconds() - start;
     return PARA_OK;

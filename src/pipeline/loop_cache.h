@@ -22,6 +22,7 @@ typedef struct para_loop_cache {
     para_first_block_cache cache;
     para_cache_slot *slot;    /* [items] */
     para_item *item;          /* [items], joint: a residual stream for each, as all are between begin and end at once */
+    para_recorded *recorded;  /* [items], joint */
     para_tensor sums;         /* joint: F32 [items, 2] */
     float *host;              /* joint: [items][2] */
     para_loop_record *record; /* [steps][items] */

@@ -115,6 +115,7 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
     if (!pipe) return PARA_ERR_MEMORY;
     pipe->world = world;
     pipe->options = o;
+    pipe->compiled = pipe->tuned = world->options.device == PARA_CUDA;
     pipe->digest = UINT64_C(14695981039346656037);
     para_config index = {0};
     char *path = NULL;

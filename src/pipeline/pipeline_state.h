@@ -78,6 +78,7 @@ struct para_pipeline {
     para_mesh wish;     /* axes that were given; 0: to be chosen */
     int head_groups;    /* 0: chosen */
     bool parallel_vae;
+    bool compiled, tuned;
     para_cache_options cache; /* all zero: none; skip_layers is the pipeline's own */
     bool told_alone;    /* the log says that rank 0 computes alone */
     bool left;          /* process 0 has closed it */

@@ -7,10 +7,22 @@
 #include "parallel/gather.h"
 
 para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
-                           para_item *out) {
-    *out = (para_item){.conditioning = conditioning};
-    return PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_shard_tokens(&conditioning->shard),
-                    t->inner_dim);
+                           para_recorded *recorded, para_item *out) {
+    *out = (para_item){.conditioning = conditioning, .recorded = recorded};
+    PARA_TRY(PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_shard_tokens(&conditioning->shard),
+                      t->inner_dim));
+    if (!recorded || !conditioning->modulation.data) return PARA_OK;
+    return PARA_NEW(rank->device, &out->modulation, PARA_F32, conditioning->modulation.dim[1]);
+}
+
+para_status para_item_go_to(para_rank *rank, para_item *item, int step) {
+    para_tensor all = item->conditioning->modulation;
+    item->step = step;
+    if (!all.data) return PARA_OK;
+    para_tensor now = PARA_RESHAPE(para_rows(all, step, 1), all.dim[1]);
+    if (item->recorded) return rank->device->ops->copy(rank->device, item->modulation, now);
+    item->modulation = now;
+    return PARA_OK;
 }
 
 static para_status trace_item(para_rank *rank, const para_item *item, const char *stage) {
@@ -26,17 +38,26 @@ para_status para_transformer_embed(para_transformer *t, para_rank *rank, para_it
     return trace_item(rank, item, "embed");
 }
 
-static para_status run_blocks(para_transformer *t, para_rank *rank, para_item *item, int first, int last,
-                              const bool *skip) {
-    for (int i = first; i < last; i++) {
-        if (skip && skip[i]) continue;
-        PARA_TRY(para_rank_check(rank));
-        size_t host = para_arena_mark(&rank->host);
-        PARA_TRY(t->table->block(t, rank, item, i));
-        para_arena_release(&rank->host, host);
+/* Blocks first to last - 1, without those that skip names. */
+typedef struct blocks {
+    para_transformer *t;
+    para_rank *rank;
+    para_item *item;
+    int first, last;
+    const bool *skip;
+} blocks;
+
+static para_status run_blocks(void *args) {
+    const blocks *b = args;
+    for (int i = b->first; i < b->last; i++) {
+        if (b->skip && b->skip[i]) continue;
+        PARA_TRY(para_rank_check(b->rank));
+        size_t host = para_arena_mark(&b->rank->host);
+        PARA_TRY(b->t->table->block(b->t, b->rank, b->item, i));
+        para_arena_release(&b->rank->host, host);
         char stage[32];
         snprintf(stage, sizeof stage, "block.%d", i);
-        PARA_TRY(trace_item(rank, item, stage));
+        PARA_TRY(trace_item(b->rank, b->item, stage));
     }
     return PARA_OK;
 }
@@ -44,11 +65,17 @@ static para_status run_blocks(para_transformer *t, para_rank *rank, para_item *i
 para_status para_transformer_blocks(para_transformer *t, para_rank *rank, para_item *item, int first, int last,
                                     const bool *skip) {
     const para_shard *shard = &item->conditioning->shard;
-    if (para_mesh_size(shard->mesh, PARA_AXIS_TOKENS) == 1) return run_blocks(t, rank, item, first, last, skip);
+    const para_arena *arena = &rank->device->arena;
+    blocks b = {t, rank, item, first, last, skip};
+    if (para_mesh_size(shard->mesh, PARA_AXIS_TOKENS) == 1) {
+        PARA_TRY(para_rank_check(rank));
+        para_part_key key = {first, last, skip, arena->base + para_arena_mark(arena)};
+        return para_recorded_run(item->recorded, rank, key, run_blocks, &b);
+    }
     para_attention_mode mode = para_unified_mode(rank, shard->mesh, shard->layout);
     if (shard->head_groups) mode.head_groups = shard->head_groups;
     PARA_TRY(para_attention_push(rank, mode));
-    para_status status = run_blocks(t, rank, item, first, last, skip);
+    para_status status = run_blocks(&b);
     para_attention_pop(rank);
     return status;
 }

@@ -6,7 +6,7 @@
 #include "backend/weights.h"
 #include "io/config.h"
 #include "parallel/layout.h"
-#include "comm/rank.h"
+#include "step/recorded.h"
 
 typedef struct para_transformer para_transformer;
 
@@ -34,8 +34,10 @@ typedef struct para_conditioning {
 /* One picture or video, or one CFG half of it, on its way through a step. */
 typedef struct para_item {
     const para_conditioning *conditioning;
-    int step;             /* index of the step */
+    int step;             /* index of the step: para_item_go_to */
     para_tensor residual_stream; /* [S, D]: hidden_states (image rows), then encoder_hidden_states (text rows) */
+    para_tensor modulation;      /* F32 [model's own length], of the step */
+    para_recorded *recorded;     /* where the step is compiled; or NULL */
 } para_item;
 
 typedef struct para_transformer_table {
@@ -65,8 +67,10 @@ struct para_transformer {
     bool guidance_embeds;
 };
 
-/* Room for an item's residual stream, in the arena. */
-para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning, para_item *out);
+/* Room for an item's residual stream, in the arena. recorded: the caller's, or NULL. */
+para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning, para_recorded *recorded, para_item *out);
+/* To a step: with its modulation, which lies where that of the step before lay if the item is compiled. */
+para_status para_item_go_to(para_rank *rank, para_item *item, int step);
 
 /* One evaluation: embed, all blocks, head. latents [S_img, in_channels], out [S_img, out_channels], both of the conditioning's type. Attention goes
  * over the ranks that hold the conditioning's shards. Traces whole tensors. Collective over these ranks. */

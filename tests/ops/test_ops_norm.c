@@ -108,15 +108,21 @@ static void head_case(para_device *dev, para_dtype type) {
                weight = maybe(dev, d);
     ops_tensor cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
     ops_tensor sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
-    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view,
-                                                      .weight = weight.view,
-                                                      .eps = 1e-6f,
-                                                      .cos = cosine.view,
-                                                      .sin = sine.view,
-                                                      .rope_interleaved = interleaved,
-                                                      .y = y.view}));
+    para_head_args a = {.x = x.view,
+                        .weight = weight.view,
+                        .eps = 1e-6f,
+                        .cos = cosine.view,
+                        .sin = sine.view,
+                        .rope_interleaved = interleaved,
+                        .y = y.view};
+    ops_ok(dev, dev->ops->head(dev, &a));
     twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, interleaved);
     ops_check(dev, &y, y.value, 1, "head");
+    a.y = PARA_PERMUTE(x.view, 1, 0, 2);
+    ops_ok(dev, dev->ops->head(dev, &a));
+    for (int64_t i = 0; i < s * h * d; i++)
+        x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];
+    ops_check(dev, &x, x.value, 1, "head in place");
     ops_free(dev, &x);
     ops_free(dev, &y);
     ops_free(dev, &weight);

@@ -82,7 +82,7 @@ static void fixture_open(fixture *f, para_cache_options options, int steps, bool
     OK(PARA_NEW(dev, &f->latents, PARA_F32, TOKENS, WIDTH));
     OK(PARA_NEW(dev, &f->out, PARA_F32, TOKENS, WIDTH));
     memset(f->latents.data, 0, TOKENS * WIDTH * sizeof(float));
-    OK(para_item_open(&f->rank, &f->t.base, &f->conditioning, &f->item));
+    OK(para_item_open(&f->rank, &f->t.base, &f->conditioning, NULL, &f->item));
     memset(f->item.residual_stream.data, 0, (TOKENS + TEXT) * WIDTH * sizeof(float));
     OK(para_cache_open(&f->cache, &f->options, &f->rank, &f->t.base, steps, &f->conditioning));
     OK(para_cache_slot_open(&f->cache, &f->conditioning, negative, &f->slot));

@@ -95,4 +95,10 @@ para_status para_cuda_blend(para_device *dev, para_tensor edge, para_tensor dst,
 para_status para_cuda_all_finite(para_device *dev, para_tensor x, bool *out);
 para_status para_cuda_mask_columns(para_device *dev, para_tensor mask, uint8_t *out);
 
+/* ---- cuda_record.c */
+para_status para_cuda_record(para_device *dev);
+para_status para_cuda_record_end(para_device *dev, para_recording **out);
+para_status para_cuda_play(para_device *dev, const para_recording *recording);
+void para_cuda_recording_close(para_device *dev, para_recording **recording);
+
 #endif

@@ -94,6 +94,10 @@ static const para_ops cuda_ops = {
     .blend = para_cuda_blend,
     .all_finite = para_cuda_all_finite,
     .mask_columns = para_cuda_mask_columns,
+    .record = para_cuda_record,
+    .record_end = para_cuda_record_end,
+    .play = para_cuda_play,
+    .recording_close = para_cuda_recording_close,
 };
 
 static para_status open_state(para_device *dev, const struct cudaDeviceProp *found) {
@@ -121,7 +125,7 @@ static para_status cuda_open(const para_cuda_host *host, int index, para_device 
         return PARA_ERR_MEMORY;
     }
     cuda->index = index;
-    *dev = (para_device){.ops = &cuda_ops, .threads = 1, .impl = cuda};
+    *dev = (para_device){.ops = &cuda_ops, .threads = 1, .joins = true, .impl = cuda};
     para_status status = open_state(dev, &found);
     if (status == PARA_OK) *out = dev;
     else cuda_close(dev);

@@ -50,7 +50,7 @@ template <int LANES> static __global__ void head_kernel(const __grid_constant__ 
     if (here) para_store(r.y, r.type, s * r.y_s + h * r.y_h + at, x);
 }
 
-/* Any width and alignment: a warp for each row, element by element. */
+/* Any width and alignment: a warp for each row; a lane reads the elements that are turned into each other before it writes them. */
 static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32;
     int lane = threadIdx.x % 32;
@@ -65,18 +65,19 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
         }
         factor = 1 / sqrtf(para_warp_sum(sum) / r.d + r.eps);
     }
-    for (int i = lane; i < r.d; i += 32) {
-        float f[1], g[1];
-        para_load(f, r.x, r.type, from + i);
-        f[0] *= r.weight ? factor * r.weight[i] : 1;
+    for (int i = lane; i < (r.cosine ? r.d / 2 : r.d); i += 32) {
+        int a = r.cosine && r.interleaved ? 2 * i : i, b = r.interleaved ? a + 1 : a + r.d / 2;
+        float f[1], g[1], turned[1];
+        para_load(f, r.x, r.type, from + a);
+        f[0] *= r.weight ? factor * r.weight[a] : 1;
         if (r.cosine) {
-            bool first = r.interleaved ? i % 2 == 0 : i < r.d / 2;
-            int other = r.interleaved ? i ^ 1 : first ? i + r.d / 2 : i - r.d / 2;
-            para_load(g, r.x, r.type, from + other);
-            g[0] *= r.weight ? factor * r.weight[other] : 1;
-            f[0] = f[0] * r.cosine[s * r.cos_row + i] + (first ? -g[0] : g[0]) * r.sine[s * r.sin_row + i];
+            para_load(g, r.x, r.type, from + b);
+            g[0] *= r.weight ? factor * r.weight[b] : 1;
+            turned[0] = g[0] * r.cosine[s * r.cos_row + b] + f[0] * r.sine[s * r.sin_row + b];
+            f[0] = f[0] * r.cosine[s * r.cos_row + a] - g[0] * r.sine[s * r.sin_row + a];
+            para_store(r.y, r.type, to + b, turned);
         }
-        para_store(r.y, r.type, to + i, f);
+        para_store(r.y, r.type, to + a, f);
     }
 }
 

@@ -210,7 +210,7 @@ para_status para_dry_open(para_device **out) {
 }
 
 void para_dry_stand_for(para_device *dry, para_device_kind kind) {
-    ((dry_impl *)dry->impl)->gpu = kind == PARA_CUDA;
+    dry->joins = ((dry_impl *)dry->impl)->gpu = kind == PARA_CUDA;
 }
 
 para_counts *para_dry_counts(para_device *dev) {

@@ -1,0 +1,21 @@
+/* Declaring whether a pipeline's steps are compiled. SPDX-License-Identifier: Apache-2.0 */
+#include "core/error.h"
+#include "pipeline/pipeline_state.h"
+
+para_status para_compile(para_pipeline *pipe, const para_compile_options *options) {
+    para_compile_options o = PARA_COMPILE_OPTIONS_INIT;
+    if (options) o = *options;
+    if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_compile: the pipeline is NULL");
+    if (o.size != sizeof o)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_compile: options.size is %zu, not %zu; start from PARA_COMPILE_OPTIONS_INIT and build "
+                         "against the installed header",
+                         o.size, sizeof o);
+    if (!o.off && pipe->world->options.device != PARA_CUDA)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "para_compile (--compile) records a step on a GPU, and the pipeline's device "
+                         "is the CPU; leave it out, or open the world on PARA_CUDA (--device cuda)");
+    pipe->compiled = !o.off;
+    pipe->tuned = !o.off && !o.no_tuning;
+    return PARA_OK;
+}

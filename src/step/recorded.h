@@ -1,0 +1,35 @@
+/* A step's ops, recorded once and played from then on: what "compiled" means. SPDX-License-Identifier: Apache-2.0
+ *
+ * Ops of a part are the same at every step where all that they read lies where it lay before. So a part runs op by op the first time, when products are
+ * tuned and libraries load their kernels; the second time it is recorded; and then it is played. Whatever would make the ops others is the part's key. */
+#ifndef PARA_STEP_RECORDED_H
+#define PARA_STEP_RECORDED_H
+
+#include "comm/rank.h"
+
+/* Tells the parts of an item's step apart. */
+typedef struct para_part_key {
+    int first, last;   /* blocks */
+    const bool *skip;
+    const char *arena; /* where the part's own memory begins */
+} para_part_key;
+
+enum { PARA_RECORDED_PARTS = 4 };
+
+typedef struct para_recorded_part {
+    para_part_key key;
+    int runs;                  /* 0: the entry is free */
+    para_recording *recording; /* NULL before the second run */
+} para_recorded_part;
+
+/* Of one item. All zero: nothing is recorded yet. Closes with para_recorded_close. */
+typedef struct para_recorded {
+    para_recorded_part part[PARA_RECORDED_PARTS];
+    int next; /* entry that the next unknown part takes */
+} para_recorded;
+
+/* Carries out ops(args), or plays what it did before. r: NULL to carry them out always, as where the device cannot record. */
+para_status para_recorded_run(para_recorded *r, para_rank *rank, para_part_key key, para_status (*ops)(void *args), void *args);
+void para_recorded_close(para_recorded *r, para_device *dev);
+
+#endif
