@@ -48,15 +48,20 @@ static bool parse_numbers(const char *text, number_list *out) {
 }
 
 static bool parse_device(const char *text, device_choice *out) {
-    *out = (device_choice){.gpu = strncmp(text, "cuda", 4) == 0};
+    *out = (device_choice){.gpu = strncmp(text, "cuda", 4) == 0, .text = text};
     if (!out->gpu) return strcmp(text, "cpu") == 0;
     if (text[4] == '\0') return true;
-    char *end;
-    errno = 0;
-    long index = strtol(text + 5, &end, 10);
-    if (text[4] != ':' || text[5] < '0' || text[5] > '9' || *end || errno || index > INT_MAX) return false;
-    out->index = (int)index;
-    return true;
+    if (text[4] != ':') return false;
+    for (const char *p = text + 5; out->count < MAX_GPUS;) {
+        char *end;
+        errno = 0;
+        long index = strtol(p, &end, 10);
+        if (*p < '0' || *p > '9' || (*end && *end != ',') || errno || index > INT_MAX) return false;
+        out->index[out->count++] = (int)index;
+        if (!*end) return true;
+        p = end + 1;
+    }
+    return false;
 }
 
 /* "f32 or bf16" */
@@ -104,7 +109,7 @@ static const char *store(const option *o, const char *text) {
             }
         }
         return choices_text(o);
-    case OPTION_DEVICE: return parse_device(text, o->value) ? NULL : "cpu, cuda or cuda:N";
+    case OPTION_DEVICE: return parse_device(text, o->value) ? NULL : "cpu, cuda, cuda:N or cuda:N,M";
     }
     return "no argument";
 }

@@ -15,10 +15,13 @@ typedef struct number_list {
     int count;
 } number_list;
 
-/* What to compute on: "cpu", "cuda" or "cuda:1". */
+enum { MAX_GPUS = 64 };
+
+/* What to compute on: "cpu", "cuda", "cuda:1" or "cuda:0,1". */
 typedef struct device_choice {
     bool gpu;
-    int index;
+    int count, index[MAX_GPUS]; /* of GPUs that were named */
+    const char *text;           /* as it was given; NULL: not at all */
 } device_choice;
 
 typedef struct option {

@@ -30,9 +30,7 @@ static json_t *text_value(const char *text) {
 
 static json_t *settings(const char *model, const request_options *o, const para_result *result) {
     const para_request *r = &o->request;
-    char device[24];
-    if (o->device.gpu) snprintf(device, sizeof device, "cuda:%d", o->device.index);
-    else snprintf(device, sizeof device, "cpu");
+    const char *device = o->device.text ? o->device.text : "cpu";
     char seed[24]; /* a string: JSON readers round whole numbers of 64 bits */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
     return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:i}", "model",

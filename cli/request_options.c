@@ -8,6 +8,7 @@ const char *const dtype_choices[] = {"f32", "bf16", NULL};
 const char *const compile_choices[] = {"auto", "on", "untuned", "off", NULL};
 
 void request_options_finish(request_options *o) {
+    if (o->device.count > 1 && o->ranks == 1) o->ranks = o->device.count;
     o->request.rng = o->rng == 1 ? PARA_SEED_CUDA : PARA_SEED_CPU;
     o->request.vae_tiling = o->vae_tiling || o->parallel_vae;
     if (o->sigmas.value) {

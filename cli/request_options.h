@@ -38,7 +38,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
         {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the second text encoder, 1 to 512 (512)"}, \
         {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
         {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
-        {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N]", NULL, "what to compute on: cuda:N is the N-th GPU from 0 (cpu)"}, \
+        {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N,M]", NULL, "what to compute on: cuda:N is the N-th GPU from 0; cuda:N,M one for each rank (cpu)"}, \
         {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 

@@ -24,7 +24,9 @@ typedef struct para_rank para_rank;
 typedef struct para_world_options {
     size_t size;             /* sizeof(para_world_options), set by PARA_WORLD_OPTIONS_INIT */
     para_device_kind device; /* what the ranks compute on (PARA_CPU) */
-    int device_index;        /* which GPU, counted from 0 (0) */
+    int device_index;        /* which GPU, counted from 0; the first one, where ranks are several (0) */
+    const int *device_indices; /* the GPU of each rank of this process; ranks may share one (NULL: device_index, device_index + 1, ...) */
+    int num_device_indices;  /* of them: as many as ranks (0) */
     int ranks;               /* ranks that this process hosts, 1 to 256 (1) */
     int threads;             /* host threads of all its ranks together, shared evenly, at least 1 each (0: as many as the process may use) */
     bool mpi;                /* join the processes that mpirun started (false) */
@@ -33,12 +35,12 @@ typedef struct para_world_options {
     void *log_user;          /* handed to log (NULL) */
 } para_world_options;
 
-#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, 1, 0, false, 120.0, NULL, NULL }
+#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL }
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.
  * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI, or the CUDA module, is absent or fails), PARA_ERR_CONFIG
- * (several ranks on a GPU), PARA_ERR_LOST (a process did not come within `timeout` seconds), PARA_ERR_STATE (another world of this process uses MPI, or did so before). */
+ * (GPUs in several processes), PARA_ERR_LOST (a process did not come within `timeout` seconds), PARA_ERR_STATE (another world of this process uses MPI, or did so before). */
 PARA_API para_status para_world_open(para_world **out, const para_world_options *options);
 
 /* Closes the world and sets *world to NULL; takes NULL in it. No request may be running. MPI that the world initialised is finalised, unless a

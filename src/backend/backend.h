@@ -109,6 +109,8 @@ typedef struct para_group_norm_args {
 
 /* Ops that were kept, to be carried out again. */
 typedef struct para_recording para_recording;
+/* A point in what a device was told to do. */
+typedef struct para_mark para_mark;
 
 typedef struct para_ops {
     const char *name; /* "cpu", "cuda", "dry" */
@@ -156,6 +158,12 @@ typedef struct para_ops {
     para_status (*record_end)(para_device *dev, para_recording **out);  /* out NULL: forgets them */
     para_status (*play)(para_device *dev, const para_recording *recording);
     void (*recording_close)(para_device *dev, para_recording **recording); /* sets it to NULL; takes NULL in it */
+
+    /* Between the devices of a process; all four NULL where ops are done when they return. */
+    para_status (*reach)(para_device *dev, const para_device *other);  /* from now on copy of `dev` reads the memory of `other`. PARA_ERR_DEVICE where it cannot */
+    para_status (*mark)(para_device *dev, para_mark **out);            /* here: all that it was told so far */
+    para_status (*after)(para_device *dev, const para_mark *mark);     /* what it is told from now on begins when all before the mark is done; of any device */
+    void (*mark_close)(para_mark **mark);                              /* sets it to NULL; takes NULL in it */
 } para_ops;
 
 /* A rank's device. The owner is one host thread; ops are called from it only. */

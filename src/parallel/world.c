@@ -32,6 +32,10 @@ static para_status check_options(const para_world_options *o) {
         return para_fail(PARA_ERR_DEVICE, "there is no device of kind %d; use PARA_CPU or PARA_CUDA", (int)o->device);
     if (o->ranks < 1 || o->ranks > MAX_RANKS)
         return para_fail(PARA_ERR_ARGUMENT, "ranks (--ranks) is %d; give 1 to %d", o->ranks, (int)MAX_RANKS);
+    if (o->device_indices && o->num_device_indices != o->ranks)
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "%d GPUs are named (--device) for %d ranks (--ranks); name one for each rank",
+                         o->num_device_indices, o->ranks);
     if (o->threads < 0 || o->threads > MAX_THREADS)
         return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o->threads,
                          (int)MAX_THREADS);
@@ -47,7 +51,9 @@ static para_status open_worker(para_world *world, int local) {
     para_device *device;
     w->world = world;
     w->local = local;
-    PARA_TRY(para_device_open(world->options.device, world->options.device_index, share > 0 ? share : 1, &device));
+    const int *gpus = world->options.device_indices;
+    int gpu = gpus ? gpus[local] : world->options.device_index + local;
+    PARA_TRY(para_device_open(world->options.device, gpu, share > 0 ? share : 1, &device));
     para_status status = para_rank_open(&w->rank, device, para_group_endpoint(world->group, local));
     if (status != PARA_OK) {
         para_device_close(&device);
@@ -57,20 +63,34 @@ static para_status open_worker(para_world *world, int local) {
     return PARA_OK;
 }
 
+/* Every rank's device copies from those of the others. */
+static para_status reach_each_other(para_world *world) {
+    for (int i = 0; i < world->options.ranks; i++) {
+        para_device *dev = world->worker[i].rank.device;
+        for (int k = 0; k < world->options.ranks && dev->ops->reach; k++)
+            PARA_TRY(dev->ops->reach(dev, world->worker[k].rank.device));
+    }
+    return PARA_OK;
+}
+
 static para_status open_parts(para_world *world) {
     para_group_options g = {
         .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi};
     int usable = usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
-    if (world->options.device == PARA_CUDA && para_group_size(world->group) > 1)
-        return para_fail(PARA_ERR_CONFIG, "a world of %d ranks computes on the CPU only; use one rank for --device cuda, or --device cpu",
-                         para_group_size(world->group));
+    if (world->options.device == PARA_CUDA && para_group_processes(world->group) > 1)
+        return para_fail(
+            PARA_ERR_CONFIG,
+            "a world of %d processes computes on the CPU only; use one process with several ranks for --device "
+            "cuda, or --device cpu",
+            para_group_processes(world->group));
     /* Processes that may use the same processors share them. */
     int share = usable / para_group_neighbours(world->group);
     world->threads = world->options.threads ? world->options.threads : share > 0 ? share : 1;
     world->worker = para_alloc((size_t)world->options.ranks, sizeof *world->worker);
     if (!world->worker) return PARA_ERR_MEMORY;
     for (int i = 0; i < world->options.ranks; i++) PARA_TRY(open_worker(world, i));
+    PARA_TRY(reach_each_other(world));
     return para_world_start_threads(world);
 }
 

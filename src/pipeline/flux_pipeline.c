@@ -122,7 +122,7 @@ static para_status flux_load(para_pipeline *pipe) {
     flux_state *s = pipe->family_state;
     if (!s->tokenizer) PARA_TRY(open_tokenizer(pipe, "tokenizer", para_clip_tokenizer_open, &s->tokenizer));
     if (!s->tokenizer_2) PARA_TRY(open_tokenizer(pipe, "tokenizer_2", para_t5_tokenizer_open, &s->tokenizer_2));
-    int64_t room = para_clip_text_max_tokens(pipe->loaded[TEXT_ENCODER].model);
+    int64_t room = para_clip_text_max_tokens(pipe->holder[0].instance[TEXT_ENCODER].model);
     if (para_tokenizer_max_length(s->tokenizer) > room)
         return para_fail(
             PARA_ERR_CONFIG, "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d",

@@ -21,23 +21,30 @@ static void release_world(para_pipeline *pipe) {
 
 /* ---- Loading */
 
+/* Where the rank's weights are. */
+static para_holder *holder_of(const para_pipeline *pipe, const para_rank *rank) {
+    return &pipe->holder[pipe->holders == 1 ? 0 : local_of(pipe, rank)];
+}
+
+/* The weights of the rank's holder, and with the first one's the tokenizers. */
 static para_status load(para_pipeline *pipe, para_rank *rank) {
-    if (pipe->is_loaded) return para_rank_check(rank);
+    para_holder *holder = holder_of(pipe, rank);
+    if (holder->is_loaded) return para_rank_check(rank);
     para_status status = PARA_OK;
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++) {
         status = para_rank_check(rank);
         if (status == PARA_OK)
-            status = para_instance_open(&pipe->loaded[i], &pipe->component[i], rank->device, pipe->options.dtype);
+            status = para_instance_open(&holder->instance[i], &pipe->component[i], rank->device, pipe->options.dtype);
     }
-    if (status == PARA_OK) status = pipe->family->load(pipe);
-    if (status != PARA_OK) para_pipeline_unload(pipe);
-    pipe->is_loaded = status == PARA_OK;
+    if (status == PARA_OK && holder == pipe->holder) status = pipe->family->load(pipe);
+    if (status != PARA_OK) para_pipeline_unload(pipe, holder);
+    holder->is_loaded = status == PARA_OK;
     return status;
 }
 
 static para_status load_on_rank(para_rank *rank, void *user) {
     para_pipeline *pipe = user;
-    return local_of(pipe, rank) == 0 ? load(pipe, rank) : PARA_OK;
+    return local_of(pipe, rank) < pipe->holders ? load(pipe, rank) : PARA_OK;
 }
 
 /* ---- Generating */
@@ -55,7 +62,7 @@ static para_run run_of(para_pipeline *pipe, para_rank *rank) {
     return (para_run){.pipe = pipe,
                       .request = &w->request,
                       .rank = rank,
-                      .instance = pipe->loaded,
+                      .instance = holder_of(pipe, rank)->instance,
                       .geometry = w->geometry,
                       .mesh = w->mesh,
                       .result = rank->index == 0 ? w->result : NULL,
@@ -123,6 +130,7 @@ static para_status generate_on_rank(para_rank *rank, void *user) {
     int local = local_of(pipe, rank);
     para_run run = run_of(pipe, rank);
     if (local == 0) PARA_TRY(prepare(pipe, rank));
+    else if (local < pipe->holders) PARA_TRY(load(pipe, rank));
     PARA_TRY(para_device_let_grow(rank->device, true));
     PARA_TRY(para_comm_barrier(para_world_comm(rank)));
     PARA_TRY(para_device_let_grow(rank->device, false));

@@ -85,16 +85,17 @@ static para_status check_options(const para_pipeline_options *o) {
     return PARA_OK;
 }
 
-void para_pipeline_unload(para_pipeline *pipe) {
-    for (int i = 0; i < pipe->num_components; i++) para_instance_close(&pipe->loaded[i]);
-    pipe->is_loaded = false;
+void para_pipeline_unload(const para_pipeline *pipe, para_holder *holder) {
+    for (int i = 0; i < pipe->num_components; i++) para_instance_close(&holder->instance[i]);
+    holder->is_loaded = false;
 }
 
 static void close_here(para_pipeline **out) {
     para_pipeline *pipe = *out;
     *out = NULL;
     if (pipe->world->lost) return; /* a rank that did not come back may still read it */
-    para_pipeline_unload(pipe);
+    for (int i = 0; i < pipe->holders; i++) para_pipeline_unload(pipe, &pipe->holder[i]);
+    para_free(pipe->holder);
     if (pipe->family) pipe->family->close(pipe);
     for (int i = 0; i < PARA_MAX_COMPONENTS; i++) para_component_close(&pipe->component[i]);
     para_free(pipe->folder);
@@ -115,11 +116,16 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
     if (!pipe) return PARA_ERR_MEMORY;
     pipe->world = world;
     pipe->options = o;
+    pipe->holders = world->options.device == PARA_CPU ? 1 : world->options.ranks;
     pipe->compiled = pipe->tuned = world->options.device == PARA_CUDA;
     pipe->digest = UINT64_C(14695981039346656037);
     para_config index = {0};
     char *path = NULL;
     para_status status = PARA_OK;
+    if (!(pipe->holder = para_alloc((size_t)pipe->holders, sizeof *pipe->holder))) {
+        para_free(pipe);
+        return PARA_ERR_MEMORY;
+    }
     if (!(pipe->folder = para_strdup(folder)) || !(path = para_path_join(folder, "model_index.json", "")))
         status = PARA_ERR_MEMORY;
     if (status == PARA_OK) status = para_config_read(&index, path);

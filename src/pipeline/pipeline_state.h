@@ -64,6 +64,12 @@ typedef struct para_work {
     para_result *result; /* NULL on processes other than 0 */
 } para_work;
 
+/* The weights in a memory, for the ranks that compute on it. */
+typedef struct para_holder {
+    para_instance instance[PARA_MAX_COMPONENTS];
+    bool is_loaded;
+} para_holder;
+
 struct para_pipeline {
     para_world *world;
     para_pipeline_options options;
@@ -71,8 +77,8 @@ struct para_pipeline {
     char *folder;
     int num_components;
     para_component component[PARA_MAX_COMPONENTS];
-    para_instance loaded[PARA_MAX_COMPONENTS]; /* for all ranks of the process, once `is_loaded` */
-    bool is_loaded;
+    para_holder *holder; /* [holders] */
+    int holders;         /* on the CPU one for all ranks of the process, else one for each */
     uint64_t digest;    /* of all configs: the processes of a world must have the same */
     bool parallel;      /* para_parallelize was called: */
     para_mesh wish;     /* axes that were given; 0: to be chosen */
@@ -110,8 +116,8 @@ struct para_run {
 
 extern const para_family para_flux_family;
 
-/* Closes the weights. */
-void para_pipeline_unload(para_pipeline *pipe);
+/* Closes its weights. */
+void para_pipeline_unload(const para_pipeline *pipe, para_holder *holder);
 /* Before a pipeline is closed: process 0 tells the others, and these wait for it. */
 void para_pipeline_say_goodbye(para_pipeline *pipe);
 /* Log of process 0, printf format: what every process would say. */

@@ -15,6 +15,7 @@
 
 #include <jansson.h>
 
+#include "test_device.h"
 #include "core/error.h"
 #include "core/float.h"
 #include "io/config.h"
@@ -172,11 +173,7 @@ static inline void golden_run_chosen(golden_run *g, const char *folder, const ch
     para_result *result = NULL;
     para_trace trace = {golden_on_stage, g};
     para_request request = golden_request(g);
-    const char *device = getenv("PARA_TEST_DEVICE"); /* "cuda" or "cuda:1" */
-    if (device && strncmp(device, "cuda", 4) == 0) {
-        w.device = PARA_CUDA;
-        w.device_index = device[4] == ':' ? atoi(device + 5) : 0;
-    }
+    test_choose_device(&w);
     assert_int_equal(para_world_open(&world, &w), PARA_OK);
     g->device = world->worker[0].rank.device;
     para_status status = para_pipeline_open(&pipe, world, model, NULL);

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 #include <paraattn/paraattn.h>
+#include "test_device.h"
 
 #define FOLDER PARA_SOURCE_DIR "/tests/golden/cache"
 
@@ -100,6 +101,7 @@ static uint8_t *read_pictures(size_t runs) {
 static void open_model(para_world **world, para_pipeline **pipe) {
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.threads = 2;
+    test_choose_device(&w);
     OK(para_world_open(world, &w));
     OK(para_pipeline_open(pipe, *world, PARA_SOURCE_DIR "/models/tiny-flux", NULL));
 }

@@ -44,6 +44,7 @@ static void draw_by_library(const char *name, const para_request *request, doubl
     para_world *world;
     para_pipeline *pipe;
     para_result *result;
+    test_choose_device(&w);
     assert_int_equal(para_world_open(&world, &w), PARA_OK);
     assert_int_equal(para_pipeline_open(&pipe, world, MODEL, NULL), PARA_OK);
     assert_int_equal(para_generate(pipe, request, &result), PARA_OK);

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#include "test_device.h"
+
 #define OK(call) check_ok((call), #call)
 
 static void check_ok(para_status status, const char *call) {
@@ -20,7 +22,7 @@ static para_world *world;
 static int open_world(void **state) {
     (void)state;
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    w.device = PARA_CUDA;
+    test_choose_device(&w);
     return para_world_open(&world, &w) == PARA_OK ? 0 : -1;
 }
 

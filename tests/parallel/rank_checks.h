@@ -12,6 +12,7 @@
 #include <paraattn/paraattn.h>
 
 #include "core/error.h"
+#include "test_device.h"
 
 /* For bodies of ranks: CMocka's asserts only work on the test's own thread. */
 #define EXPECT(right, ...)                                                                                             \
@@ -25,6 +26,7 @@ static inline para_world *open_world(int ranks, double timeout) {
     o.ranks = ranks;
     o.threads = ranks;
     o.timeout = timeout;
+    test_choose_device(&o);
     if (para_world_open(&world, &o) != PARA_OK) fail_msg("para_world_open: %s", para_last_error());
     return world;
 }

@@ -101,6 +101,7 @@ static para_result *generate_on(const char *model, const para_parallel_options *
     para_pipeline *pipe;
     para_result *result = NULL;
     w.ranks = w.threads = mesh ? ranks_of(mesh) : 1;
+    test_choose_device(&w);
     if (para_world_open(&world, &w) || para_pipeline_open(&pipe, world, model, NULL) ||
         (mesh && para_parallelize(pipe, mesh)) || para_generate(pipe, r, &result))
         fail_msg("%s", para_last_error());

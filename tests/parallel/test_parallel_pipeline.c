@@ -6,6 +6,7 @@
 #include "pipeline/plan.h"
 #include "pipeline/request_message.h"
 #include "unit/io_checks.h"
+#include "test_device.h"
 
 #define DEV  PARA_SOURCE_DIR "/tests/golden/flux-dev"
 #define CFG  PARA_SOURCE_DIR "/tests/golden/flux-cfg"
@@ -38,6 +39,7 @@ static para_pipeline *flux;
 static void open_on(int ranks, const char *model) {
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.ranks = w.threads = ranks;
+    test_choose_device(&w);
     w.log = on_log;
     w.log_user = &heard;
     heard = (listener){0};

@@ -9,6 +9,7 @@
 #include "rank_checks.h"
 #include "vae/autoencoder_kl.h"
 #include "vae/vae_share.h"
+#include "test_device.h"
 
 enum { MOST_RANKS = 8 };
 
@@ -94,6 +95,7 @@ static float *run_on(task *k, int ranks, int threads) {
     para_world *world;
     o.ranks = ranks;
     o.threads = threads;
+    test_choose_device(&o);
     OK(para_world_open(&world, &o));
     k->out = malloc(count_of(k->out_dim) * sizeof *k->out);
     for (size_t i = 0; i < count_of(k->out_dim); i++) k->out[i] = NAN;

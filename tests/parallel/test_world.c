@@ -309,9 +309,11 @@ static void bad_options(void **state) {
     o.device = (para_device_kind)77;
     assert_int_equal(para_world_open(&world, &o), PARA_ERR_DEVICE);
     o.device = PARA_CUDA; /* refused before a GPU is looked for */
-    o.ranks = 2;
-    assert_int_equal(para_world_open(&world, &o), PARA_ERR_CONFIG);
-    assert_string_equal(para_last_error(), "a world of 2 ranks computes on the CPU only; use one rank for --device cuda, or --device cpu");
+    o.ranks = 3;
+    o.device_indices = (const int[]){0, 0};
+    o.num_device_indices = 2;
+    assert_int_equal(para_world_open(&world, &o), PARA_ERR_ARGUMENT);
+    assert_non_null(strstr(para_last_error(), "2 GPUs are named (--device) for 3 ranks"));
     o.size = 8;
     assert_int_equal(para_world_open(&world, &o), PARA_ERR_ARGUMENT);
     assert_int_equal(para_world_open(NULL, NULL), PARA_ERR_ARGUMENT);

@@ -101,4 +101,10 @@ para_status para_cuda_record_end(para_device *dev, para_recording **out);
 para_status para_cuda_play(para_device *dev, const para_recording *recording);
 void para_cuda_recording_close(para_device *dev, para_recording **recording);
 
+/* ---- cuda_peer.c */
+para_status para_cuda_reach(para_device *dev, const para_device *other);
+para_status para_cuda_mark_here(para_device *dev, para_mark **out);
+para_status para_cuda_after(para_device *dev, const para_mark *mark);
+void para_cuda_mark_close(para_mark **mark);
+
 #endif

@@ -98,6 +98,10 @@ static const para_ops cuda_ops = {
     .record_end = para_cuda_record_end,
     .play = para_cuda_play,
     .recording_close = para_cuda_recording_close,
+    .reach = para_cuda_reach,
+    .mark = para_cuda_mark_here,
+    .after = para_cuda_after,
+    .mark_close = para_cuda_mark_close,
 };
 
 static para_status open_state(para_device *dev, const struct cudaDeviceProp *found) {
