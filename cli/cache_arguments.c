@@ -15,8 +15,7 @@ bool cache_arguments_given(const cache_arguments *c) {
            c->skip_range.count;
 }
 
-para_status cache_arguments_apply(const cache_arguments *c, para_pipeline *pipe) {
-    if (!cache_arguments_given(c)) return PARA_OK;
+para_status cache_arguments_set(const cache_arguments *c, para_pipeline *pipe) {
     para_cache_options o = c->options;
     int *layers = calloc((size_t)c->skip_layers.count + 1, sizeof *layers);
     if (!layers) return PARA_ERR_MEMORY;
@@ -33,6 +32,10 @@ para_status cache_arguments_apply(const cache_arguments *c, para_pipeline *pipe)
     para_status status = para_apply_first_block_cache(pipe, &o);
     free(layers);
     return status;
+}
+
+para_status cache_arguments_apply(const cache_arguments *c, para_pipeline *pipe) {
+    return cache_arguments_given(c) ? cache_arguments_set(c, pipe) : PARA_OK;
 }
 
 void cache_arguments_free(cache_arguments *c) {

@@ -14,19 +14,22 @@ typedef struct cache_arguments {
 /* Without --cache there is none. */
 #define CACHE_ARGUMENTS_INIT {.options = {sizeof(para_cache_options), 0.0f, -1.0f, 0, -1, -1, 1, 0, false, NULL, 0, 0.0f, 0.1f}}
 
-/* Rows of a command's table; c: a cache_arguments. */
+/* Rows of a command's table; c: a cache_arguments. The threshold and what becomes of a hit, */
 #define CACHE_ARGUMENTS(c)                                                                                                   \
     {"--cache", OPTION_FLOAT, &(c).options.residual_diff_threshold, "D", NULL,                                               \
      "First Block Cache: do not compute steps whose first block differs by less than D, such as 0.08 (0: off)"},             \
-        {"--cache-negative", OPTION_FLOAT, &(c).options.negative_residual_diff_threshold, "D", NULL,                         \
+        {"--cache-taylorseer", OPTION_INT, &(c).options.taylorseer_derivatives, "N", NULL,                                   \
+         "extrapolate cached steps with N derivatives, 0 to 8 (0: repeat)"},                                                 \
+        CACHE_RULES(c)
+/* and the rest of it. */
+#define CACHE_RULES(c)                                                                                                       \
+    {"--cache-negative", OPTION_FLOAT, &(c).options.negative_residual_diff_threshold, "D", NULL,                             \
          "the same for the negative half of --true-cfg (default: --cache)"},                                                 \
         {"--cache-warmup", OPTION_INT, &(c).options.warmup_steps, "N", NULL, "first steps that are always computed (0)"},    \
         {"--cache-max-consecutive", OPTION_INT, &(c).options.max_consecutive_hits, "N", NULL,                                \
          "cached steps in a row, at most (-1: any number)"},                                                                 \
         {"--cache-max-hits", OPTION_INT, &(c).options.max_hits, "N", NULL, "cached steps in all, at most (-1: any number)"}, \
         {"--cache-downsample", OPTION_INT, &(c).options.downsample_factor, "N", NULL, "compare every N-th channel only (1)"}, \
-        {"--cache-taylorseer", OPTION_INT, &(c).options.taylorseer_derivatives, "N", NULL,                                   \
-         "extrapolate cached steps with N derivatives, 0 to 8 (0: repeat)"},                                                 \
         {"--cache-joint", OPTION_FLAG, &(c).options.joint, NULL, NULL, "the halves of --true-cfg decide together"},          \
         {"--cache-skip-layers", OPTION_NUMBERS, &(c).skip_layers, "I,I,...", NULL,                                           \
          "blocks that the negative half of --true-cfg leaves out, from 1"},                                                  \
@@ -34,7 +37,9 @@ typedef struct cache_arguments {
 
 /* Whether any of them is given. */
 bool cache_arguments_given(const cache_arguments *c);
-/* Applies them where any is given. */
+/* Makes them the pipeline's cache. */
+para_status cache_arguments_set(const cache_arguments *c, para_pipeline *pipe);
+/* The same where any is given. */
 para_status cache_arguments_apply(const cache_arguments *c, para_pipeline *pipe);
 void cache_arguments_free(cache_arguments *c);
 

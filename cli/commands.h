@@ -2,6 +2,7 @@
 #ifndef PARA_CLI_COMMANDS_H
 #define PARA_CLI_COMMANDS_H
 
+int command_bench(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_info(int argc, char **argv);
 int command_plan(int argc, char **argv);

@@ -16,6 +16,7 @@ static const struct {
     {"info", "show what a model, or this program, is made of", command_info},
     {"plan", "show what a request would cost, without loading anything", command_plan},
     {"verify", "compare a picture of many ranks with that of one, stage by stage", command_verify},
+    {"bench", "measure speed, and what it costs", command_bench},
 };
 
 static void usage(FILE *to) {

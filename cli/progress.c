@@ -52,10 +52,10 @@ void progress_show(void *user, const para_progress *p) {
     progress_view *view = user;
     if (view->quiet) return;
     char rate[32], eta[32];
-    bool steps = strcmp(p->stage, "denoise") == 0 || strcmp(p->stage, "decode") == 0;
+    bool rated = strcmp(p->stage, "load") != 0 && strcmp(p->stage, "text") != 0;
     rate_text(rate, sizeof rate, p);
     eta_text(eta, sizeof eta, p);
-    if (!steps) rate[0] = '\0';
+    if (!rated) rate[0] = '\0';
     if (view->terminal) {
         moving_line(view, p, rate, eta);
         return;

@@ -23,24 +23,28 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 
 #define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120, .cache = CACHE_ARGUMENTS_INIT }
 
-/* Rows of a command's table; o: a request_options. */
-#define REQUEST_OPTIONS(o)                                                                                                   \
+/* Rows of a command's table; o: a request_options. What to draw, */
+#define PROMPT_OPTIONS(o)                                                                                                    \
     {"--prompt", OPTION_TEXT, &(o).request.prompt, "TEXT", NULL, "what to draw"},                                            \
         {"--prompt-2", OPTION_TEXT, &(o).request.prompt_2, "TEXT", NULL, "for the second text encoder (default: --prompt)"}, \
-        {"--negative-prompt", OPTION_TEXT, &(o).request.negative_prompt, "TEXT", NULL, "what not to draw; needs --true-cfg above 1"}, \
+        {"--num-images", OPTION_INT, &(o).request.num_images, "N", NULL, "pictures of the prompt (1)"}
+/* how, */
+#define SETTING_OPTIONS(o)                                                                                                   \
+    {"--negative-prompt", OPTION_TEXT, &(o).request.negative_prompt, "TEXT", NULL, "what not to draw; needs --true-cfg above 1"}, \
         {"--true-cfg", OPTION_FLOAT, &(o).request.true_cfg_scale, "SCALE", NULL, "guidance away from the negative prompt (1: off)"}, \
         {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                     \
         {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
         {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
         {"--sigmas", OPTION_NUMBERS, &(o).sigmas, "S,S,...", NULL, "the scheduler's sigmas instead of even spacing; sets --steps"}, \
         {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
-        {"--num-images", OPTION_INT, &(o).request.num_images, "N", NULL, "pictures of the prompt (1)"},                      \
         {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the second text encoder, 1 to 512 (512)"}, \
         {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
         {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
         {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N,M]", NULL, "what to compute on: cuda:N is the N-th GPU from 0; cuda:N,M one for each rank (cpu)"}, \
         {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
+/* and both. */
+#define REQUEST_OPTIONS(o) PROMPT_OPTIONS(o), SETTING_OPTIONS(o)
 
 /* And of the ranks that it runs on. */
 #define RANK_OPTIONS(o)                                                                                                      \

@@ -7,6 +7,7 @@
 #include "comm.h"
 #include "output.h"
 #include "pipeline.h"
+#include "quality.h"
 #include "status.h"
 #include "tensor.h"
 #include "verify.h"

@@ -3,17 +3,23 @@
 
 static program p;
 
+static const char *const commands[][2] = {{"generate"}, {"info"}, {"plan"}, {"verify"}, {"bench", "cache"}};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void show_help(const char *const command[2], const char *word) {
+    if (command[1]) program_run(&p, NULL, command[0], command[1], word);
+    else program_run(&p, NULL, command[0], word);
+    program_expect(&p, 0, "");
+    assert_string_equal(p.said, "");
+}
+
 static void help_exits_0(void **state) {
     (void)state;
-    static const char *const commands[] = {"generate", "info", "plan", "verify", NULL};
-    for (int i = 0; commands[i]; i++) {
-        program_run(&p, NULL, commands[i], "--help");
-        program_expect(&p, 0, "");
-        assert_string_equal(p.said, "");
+    for (int i = 0; i < COMMANDS; i++) {
+        show_help(commands[i], "--help");
         assert_non_null(strstr(p.out, "Usage: para "));
         assert_non_null(strstr(p.out, "\n  para ")); /* an example */
-        program_run(&p, NULL, commands[i], "x", "-h");
-        assert_int_equal(p.code, 0);
+        show_help(commands[i], "-h");
     }
     static const char *const words[] = {"--help", "-h", "help", NULL};
     for (int i = 0; words[i]; i++) {
@@ -21,6 +27,11 @@ static void help_exits_0(void **state) {
         assert_int_equal(p.code, 0);
         assert_non_null(strstr(p.out, "generate"));
     }
+    program_run(&p, NULL, "bench");
+    program_expect(&p, 0, "");
+    assert_non_null(strstr(p.out, "\n  cache "));
+    program_run(&p, NULL, "bench", "nothing");
+    program_expect(&p, 2, "no benchmark 'nothing'");
     program_run(&p, NULL, "--version");
     assert_int_equal(p.code, 0);
     assert_non_null(strstr(p.out, "oneDNN"));
@@ -34,7 +45,7 @@ static const bool draws = false; /* minutes, and test_progress draws the same */
 static const bool draws = true;
 #endif
 
-/* A folder in which `models/tiny-flux` and `FLUX.1-dev` are models. */
+/* A folder in which `models/tiny-flux` and `FLUX.1-dev` are models, and prompts.txt has a prompt. */
 static void open_place(char *folder, size_t room) {
     char path[600];
     const char *model = PARA_SOURCE_DIR "/models/tiny-flux";
@@ -48,6 +59,11 @@ static void open_place(char *folder, size_t room) {
     assert_int_equal(symlink(model, path), 0);
     snprintf(path, sizeof path, "%s/FLUX.1-dev", folder);
     assert_int_equal(symlink(GOLDEN("flux-dev"), path), 0);
+    snprintf(path, sizeof path, "%s/prompts.txt", folder);
+    FILE *prompts = fopen(path, "w");
+    assert_non_null(prompts);
+    fprintf(prompts, "# what to draw\n\ntwo red hearts\n");
+    assert_int_equal(fclose(prompts), 0);
 }
 
 /* A line that ran already, in help and man page alike, does not run again. */
@@ -63,7 +79,9 @@ static bool seen(const char *line) {
 
 static int run_example(const char *folder, const char *line) {
     char command[2048];
-    if (seen(line) || (!draws && (strstr(line, "para generate") || strstr(line, "para verify")))) return 0;
+    if (seen(line) ||
+        (!draws && (strstr(line, "para generate") || strstr(line, "para verify") || strstr(line, "para bench"))))
+        return 0;
     snprintf(command, sizeof command, "cd '%s' && PATH='%s':\"$PATH\" && %s >>log 2>&1", folder, PARA_BINARY_DIR, line);
     double begun = program_seconds();
     int status = system(command);
@@ -104,10 +122,9 @@ static void examples_run(void **state) {
     (void)state;
     char folder[512];
     open_place(folder, sizeof folder);
-    static const char *const commands[] = {NULL, "generate", "info", "plan", "verify"};
     int n = 0;
-    for (int i = 0; i < 5; i++) {
-        if (commands[i]) program_run(&p, NULL, commands[i], "--help");
+    for (int i = -1; i < COMMANDS; i++) {
+        if (i >= 0) show_help(commands[i], "--help");
         else program_run(&p, NULL, "--help");
         int found = run_examples(folder, p.out, "  ");
         assert_true(found > 0);

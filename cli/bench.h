@@ -1,0 +1,7 @@
+/* The benchmarks of para bench. Each reads the words after its name and returns the exit status. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CLI_BENCH_H
+#define PARA_CLI_BENCH_H
+
+int bench_cache(int argc, char **argv);
+
+#endif

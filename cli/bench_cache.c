@@ -1,0 +1,206 @@
+/* para bench cache: what the First Block Cache saves, and what it costs in quality. SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "bench.h"
+#include "cache_study.h"
+#include "complain.h"
+#include "prompt_file.h"
+#include "session.h"
+
+#define NAME "bench cache"
+
+typedef struct cache_bench {
+    request_options request;
+    cache_arguments rules; /* threshold and derivatives change from arm to arm */
+    const char *prompts_path, *folder;
+    number_list thresholds, seeds, derivatives;
+    bool quiet;
+    prompt_list prompts;
+    cache_study study;
+    int done, total; /* runs */
+    double start;    /* seconds */
+} cache_bench;
+
+static progress_view view;
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void count_run(cache_bench *b, para_status status) {
+    if (status == PARA_OK)
+        progress_show(&view, &(para_progress){"draw", ++b->done, b->total, seconds_now() - b->start});
+}
+
+static para_status draw(cache_bench *b, const session *s, float threshold, int derivatives, para_result **out) {
+    cache_arguments c = b->rules;
+    if (threshold == 0) { /* what skips layers does so without a cache, too */
+        c = (cache_arguments)CACHE_ARGUMENTS_INIT;
+        c.skip_layers = b->rules.skip_layers;
+        c.skip_range = b->rules.skip_range;
+    }
+    c.options.residual_diff_threshold = threshold;
+    c.options.taylorseer_derivatives = derivatives;
+    para_status status = cache_arguments_set(&c, s->pipe);
+    return status == PARA_OK ? para_generate(s->pipe, &b->request.request, out) : status;
+}
+
+/* One picture without and with every cache. */
+static para_status draw_all(cache_bench *b, const session *s, int prompt, uint64_t seed) {
+    b->request.request.prompt = b->prompts.text[prompt];
+    b->request.request.seed = seed;
+    para_result *uncached = NULL;
+    para_status status = draw(b, s, 0, 0, &uncached);
+    count_run(b, status);
+    for (int i = 0; i < b->study.arms && status == PARA_OK; i++) {
+        cache_arm *arm = &b->study.arm[i];
+        para_result *cached = NULL;
+        status = draw(b, s, arm->threshold, arm->derivatives, &cached);
+        if (status == PARA_OK && s->first) status = cache_study_add(&b->study, arm, prompt + 1, seed, cached, uncached);
+        para_result_close(&cached);
+        count_run(b, status);
+    }
+    para_result_close(&uncached);
+    return status;
+}
+
+static para_status study(cache_bench *b, session *s) {
+    static progress_view silent = {.quiet = true};
+    para_result *first = NULL;
+    b->request.request.prompt = b->prompts.text[0];
+    para_status status = draw(b, s, 0, 0, &first); /* loads, and does not count */
+    para_result_close(&first);
+    s->view = &silent; /* the table says what each run would warn of */
+    b->total = b->prompts.count * b->seeds.count * (1 + b->study.arms);
+    b->start = seconds_now();
+    for (int i = 0; i < b->prompts.count; i++)
+        for (int k = 0; k < b->seeds.count && status == PARA_OK; k++)
+            status = draw_all(b, s, i, (uint64_t)b->seeds.value[k]);
+    return status;
+}
+
+static para_status save(cache_bench *b) {
+    session_hold_signals(true);
+    para_status status = cache_study_save(&b->study, b->folder);
+    session_hold_signals(false);
+    return status;
+}
+
+static int run(cache_bench *b, const char *model) {
+    session s;
+    para_status status = session_open(&s, NAME, &b->request, model, &view);
+    if (status == PARA_OK) status = study(b, &s);
+    progress_break(&view);
+    if (status == PARA_OK && s.first) status = save(b);
+    if (status == PARA_OK && s.first) cache_study_print(&b->study);
+    return session_close(&s, status);
+}
+
+static bool whole_numbers(const number_list *list, double most) {
+    for (int i = 0; i < list->count; i++)
+        if (!(list->value[i] >= 0 && list->value[i] <= most && list->value[i] == trunc(list->value[i]))) return false;
+    return true;
+}
+
+static bool above_0(const number_list *list) {
+    for (int i = 0; i < list->count; i++)
+        if (!(list->value[i] > 0 && isfinite(list->value[i]))) return false;
+    return true;
+}
+
+/* Gives a list that was left out its default. */
+static bool fill(number_list *list, int count, const double *value) {
+    if (list->count) return true;
+    if (!(list->value = calloc((size_t)count, sizeof *list->value))) return false;
+    memcpy(list->value, value, (size_t)count * sizeof *value);
+    list->count = count;
+    return true;
+}
+
+static bool fill_lists(cache_bench *b) {
+    static const double thresholds[] = {0.05, 0.08, 0.12, 0.16, 0.2}, zero[] = {0};
+    return fill(&b->thresholds, 5, thresholds) && fill(&b->seeds, 1, zero) && fill(&b->derivatives, 1, zero);
+}
+
+static const char *bad_argument(const cache_bench *b) {
+    if (!b->prompts_path) return "which prompts shall it draw? Give --prompts FILE, with one a line";
+    if (!b->folder) return "where shall the results go? Give -o FOLDER";
+    if (!above_0(&b->thresholds)) return "--thresholds: give numbers above 0; it draws without a cache anyway";
+    if (!whole_numbers(&b->seeds, 0x1p53)) return "--seeds: give whole numbers of 0 to 2^53";
+    if (!whole_numbers(&b->derivatives, 8)) return "--taylorseer: give whole numbers of 0 to 8";
+    return NULL;
+}
+
+static int prepare(cache_bench *b) {
+    const char *bad = bad_argument(b);
+    if (bad) {
+        complain(NAME, "%s", bad);
+        return EXIT_USAGE;
+    }
+    if (!prompt_file_read(&b->prompts, b->prompts_path, NAME)) return EXIT_FAILED;
+    if (process_number() == 0 && mkdir(b->folder, 0777) != 0 && errno != EEXIST) {
+        complain(NAME, "the folder '%s' cannot be made: %s", b->folder, strerror(errno));
+        return EXIT_FAILED;
+    }
+    if (fill_lists(b) && cache_study_open(&b->study, &b->derivatives, &b->thresholds)) return EXIT_DONE;
+    complain(NAME, "out of memory");
+    return EXIT_FAILED;
+}
+
+int bench_cache(int argc, char **argv) {
+    static cache_bench b = {.request = REQUEST_OPTIONS_INIT, .rules = CACHE_ARGUMENTS_INIT};
+    static const option options[] = {
+        {"-o", OPTION_TEXT, &b.folder, "FOLDER", NULL, "where results go: cache.csv, runs.csv"},
+        {"--prompts", OPTION_TEXT, &b.prompts_path, "FILE", NULL,
+         "prompts, one a line; lines that begin with # do not count"},
+        {"--thresholds", OPTION_NUMBERS, &b.thresholds, "D,D,...", NULL, "of the cache (0.05,0.08,0.12,0.16,0.2)"},
+        {"--taylorseer", OPTION_NUMBERS, &b.derivatives, "N,N,...", NULL,
+         "derivatives to extrapolate cached steps with, each with every threshold (0)"},
+        {"--seeds", OPTION_NUMBERS, &b.seeds, "N,N,...", NULL, "of the initial noise, each with every prompt (0)"},
+        SETTING_OPTIONS(b.request),
+        CACHE_RULES(b.rules),
+        RANK_OPTIONS(b.request),
+        {"--quiet", OPTION_FLAG, &b.quiet, NULL, NULL, "no progress, no warnings"},
+        {0},
+    };
+    static const command c = {
+        .name = NAME,
+        .operand = "MODEL",
+        .operand_required = true,
+        .summary = "Draws every prompt without and with the First Block Cache: speed-up of the denoising loop against "
+                   "PSNR and SSIM to the\nuncached picture.",
+        .details =
+            "\nPSNR is that of the mean squared difference over all pictures; the worst picture is the one with "
+            "the lowest.\n"
+            "\nExamples:\n"
+            "  para bench cache models/tiny-flux --prompts prompts.txt --max-sequence-length 48 --thresholds 0.1,0.2 -o cache\n",
+        .options = options,
+    };
+    const char *model;
+    bool help;
+    int code = parse_options(&c, argc, argv, &model, &help);
+    if (code == EXIT_DONE && !help) {
+        request_options_finish(&b.request);
+        progress_open(&view, b.quiet || process_number() > 0);
+        session_catch_signals();
+        code = prepare(&b);
+        if (code == EXIT_DONE) code = run(&b, model);
+    }
+    cache_study_close(&b.study);
+    prompt_list_free(&b.prompts);
+    free(b.thresholds.value);
+    free(b.seeds.value);
+    free(b.derivatives.value);
+    cache_arguments_free(&b.rules);
+    request_options_free(&b.request);
+    return code;
+}
