@@ -1,4 +1,4 @@
-"""Redraws every parameter of a FLUX pipeline so that an error in any one of them shows (design, section 8)."""
+"""Redraws every parameter of a pipeline so that an error in any one of them shows (design, section 8)."""
 
 import re
 
@@ -41,7 +41,7 @@ def redraw(component, model, rng):
         if not params:
             continue
         weight, bias = params.get("weight"), params.get("bias")
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
             fan_in = weight[0].numel()
             gain = gain_of(component, name)
             if component == "text_encoder_2" and re.search(r"SelfAttention\.(q|k)$", name):
