@@ -1,0 +1,234 @@
+/* Dual-stream and single-stream blocks over image (or video) and text. SPDX-License-Identifier: Apache-2.0 */
+#include "model/mmdit_blocks.h"
+
+#include <math.h>
+
+#include "core/error.h"
+
+static const float NORM_EPS = 1e-6f;
+
+void para_dual_block_weights(para_dual_block *b, const para_mmdit_dims *m, para_weights *w, int i) {
+    static const char *const norm[] = {"norm1", "norm1_context"}, *const ff[] = {"ff", "ff_context"},
+                             *const q_norm[] = {"norm_q", "norm_added_q"}, *const k_norm[] = {"norm_k", "norm_added_k"},
+                             *const out[] = {"to_out.0", "to_add_out"},
+                             *const qkv[][PARA_OPERANDS] = {{"to_q", "to_k", "to_v"},
+                                                            {"add_q_proj", "add_k_proj", "add_v_proj"}};
+    int64_t d = m->inner_dim;
+    for (int s = 0; s < PARA_SEGMENTS; s++) {
+        para_mmdit_stream *x = &b->stream[s];
+        para_weights_linear(w, &x->modulation, 6 * d, d, true, "transformer_blocks.%d.%s.linear", i, norm[s]);
+        for (int o = 0; o < PARA_OPERANDS; o++)
+            para_weights_linear(w, &x->qkv[o], d, d, true, "transformer_blocks.%d.attn.%s", i, qkv[s][o]);
+        para_weights_join(w, &x->joined_qkv, PARA_OPERANDS);
+        para_weights_vector(w, &x->norm_q, m->head_dim, "transformer_blocks.%d.attn.%s.weight", i, q_norm[s]);
+        para_weights_vector(w, &x->norm_k, m->head_dim, "transformer_blocks.%d.attn.%s.weight", i, k_norm[s]);
+        para_weights_linear(w, &x->out, d, d, true, "transformer_blocks.%d.attn.%s", i, out[s]);
+        para_weights_linear(w, &x->ff_in, m->mlp_dim, d, true, "transformer_blocks.%d.%s.net.0.proj", i, ff[s]);
+        para_weights_linear(w, &x->ff_out, d, m->mlp_dim, true, "transformer_blocks.%d.%s.net.2", i, ff[s]);
+    }
+}
+
+void para_single_block_weights(para_single_block *b, const para_mmdit_dims *m, para_weights *w, int i) {
+    static const char *const qkv[] = {"to_q", "to_k", "to_v"};
+    int64_t d = m->inner_dim;
+    para_weights_linear(w, &b->modulation, 3 * d, d, true, "single_transformer_blocks.%d.norm.linear", i);
+    for (int o = 0; o < PARA_OPERANDS; o++)
+        para_weights_linear(w, &b->qkv[o], d, d, true, "single_transformer_blocks.%d.attn.%s", i, qkv[o]);
+    para_weights_join(w, &b->joined_qkv, PARA_OPERANDS);
+    para_weights_vector(w, &b->norm_q, m->head_dim, "single_transformer_blocks.%d.attn.norm_q.weight", i);
+    para_weights_vector(w, &b->norm_k, m->head_dim, "single_transformer_blocks.%d.attn.norm_k.weight", i);
+    para_weights_linear(w, &b->proj_mlp, m->mlp_dim, d, true, "single_transformer_blocks.%d.proj_mlp", i);
+    para_weights_linear(w, &b->proj_out, d, d + m->mlp_dim, true, "single_transformer_blocks.%d.proj_out", i);
+}
+
+para_norm_args para_modulated_norm(para_tensor x, para_tensor shift, para_tensor scale, para_tensor y) {
+    return (para_norm_args){.kind = PARA_NORM_LAYER, .eps = NORM_EPS, .x = x, .scale = scale, .shift = shift, .y = y};
+}
+
+/* What of a dual block's modulation is a stream's: [6 D]. */
+static para_tensor modulation_of(const para_mmdit_dims *m, para_tensor modulation, int stream) {
+    return para_slice(modulation, 0, 6 * m->inner_dim * stream, 6 * m->inner_dim);
+}
+
+/* The k-th vector [D] of a modulation. */
+static para_tensor modulation_vector(const para_mmdit_dims *m, para_tensor modulation, int k) {
+    return para_slice(modulation, 0, k * m->inner_dim, m->inner_dim);
+}
+
+/* A block's attention, and [S, 3D] that its projections fill where attention reads Q, K and V as they lie there; or none. */
+typedef struct projected {
+    para_attention_job job;
+    para_tensor rows;
+} projected;
+
+/* Heads of D columns of a matrix from `column` on: [1, H, S, head_dim]. */
+static para_tensor heads_of(const para_mmdit_dims *m, para_tensor rows, int64_t column) {
+    para_tensor t = para_slice(rows, 1, column, m->inner_dim);
+    return (para_tensor){.dtype = t.dtype,
+                         .rank = 4,
+                         .dim = {1, m->heads, t.dim[0], m->head_dim},
+                         .stride = {t.dim[0] * t.stride[0], m->head_dim, t.stride[0], 1},
+                         .data = t.data};
+}
+
+/* Attention of the rank's tokens, the result to out [S, D]. The operands get room where the modes want them; in place of one product where
+ * there is no mode and the weights are joined. */
+static para_status begin_attention(const para_mmdit_dims *m, para_rank *rank, bool joined, para_tensor out,
+                                   projected *p) {
+    int64_t tokens = out.dim[0], d = m->inner_dim;
+    para_tensor operand = para_tensor_make(NULL, out.dtype, 4, (int64_t[]){1, m->heads, tokens, m->head_dim});
+    para_attention_args args = {
+        .q = operand, .k = operand, .v = operand, .scale = (float)(1.0 / sqrt((double)m->head_dim))};
+    args.out = heads_of(m, out, 0);
+    p->rows = (para_tensor){0};
+    if (joined && !para_attention_moves(rank)) {
+        PARA_TRY(PARA_NEW(rank->device, &p->rows, out.dtype, tokens, PARA_OPERANDS * d));
+        args.q = heads_of(m, p->rows, PARA_QUERY * d);
+        args.k = heads_of(m, p->rows, PARA_KEY * d);
+        args.v = heads_of(m, p->rows, PARA_VALUE * d);
+    }
+    return para_attention_begin(rank, &args, &p->job);
+}
+
+/* Where an operand of the rows [first, first + tokens) has to be written: [H, S, D]. */
+static para_tensor operand_rows(const para_attention_job *job, para_operand o, int64_t first, int64_t tokens) {
+    const para_attention_args *a = &job->args;
+    para_tensor t = o == PARA_QUERY ? a->q : o == PARA_KEY ? a->k : a->v; /* [1, H, S, D] */
+    para_tensor heads = {.dtype = t.dtype,
+                         .rank = 3,
+                         .dim = {t.dim[1], t.dim[2], t.dim[3]},
+                         .stride = {t.stride[1], t.stride[2], t.stride[3]},
+                         .data = t.data};
+    return para_slice(heads, 1, first, tokens);
+}
+
+/* What Q, K and V of a stream are made with. */
+typedef struct qkv_weights {
+    const para_linear *each, *joined; /* [PARA_OPERANDS]; or none */
+    para_tensor norm_q, norm_k;       /* [head_dim] */
+} qkv_weights;
+
+/* Norm and rotation of x [S, H, D], to where attention wants it. */
+static para_status head_rows(para_rank *rank, const para_item *item, const qkv_weights *w, para_operand o,
+                             para_tensor x, int64_t first, const para_attention_job *job) {
+    const para_conditioning *c = item->conditioning;
+    para_head_args head = {
+        .x = x, .eps = NORM_EPS, .rope_interleaved = true, .y = operand_rows(job, o, first, x.dim[0])};
+    if (o != PARA_VALUE) {
+        head.weight = o == PARA_QUERY ? w->norm_q : w->norm_k;
+        head.cos = para_rows(c->cos, first, x.dim[0]);
+        head.sin = para_rows(c->sin, first, x.dim[0]);
+    }
+    return rank->device->ops->head(rank->device, &head);
+}
+
+/* One product, whose values are there then; queries and keys are turned where they lie. */
+static para_status project_joined(para_rank *rank, const para_item *item, const qkv_weights *w, para_tensor x,
+                                  int64_t first, projected *p) {
+    para_device *dev = rank->device;
+    PARA_TRY(
+        dev->ops->linear(dev, &(para_linear_args){.x = x, .w = w->joined, .y = para_rows(p->rows, first, x.dim[0])}));
+    for (int o = PARA_QUERY; o <= PARA_KEY; o++) {
+        para_tensor rows = operand_rows(&p->job, (para_operand)o, first, x.dim[0]);
+        para_tensor by_token = PARA_PERMUTE(rows, 1, 0, 2);
+        PARA_TRY(head_rows(rank, item, w, (para_operand)o, by_token, first, &p->job));
+    }
+    return PARA_OK;
+}
+
+/* Projects x [S, D] to Q, K, V of the rows [first, first + S): V first, since it needs no norm and no rotation. */
+static para_status project_qkv(const para_mmdit_dims *m, para_rank *rank, const para_item *item, const qkv_weights *w,
+                               para_tensor x, int64_t first, projected *p) {
+    para_device *dev = rank->device;
+    if (p->rows.data) return project_joined(rank, item, w, x, first, p);
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor y;
+    PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], m->inner_dim));
+    static const para_operand order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
+    for (int i = 0; i < PARA_OPERANDS; i++) {
+        para_tensor heads = PARA_RESHAPE(y, x.dim[0], m->heads, m->head_dim);
+        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &w->each[order[i]], .y = y}));
+        PARA_TRY(head_rows(rank, item, w, order[i], heads, first, &p->job));
+    }
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item,
+                                para_tensor modulation) {
+    para_device *dev = rank->device;
+    const para_shard *shard = &item->conditioning->shard;
+    int64_t d = m->inner_dim;
+    para_dtype dtype = item->conditioning->dtype;
+    projected p;
+    para_tensor attended, normed; /* [S, D]; normed is later the input of the MLP */
+    bool joined = b->stream[PARA_IMAGE].joined_qkv.weight.data && b->stream[PARA_TEXT].joined_qkv.weight.data;
+    PARA_TRY(PARA_NEW(dev, &attended, dtype, para_shard_tokens(shard), d));
+    PARA_TRY(PARA_NEW(dev, &normed, dtype, para_shard_tokens(shard), d));
+    PARA_TRY(begin_attention(m, rank, joined, attended, &p));
+    for (int s = 0; s < PARA_SEGMENTS; s++) {
+        const para_mmdit_stream *w = &b->stream[s];
+        const qkv_weights qkv = {w->qkv, &w->joined_qkv, w->norm_q, w->norm_k};
+        int64_t first = para_shard_row(shard, (para_segment)s);
+        para_tensor x = para_rows(item->residual_stream, first, shard->tokens[s]),
+                    y = para_rows(normed, first, shard->tokens[s]), mod = modulation_of(m, modulation, s);
+        para_norm_args norm = para_modulated_norm(x, modulation_vector(m, mod, 0), modulation_vector(m, mod, 1), y);
+        PARA_TRY(dev->ops->norm(dev, &norm));
+        PARA_TRY(project_qkv(m, rank, item, &qkv, y, first, &p));
+    }
+    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &p.job, (para_operand)o));
+    PARA_TRY(para_attention_compute(rank, &p.job));
+    PARA_TRY(para_attention_end(rank, &p.job));
+    for (int s = 0; s < PARA_SEGMENTS; s++) {
+        const para_mmdit_stream *w = &b->stream[s];
+        int64_t tokens = shard->tokens[s], first = para_shard_row(shard, (para_segment)s);
+        para_tensor x = para_rows(item->residual_stream, first, tokens), y = para_rows(normed, first, tokens), out, mid,
+                    mod = modulation_of(m, modulation, s);
+        size_t mark = para_arena_mark(&dev->arena);
+        PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
+        PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
+        PARA_TRY(dev->ops->linear(
+            dev, &(para_linear_args){.x = para_rows(attended, first, tokens), .w = &w->out, .y = out}));
+        para_norm_args norm2 = para_modulated_norm(x, modulation_vector(m, mod, 3), modulation_vector(m, mod, 4), y);
+        para_residual_args attention = {.x = x, .gate = modulation_vector(m, mod, 2), .y = out, .norm = &norm2};
+        PARA_TRY(dev->ops->residual(dev, &attention));
+        PARA_TRY(dev->ops->linear(
+            dev, &(para_linear_args){.x = y, .w = &w->ff_in, .y = mid, .activation = PARA_ACT_GELU_TANH}));
+        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &w->ff_out, .y = out}));
+        para_residual_args mlp = {.x = x, .gate = modulation_vector(m, mod, 5), .y = out};
+        PARA_TRY(dev->ops->residual(dev, &mlp));
+        para_arena_release(&dev->arena, mark);
+    }
+    return PARA_OK;
+}
+
+/* proj_out over [attention, MLP] is two products, so that the MLP's half runs while attention's result is on its way. */
+para_status para_single_block_run(const para_single_block *b, const para_mmdit_dims *m, para_rank *rank,
+                                  para_item *item, para_tensor modulation) {
+    para_device *dev = rank->device;
+    int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0];
+    para_dtype dtype = item->conditioning->dtype;
+    para_tensor x = item->residual_stream, attended, normed, mid;
+    projected p;
+    const qkv_weights qkv = {b->qkv, &b->joined_qkv, b->norm_q, b->norm_k};
+    PARA_TRY(PARA_NEW(dev, &attended, dtype, tokens, d));
+    PARA_TRY(PARA_NEW(dev, &normed, dtype, tokens, d));
+    PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
+    PARA_TRY(begin_attention(m, rank, b->joined_qkv.weight.data, attended, &p));
+    para_norm_args norm =
+        para_modulated_norm(x, modulation_vector(m, modulation, 0), modulation_vector(m, modulation, 1), normed);
+    PARA_TRY(dev->ops->norm(dev, &norm));
+    PARA_TRY(project_qkv(m, rank, item, &qkv, normed, 0, &p));
+    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &p.job, (para_operand)o));
+    PARA_TRY(dev->ops->linear(
+        dev, &(para_linear_args){.x = normed, .w = &b->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
+    PARA_TRY(para_attention_compute(rank, &p.job));
+    para_linear of_mlp = {.weight = para_slice(b->proj_out.weight, 1, d, m->mlp_dim), .bias = b->proj_out.bias};
+    para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = normed}));
+    PARA_TRY(para_attention_end(rank, &p.job));
+    PARA_TRY(
+        dev->ops->linear(dev, &(para_linear_args){.x = attended, .w = &of_attention, .y = normed, .accumulate = true}));
+    return dev->ops->residual(dev,
+                              &(para_residual_args){.x = x, .gate = modulation_vector(m, modulation, 2), .y = normed});
+}
