@@ -4,15 +4,19 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
-#include "text/clip_vocabulary.h"
-#include "text/clip_words.h"
+#include "text/bpe_vocabulary.h"
 #include "text/tokenizer_parts.h"
 #include "text/unicode_text.h"
+#include "text/word_pattern.h"
 
 typedef struct clip_tokenizer {
-    para_clip_vocabulary vocabulary;
-    para_clip_words *words;
+    para_bpe_vocabulary vocabulary;
+    para_word_pattern *words;
 } clip_tokenizer;
+
+static const char word_expression[] = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|"
+                                      "[" PARA_WORD_LETTERS "]+|[" PARA_WORD_NUMBERS "]|"
+                                      "[^" PARA_WORD_SPACES PARA_WORD_LETTERS PARA_WORD_NUMBERS "]+";
 
 static int32_t clip_find(const void *self, const char *text, size_t bytes) {
     const clip_tokenizer *clip = self;
@@ -43,17 +47,27 @@ static para_status clip_normalize(const void *self, const char *text, size_t byt
     return status;
 }
 
+/* A word to ids. The byte-level step splits by GPT-2's expression once more, which cuts only a spelled-out special token: "<|", name, "|>". */
+static para_status encode_word(const clip_tokenizer *clip, const char *word, size_t bytes, para_pair_work *work,
+                               para_ids *ids) {
+    const para_byte_pairs *pairs = &clip->vocabulary.pairs;
+    const unsigned char *w = (const unsigned char *)word;
+    if (bytes < 5 || memcmp(word, "<|", 2) != 0 || (word[2] != 's' && word[2] != 'e'))
+        return para_byte_pairs_encode(pairs, w, bytes, work, ids);
+    PARA_TRY(para_byte_pairs_encode(pairs, w, 2, work, ids));
+    PARA_TRY(para_byte_pairs_encode(pairs, w + 2, bytes - 4, work, ids));
+    return para_byte_pairs_encode(pairs, w + bytes - 2, 2, work, ids);
+}
+
 static para_status clip_encode(const void *self, const char *text, size_t bytes, para_ids *ids) {
     const clip_tokenizer *clip = self;
     para_pair_work work = {0};
     para_word_walk walk;
     para_status status = para_word_walk_open(&walk, clip->words, text, bytes);
-    int found = 1;
-    while (status == PARA_OK && found) {
+    for (bool found = true; status == PARA_OK && found;) {
         status = para_word_walk_next(&walk, &found);
-        if (status != PARA_OK || !found) break;
-        status = para_byte_pairs_encode(&clip->vocabulary.pairs, (const unsigned char *)text + walk.start,
-                                        walk.stop - walk.start, &work, ids);
+        if (status == PARA_OK && found)
+            status = encode_word(clip, text + walk.start, walk.stop - walk.start, &work, ids);
     }
     para_word_walk_close(&walk);
     para_pair_work_close(&work);
@@ -62,8 +76,8 @@ static para_status clip_encode(const void *self, const char *text, size_t bytes,
 
 static void clip_close(void *self) {
     clip_tokenizer *clip = self;
-    para_clip_vocabulary_close(&clip->vocabulary);
-    para_clip_words_close(&clip->words);
+    para_bpe_vocabulary_close(&clip->vocabulary);
+    para_word_pattern_close(&clip->words);
     para_free(clip);
 }
 
@@ -81,9 +95,10 @@ static para_status open_parts(clip_tokenizer *clip, const para_tokenizer_files *
         return para_fail(PARA_ERR_CONFIG,
                          "%s/tokenizer_config.json: unk_token is null, but CLIPTokenizer needs it; name a token there",
                          files->folder);
-    PARA_TRY(para_clip_vocabulary_open(&clip->vocabulary, files, tokenizer, unknown->items[0].content,
-                                       unknown->items[0].bytes));
-    return para_clip_words_open(&clip->words);
+    PARA_TRY(para_bpe_vocabulary_open(&clip->vocabulary, files, tokenizer, "</w>"));
+    clip->vocabulary.pairs.unknown =
+        para_trie_find(&clip->vocabulary.words, unknown->items[0].content, unknown->items[0].bytes);
+    return para_word_pattern_open(&clip->words, word_expression);
 }
 
 static para_status parse(para_tokenizer **out, const para_tokenizer_files *files, const json_t *tokenizer) {
@@ -92,7 +107,8 @@ static para_status parse(para_tokenizer **out, const para_tokenizer_files *files
     clip_tokenizer *clip = para_alloc(1, sizeof *clip);
     para_status status = clip ? open_parts(clip, files, &config, tokenizer) : PARA_ERR_MEMORY;
     if (status == PARA_OK)
-        status = para_tokenizer_assemble(out, &clip_class, clip, clip->vocabulary.size, &config, files, PARA_TOKEN_BOS);
+        status = para_tokenizer_assemble(out, &clip_class, clip, clip->vocabulary.size, &config, files, PARA_TOKEN_BOS,
+                                         PARA_TOKEN_EOS);
     else if (clip) clip_close(clip);
     para_tokenizer_config_close(&config);
     return status;

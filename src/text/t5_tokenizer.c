@@ -77,7 +77,8 @@ static para_status parse(para_tokenizer **out, const para_tokenizer_files *files
     para_t5_vocabulary *v = para_alloc(1, sizeof *v);
     para_status status = v ? para_t5_vocabulary_open(v, files, tokenizer, &config) : PARA_ERR_MEMORY;
     if (status == PARA_OK)
-        status = para_tokenizer_assemble(out, &t5_class, v, v->model.size, &config, files, PARA_NAMED_TOKENS);
+        status = para_tokenizer_assemble(out, &t5_class, v, v->model.size, &config, files, PARA_NAMED_TOKENS,
+                                         PARA_TOKEN_EOS);
     else if (v) t5_close(v);
     para_tokenizer_config_close(&config);
     return status;

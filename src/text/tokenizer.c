@@ -29,20 +29,21 @@ static para_status find_named(const para_tokenizer *t, const para_tokenizer_conf
 
 para_status para_tokenizer_assemble(para_tokenizer **out, const para_tokenizer_class *type, void *self, int32_t size,
                                     const para_tokenizer_config *config, const para_tokenizer_files *files,
-                                    para_named_token first) {
+                                    para_named_token first, para_named_token last) {
     para_tokenizer *t = para_alloc(1, sizeof *t);
     if (!t) {
         type->close(self);
         return PARA_ERR_MEMORY;
     }
-    *t = (para_tokenizer){.type = type, .self = self, .first_id = -1, .model_max_length = config->model_max_length};
+    *t = (para_tokenizer){
+        .type = type, .self = self, .first_id = -1, .last_id = -1, .model_max_length = config->model_max_length};
     para_token_list tokens = {0};
     para_token_model model = token_model(t, size);
     para_status status = para_tokenizer_config_tokens(config, &tokens);
     if (status == PARA_OK)
         status = para_added_vocabulary_open(&t->added, &tokens, config->split_special_tokens, &model);
     if (status == PARA_OK && first < PARA_NAMED_TOKENS) status = find_named(t, config, files, first, &t->first_id);
-    if (status == PARA_OK) status = find_named(t, config, files, PARA_TOKEN_EOS, &t->last_id);
+    if (status == PARA_OK && last < PARA_NAMED_TOKENS) status = find_named(t, config, files, last, &t->last_id);
     if (status == PARA_OK) status = find_named(t, config, files, PARA_TOKEN_PAD, &t->pad_id);
     para_token_list_close(&tokens);
     if (status != PARA_OK) para_tokenizer_close(&t);
@@ -99,7 +100,7 @@ para_status para_tokenize_all(const para_tokenizer *t, const char *text, size_t 
     para_status status = PARA_OK;
     if (t->first_id >= 0) status = para_ids_append(&list, t->first_id);
     if (status == PARA_OK) status = encode_text(t, text, bytes, &list);
-    if (status == PARA_OK) status = para_ids_append(&list, t->last_id);
+    if (status == PARA_OK && t->last_id >= 0) status = para_ids_append(&list, t->last_id);
     if (status != PARA_OK) {
         para_free(list.data);
         return status;
@@ -111,17 +112,17 @@ para_status para_tokenize_all(const para_tokenizer *t, const char *text, size_t 
 
 para_status para_tokenize(const para_tokenizer *t, const char *text, size_t bytes, int length, int32_t *ids, int *used,
                           int *dropped) {
-    int special = t->first_id >= 0 ? 2 : 1;
-    if (length < special)
+    int special = (t->first_id >= 0) + (t->last_id >= 0), least = special ? special : 1;
+    if (length < least)
         return para_fail(PARA_ERR_ARGUMENT,
                          "a length of %d tokens leaves no room for the special tokens of %s; ask for %d or more",
-                         length, t->type->name, special);
+                         length, t->type->name, least);
     int32_t *all;
     int64_t n;
     PARA_TRY(para_tokenize_all(t, text, bytes, &all, &n));
     int kept = n < length ? (int)n : length;
-    memcpy(ids, all, (size_t)kept * sizeof *ids);
-    ids[kept - 1] = t->last_id;
+    if (kept > 0) memcpy(ids, all, (size_t)kept * sizeof *ids);
+    if (t->last_id >= 0) ids[kept - 1] = t->last_id;
     for (int i = kept; i < length; i++) ids[i] = t->pad_id;
     int64_t cut = n - kept;
     *used = kept;

@@ -1,4 +1,4 @@
-/* Tokenizers: text to ids, as transformers' CLIPTokenizer and T5TokenizerFast. SPDX-License-Identifier: Apache-2.0 */
+/* Tokenizers: text to ids, as transformers' CLIPTokenizer, T5TokenizerFast and PreTrainedTokenizerFast of Llama 3. SPDX-License-Identifier: Apache-2.0 */
 #ifndef PARA_TEXT_TOKENIZER_H
 #define PARA_TEXT_TOKENIZER_H
 
@@ -14,9 +14,12 @@ typedef struct para_tokenizer para_tokenizer;
 para_status para_clip_tokenizer_open(para_tokenizer **out, const char *folder);
 /* T5: folder with tokenizer.json (preferred) or spiece.model, and tokenizer_config.json. */
 para_status para_t5_tokenizer_open(para_tokenizer **out, const char *folder);
+/* Llama 3: folder with tokenizer.json and tokenizer_config.json. As PreTrainedTokenizerFast, and as LlamaTokenizerFast before transformers 5
+ * (which takes Llama 2's rules whatever the file says); what the files ask for beyond that is refused. */
+para_status para_llama_tokenizer_open(para_tokenizer **out, const char *folder);
 void para_tokenizer_close(para_tokenizer **t);
 
-/* model_max_length of the tokenizer's config (77 for CLIP, 512 for T5). */
+/* model_max_length of the tokenizer's config (77 for CLIP, 512 for T5); INT_MAX: no limit. */
 int para_tokenizer_max_length(const para_tokenizer *t);
 
 /* Encodes UTF-8 text with special tokens, as tokenizer(text, padding="max_length", max_length=length, truncation=True):

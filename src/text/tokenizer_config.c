@@ -194,6 +194,7 @@ static para_status read_config(para_tokenizer_config *config, json_t *root, plac
         PARA_TRY(append_tokens(&config->additional, additional, &at));
     }
     PARA_TRY(read_side(root, "padding_side", &at));
+    config->says_padding_side = json_object_get(root, "padding_side") != NULL;
     PARA_TRY(read_side(root, "truncation_side", &at));
     PARA_TRY(read_length(root, config, &at));
     at.key = "split_special_tokens";
@@ -247,18 +248,22 @@ static para_status read_added(para_tokenizer_config *config, json_t *root, const
     return PARA_OK;
 }
 
+/* The entry i of tokenizer.json's added_tokens. */
+static para_status read_listed(const json_t *array, size_t i, const place *at, para_added_token *token) {
+    const json_t *value = json_array_get(array, i);
+    if (!json_is_object(value)) return refuse(at, "has an entry that is not an object");
+    PARA_TRY(read_token(value, false, at, token));
+    return read_index(json_object_get(value, "id"), at, &token->id);
+}
+
 static para_status read_tokenizer_added(para_tokenizer_config *config, const json_t *tokenizer, const place *at) {
     const json_t *array = json_object_get(tokenizer, "added_tokens");
     if (!array) return PARA_OK;
     if (!json_is_array(array)) return refuse(at, "is not a list");
     for (size_t i = 0; i < json_array_size(array); i++) {
-        const json_t *value = json_array_get(array, i);
-        if (!json_is_object(value)) return refuse(at, "has an entry that is not an object");
         para_added_token token;
-        int32_t index = 0;
-        PARA_TRY(read_token(value, false, at, &token));
-        PARA_TRY(read_index(json_object_get(value, "id"), at, &index));
-        PARA_TRY(put_indexed(&config->decoder, index, token));
+        PARA_TRY(read_listed(array, i, at, &token));
+        PARA_TRY(put_indexed(&config->decoder, token.id, token));
     }
     return PARA_OK;
 }
@@ -299,6 +304,27 @@ para_status para_tokenizer_config_read(para_tokenizer_config *config, const para
         qsort(config->decoder.items, config->decoder.n, sizeof *config->decoder.items, compare_index);
     if (status != PARA_OK) para_tokenizer_config_close(config);
     return status;
+}
+
+para_status para_tokenizer_config_add_listed(para_tokenizer_config *config, const para_tokenizer_files *files,
+                                             const json_t *tokenizer) {
+    const place at = {files, PARA_FILE_TOKENIZER, "added_tokens"};
+    const json_t *array = json_object_get(tokenizer, "added_tokens");
+    if (array && !json_is_array(array)) return refuse(&at, "is not a list");
+    size_t named = config->decoder.n;
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        para_added_token token;
+        size_t k = 0;
+        PARA_TRY(read_listed(array, i, &at, &token));
+        while (k < named && config->decoder.items[k].id != token.id) k++;
+        const para_added_token *known = &config->decoder.items[k];
+        if (k == named) PARA_TRY(para_token_list_append(&config->decoder, &token));
+        else if (known->bytes != token.bytes || memcmp(known->content, token.content, token.bytes) != 0)
+            return refuse(&at, "gives an id to another token than added_tokens_decoder in tokenizer_config.json does");
+    }
+    if (config->decoder.n > 1)
+        qsort(config->decoder.items, config->decoder.n, sizeof *config->decoder.items, compare_index);
+    return PARA_OK;
 }
 
 void para_tokenizer_config_close(para_tokenizer_config *config) {

@@ -28,6 +28,7 @@ typedef struct para_tokenizer_config {
     int model_max_length; /* INT_MAX: no limit */
     int extra_ids;        /* T5's sentinels */
     bool split_special_tokens;
+    bool says_padding_side; /* which then is "right" */
 } para_tokenizer_config;
 
 /* Reads tokenizer_config.json and, where that holds no added_tokens_decoder, special_tokens_map.json, added_tokens.json and
@@ -36,6 +37,11 @@ typedef struct para_tokenizer_config {
 para_status para_tokenizer_config_read(para_tokenizer_config *config, const para_tokenizer_files *files,
                                        const json_t *tokenizer, const char *const defaults[PARA_NAMED_TOKENS]);
 void para_tokenizer_config_close(para_tokenizer_config *config);
+
+/* Adds the added_tokens of tokenizer.json that added_tokens_decoder does not list, as classes do that take the whole of that file.
+ * PARA_ERR_CONFIG where the two give an id to different tokens; PARA_ERR_MEMORY. */
+para_status para_tokenizer_config_add_listed(para_tokenizer_config *config, const para_tokenizer_files *files,
+                                             const json_t *tokenizer);
 
 /* All tokens to add to the vocabulary, in order. `list` starts zeroed. */
 para_status para_tokenizer_config_tokens(const para_tokenizer_config *config, para_token_list *list);

@@ -22,19 +22,20 @@ struct para_tokenizer {
     const para_tokenizer_class *type;
     void *self;
     para_added_vocabulary added;
-    int32_t first_id, last_id; /* special tokens before (-1: none) and behind */
+    int32_t first_id, last_id; /* special tokens before and behind; -1: none */
     int32_t pad_id;
     int model_max_length;
 };
 
 /* Puts a tokenizer together: adds the tokens of `config` to the vocabulary of `size` entries and finds the ids of its special
- * tokens (`first` < PARA_NAMED_TOKENS: that token opens the text). Takes over `self`, also on failure. */
+ * tokens (`first` and `last` < PARA_NAMED_TOKENS: that token opens, ends the text). Takes over `self`, also on failure. */
 para_status para_tokenizer_assemble(para_tokenizer **out, const para_tokenizer_class *type, void *self, int32_t size,
                                     const para_tokenizer_config *config, const para_tokenizer_files *files,
-                                    para_named_token first);
+                                    para_named_token first, para_named_token last);
 
 /* The open functions without the file system, for fuzzing. */
 para_status para_clip_tokenizer_parse(para_tokenizer **out, const para_tokenizer_files *files);
 para_status para_t5_tokenizer_parse(para_tokenizer **out, const para_tokenizer_files *files);
+para_status para_llama_tokenizer_parse(para_tokenizer **out, const para_tokenizer_files *files);
 
 #endif

@@ -1,5 +1,5 @@
 /* Fuzzes CLIP's tokenizer: its files, then a text. SPDX-License-Identifier: Apache-2.0
- * Covers: src/text/clip_tokenizer.c, src/text/clip_vocabulary.c, src/text/clip_words.c, src/text/byte_pairs.c
+ * Covers: src/text/clip_tokenizer.c, src/text/bpe_vocabulary.c, src/text/word_pattern.c, src/text/byte_pairs.c
  * Covers: src/text/tokenizer_config.c, src/text/added_tokens.c, src/text/tokenizer.c, src/text/byte_trie.c, src/text/unicode_text.c */
 #include "tokenizer_input.h"
 

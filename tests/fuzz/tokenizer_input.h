@@ -75,9 +75,9 @@ static inline para_status encode_input(const para_tokenizer *t, const tokenizer_
     if (status != PARA_OK) return status;
     status = para_tokenize(t, in->text, in->bytes, LENGTH, ids, &used, &dropped);
     if (status == PARA_OK) {
-        require(n >= 1 && used >= 1 && used <= LENGTH && used + (int64_t)dropped == n);
+        require(n >= 0 && used >= 0 && used <= LENGTH && used + (int64_t)dropped == n);
         for (int i = 0; i + 1 < used; i++) require(ids[i] == all[i]);
-        require(ids[used - 1] == all[n - 1]);
+        require(used == 0 || ids[used - 1] == (t->last_id >= 0 ? all[n - 1] : all[used - 1]));
         for (int64_t i = 0; i < n; i++) require(all[i] >= 0);
         for (int i = used + 1; i < LENGTH; i++) require(ids[i] == ids[used]);
     }

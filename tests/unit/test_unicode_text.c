@@ -1,9 +1,9 @@
 /* Lower case, NFC, character classes and grapheme clusters of every code point against those inside the tokenizers library,
  * whatever Unicode versions are installed here. Vectors: tools/reference/unicode_vectors.py. SPDX-License-Identifier: Apache-2.0 */
 #include "text/charsmap.h"
-#include "text/clip_words.h"
 #include "text/spiece_model.h"
 #include "text/unicode_text.h"
+#include "text/word_pattern.h"
 
 #include "tokenizer_vectors.h"
 
@@ -126,16 +126,17 @@ static void letters_numbers_and_spaces(void **state) {
     }
     w.stop = calloc(w.text.n, sizeof *w.stop);
     assert_non_null(w.stop);
-    para_clip_words *words;
-    assert_ok(para_clip_words_open(&words));
+    para_word_pattern *words;
+    assert_ok(para_word_pattern_open(&words, "[" PARA_WORD_LETTERS "]+|[" PARA_WORD_NUMBERS "]|[^" PARA_WORD_SPACES PARA_WORD_LETTERS
+                                             PARA_WORD_NUMBERS "]+"));
     para_word_walk walk;
     assert_ok(para_word_walk_open(&walk, words, w.text.data, w.text.n));
-    for (int found = 1; found;) {
+    for (bool found = true; found;) {
         assert_ok(para_word_walk_next(&walk, &found));
         if (found) w.stop[walk.start] = walk.stop;
     }
     para_word_walk_close(&walk);
-    para_clip_words_close(&words);
+    para_word_pattern_close(&words);
     compare("classes", describe_classes, &w);
     free(w.stop);
     para_free(w.text.data);

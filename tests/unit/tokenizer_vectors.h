@@ -53,10 +53,10 @@ static inline bool ids_match(const json_t *expected, const int32_t *ids, int64_t
            strcmp(hash, json_string_value(json_object_get(expected, "fnv1a64"))) == 0;
 }
 
-/* Encodes all strings and compares with `ids_path`; how many differ. The file must hold `wanted` lines. */
-static inline int count_differences(const para_tokenizer *t, const char *ids_path, int wanted) {
+/* Encodes all strings of a file and compares with `ids_path`; how many differ. The file must hold `wanted` lines. */
+static inline int count_differences_of(const para_tokenizer *t, const char *strings_path, const char *ids_path, int wanted) {
     size_t n;
-    char *strings = slurp(PARA_SOURCE_DIR "/tests/data/tokenizer_strings.jsonl", &n), *string_at = strings;
+    char *strings = slurp(strings_path, &n), *string_at = strings;
     char *expected = slurp(ids_path, &n), *expected_at = expected;
     int lines = 0, differ = 0;
     for (json_t *line, *want; (line = next_line(&string_at)); json_decref(line), json_decref(want), lines++) {
@@ -78,6 +78,10 @@ static inline int count_differences(const para_tokenizer *t, const char *ids_pat
     free(strings);
     free(expected);
     return differ;
+}
+
+static inline int count_differences(const para_tokenizer *t, const char *ids_path, int wanted) {
+    return count_differences_of(t, PARA_SOURCE_DIR "/tests/data/tokenizer_strings.jsonl", ids_path, wanted);
 }
 
 /* Files in memory. */

@@ -42,9 +42,10 @@ def words_of(lines):
     return {(*w[:-1], w[-1] + "</w>"): n for w, n in sorted(words.items())}
 
 
-def train_merges(lines, count):
-    """Byte-pair merges by frequency, ties by the pair's text. (The tokenizers library breaks ties by chance.)"""
-    words = [[list(w), n] for w, n in words_of(lines).items()]
+def train_merges(counts, count):
+    """Byte-pair merges by frequency, ties by the pair's text. (The tokenizers library breaks ties by chance.)
+    `counts` has each word, a tuple of symbols, with how often it occurs."""
+    words = [[list(w), n] for w, n in counts.items()]
     pairs, places = Counter(), {}
     for i, (w, n) in enumerate(words):
         for p in zip(w, w[1:]):
@@ -83,7 +84,7 @@ def write_clip_folder(folder, lines, merges, specials_last=True, max_length=77, 
     """Vocabulary as CLIP numbers it: bytes, bytes at a word's end, merges, the two special tokens.
     specials_last=False puts these two before the merges, so that the end token is not the highest id.
     end_normalized=False has the end token looked for in the text as it came, before lower case."""
-    merges = train_merges(lines, merges)
+    merges = train_merges(words_of(lines), merges)
     tokens = list(bytes_to_unicode().values())
     tokens += [t + "</w>" for t in tokens]
     joined = ["".join(m) for m in merges]

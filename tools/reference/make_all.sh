@@ -5,11 +5,11 @@
 set -eu
 cd "$(dirname "$0")"
 python=${1:-python3}
-for script in flux_golden bf16_golden tiny_flux rng_cpu scheduler_vectors dtype_vectors attention_vectors tokenizer_train tokenizer_strings; do
+for script in flux_golden bf16_golden tiny_flux rng_cpu scheduler_vectors dtype_vectors attention_vectors tokenizer_train tokenizer_strings llama_tokenizer; do
     echo "== $script"
     "$python" "$script.py"
 done
-for folder in clip t5; do
+for folder in clip t5 llama; do
     "$python" tokenizer_vectors.py "../../tests/data/tokenizer-$folder"
 done
 "$python" tokenizer_vectors.py ../../models/tiny-flux/tokenizer ../../tests/data/tokenizer_tiny_flux_clip.jsonl

@@ -5,7 +5,7 @@ usage: tokenizer_vectors.py FOLDER [OUT.jsonl [COUNT]]      default FOLDER/ids.j
 A line is {"i": index of the string, "ids": [...]} with the start and end tokens that the pipeline adds, without padding
 or cut; over 400 ids {"i", "count", "fnv1a64" (of the ids as little-endian uint32), "head": 20 ids, "tail": 20 ids}.
 The truth is the class that FluxPipeline.from_pretrained loads: CLIPTokenizer or T5TokenizerFast of transformers 5, both
-on the tokenizers library; ftfy plays no part. A T5 folder with both tokenizer.json and spiece.model is loaded from each
+on the tokenizers library; ftfy plays no part. Of Llama's folders it is PreTrainedTokenizerFast (README.md says why). A T5 folder with both tokenizer.json and spiece.model is loaded from each
 alone, and the two must agree.
 """
 
@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 import transformers
-from transformers import CLIPTokenizer, T5TokenizerFast
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5TokenizerFast
 
 from common import DATA
 
@@ -39,7 +39,8 @@ def strings():
 
 def load(folder, leave_out=()):
     with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as f:
-        cls = CLIPTokenizer if "CLIP" in json.load(f)["tokenizer_class"] else T5TokenizerFast
+        name = json.load(f)["tokenizer_class"]
+    cls = CLIPTokenizer if "CLIP" in name else T5TokenizerFast if "T5" in name else PreTrainedTokenizerFast
     with tempfile.TemporaryDirectory() as work:
         for name in os.listdir(folder):
             if name not in leave_out and os.path.isfile(os.path.join(folder, name)):

@@ -1,5 +1,5 @@
-/* Reading and checking of CLIP's vocabulary and merges. SPDX-License-Identifier: Apache-2.0 */
-#include "text/clip_vocabulary.h"
+/* Reading and checking of a byte-level BPE's vocabulary and merges. SPDX-License-Identifier: Apache-2.0 */
+#include "text/bpe_vocabulary.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +54,7 @@ static para_status read_entries(const source *s, json_t *object, para_trie_entry
     return check_ids(s, entries, n);
 }
 
-static para_status read_words(para_clip_vocabulary *v, const source *s, json_t *object) {
+static para_status read_words(para_bpe_vocabulary *v, const source *s, json_t *object) {
     size_t count = json_object_size(object);
     if (count == 0)
         return para_fail(PARA_ERR_FORMAT, "%s/%s holds no vocabulary (an object of strings with ids)", s->files->folder,
@@ -80,7 +80,7 @@ static int32_t find_joined(const para_trie *t, const char *left, size_t left_byt
 }
 
 /* `number` counts lines or entries from 1. */
-static para_status put_merge(para_clip_vocabulary *v, const source *s, size_t number, int32_t rank, const char *left,
+static para_status put_merge(para_bpe_vocabulary *v, const source *s, size_t number, int32_t rank, const char *left,
                              size_t left_bytes, const char *right, size_t right_bytes) {
     const char *what = s->name == PARA_FILE_MERGES ? "line" : "merge";
     para_merge merge = {.left = para_trie_find(&v->words, left, left_bytes),
@@ -95,7 +95,7 @@ static para_status put_merge(para_clip_vocabulary *v, const source *s, size_t nu
 }
 
 /* "left right" with exactly one space. */
-static para_status put_merge_text(para_clip_vocabulary *v, const source *s, size_t number, int32_t rank,
+static para_status put_merge_text(para_bpe_vocabulary *v, const source *s, size_t number, int32_t rank,
                                   const char *text, size_t bytes) {
     const char *space = memchr(text, ' ', bytes);
     size_t left = space ? (size_t)(space - text) : 0;
@@ -105,7 +105,7 @@ static para_status put_merge_text(para_clip_vocabulary *v, const source *s, size
     return put_merge(v, s, number, rank, text, left, space + 1, bytes - left - 1);
 }
 
-static para_status read_merges_text(para_clip_vocabulary *v, const para_tokenizer_files *files) {
+static para_status read_merges_text(para_bpe_vocabulary *v, const para_tokenizer_files *files) {
     const source s = {files, PARA_FILE_MERGES};
     const char *at = files->file[PARA_FILE_MERGES].data, *end = at + files->file[PARA_FILE_MERGES].bytes;
     size_t lines = 1;
@@ -124,7 +124,7 @@ static para_status read_merges_text(para_clip_vocabulary *v, const para_tokenize
     return PARA_OK;
 }
 
-static para_status read_merges_json(para_clip_vocabulary *v, const source *s, const json_t *array) {
+static para_status read_merges_json(para_bpe_vocabulary *v, const source *s, const json_t *array) {
     if (!json_is_array(array))
         return para_fail(PARA_ERR_FORMAT, "%s/%s: model.merges is not a list", s->files->folder,
                          para_tokenizer_file(s->name));
@@ -151,28 +151,39 @@ static int32_t byte_character(int byte, int *spare) {
     return printable ? byte : 256 + (*spare)++;
 }
 
-static void find_bytes(para_clip_vocabulary *v) {
+static void find_bytes(para_bpe_vocabulary *v, const char *word_end) {
     int spare = 0;
+    size_t end_bytes = strlen(word_end);
     for (int byte = 0; byte < 256; byte++) {
-        char text[8];
-        size_t n = (size_t)utf8proc_encode_char(byte_character(byte, &spare), (utf8proc_uint8_t *)text);
-        v->pairs.inner[byte] = para_trie_find(&v->words, text, n);
-        memcpy(text + n, "</w>", 4);
-        v->pairs.last[byte] = para_trie_find(&v->words, text, n + 4);
+        para_bpe_letter *letter = &v->letter[byte];
+        letter->bytes = (uint8_t)utf8proc_encode_char(byte_character(byte, &spare), (utf8proc_uint8_t *)letter->text);
+        v->pairs.inner[byte] = para_trie_find(&v->words, letter->text, letter->bytes);
+        v->pairs.last[byte] = find_joined(&v->words, letter->text, letter->bytes, word_end, end_bytes);
     }
 }
 
-static para_status open_tokenizer_json(para_clip_vocabulary *v, const para_tokenizer_files *files,
+int32_t para_bpe_vocabulary_find_word(const para_bpe_vocabulary *v, const char *word, size_t bytes) {
+    uint32_t node = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        const para_bpe_letter *letter = &v->letter[(uint8_t)word[i]];
+        for (int k = 0; k < letter->bytes; k++)
+            if (!para_trie_step(&v->words, &node, (uint8_t)letter->text[k])) return -1;
+    }
+    return v->words.value[node];
+}
+
+static para_status open_tokenizer_json(para_bpe_vocabulary *v, const para_tokenizer_files *files,
                                        const json_t *tokenizer) {
     const source s = {files, PARA_FILE_TOKENIZER};
     const json_t *model = json_object_get(tokenizer, "model"), *type = json_object_get(model, "type");
     if (type && (!json_is_string(type) || strcmp(json_string_value(type), "BPE") != 0))
-        return para_fail(PARA_ERR_CONFIG, "%s/tokenizer.json: the model is not BPE, as CLIP's must be", files->folder);
+        return para_fail(PARA_ERR_CONFIG, "%s/tokenizer.json: the model is not BPE, as this tokenizer's must be",
+                         files->folder);
     PARA_TRY(read_words(v, &s, json_object_get(model, "vocab")));
     return read_merges_json(v, &s, json_object_get(model, "merges"));
 }
 
-static para_status open_files(para_clip_vocabulary *v, const para_tokenizer_files *files) {
+static para_status open_files(para_bpe_vocabulary *v, const para_tokenizer_files *files) {
     const source s = {files, PARA_FILE_VOCAB};
     if (!files->file[PARA_FILE_VOCAB].data || !files->file[PARA_FILE_MERGES].data)
         return para_fail(PARA_ERR_NOT_FOUND,
@@ -185,15 +196,15 @@ static para_status open_files(para_clip_vocabulary *v, const para_tokenizer_file
     return status == PARA_OK ? read_merges_text(v, files) : status;
 }
 
-para_status para_clip_vocabulary_open(para_clip_vocabulary *v, const para_tokenizer_files *files,
-                                      const json_t *tokenizer, const char *unknown, size_t unknown_bytes) {
+para_status para_bpe_vocabulary_open(para_bpe_vocabulary *v, const para_tokenizer_files *files, const json_t *tokenizer,
+                                     const char *word_end) {
     PARA_TRY(tokenizer ? open_tokenizer_json(v, files, tokenizer) : open_files(v, files));
-    find_bytes(v);
-    v->pairs.unknown = para_trie_find(&v->words, unknown, unknown_bytes);
+    find_bytes(v, word_end);
+    v->pairs.unknown = -1;
     return PARA_OK;
 }
 
-void para_clip_vocabulary_close(para_clip_vocabulary *v) {
+void para_bpe_vocabulary_close(para_bpe_vocabulary *v) {
     para_trie_close(&v->words);
     para_byte_pairs_close(&v->pairs);
 }
