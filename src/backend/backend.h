@@ -112,6 +112,15 @@ typedef struct para_recording para_recording;
 /* A point in what a device was told to do. */
 typedef struct para_mark para_mark;
 
+/* dst ← src, of another device of the process; same sizes and type, any strides. */
+typedef struct para_fetch_args {
+    para_tensor dst, src;
+    const para_mark *filled; /* when src holds what is fetched */
+    const para_mark *free;   /* when dst may be overwritten */
+    para_mark **arrived;     /* out: when dst holds it; the caller's */
+    para_mark **taken;       /* out: the same, for the owner of src to close */
+} para_fetch_args;
+
 typedef struct para_ops {
     const char *name; /* "cpu", "cuda", "dry" */
     void (*close)(para_device *dev);
@@ -159,8 +168,9 @@ typedef struct para_ops {
     para_status (*play)(para_device *dev, const para_recording *recording);
     void (*recording_close)(para_device *dev, para_recording **recording); /* sets it to NULL; takes NULL in it */
 
-    /* Between the devices of a process; all four NULL where ops are done when they return. */
-    para_status (*reach)(para_device *dev, const para_device *other);  /* from now on copy of `dev` reads the memory of `other`. PARA_ERR_DEVICE where it cannot */
+    /* Between the devices of a process; all five NULL where ops are done when they return. */
+    para_status (*reach)(para_device *dev, const para_device *other);  /* from now on fetch of `dev` reads the memory of `other`. PARA_ERR_DEVICE where it cannot */
+    para_status (*fetch)(para_device *dev, const para_fetch_args *a);  /* copies beside what `dev` computes: whoever needs the result asks for a mark */
     para_status (*mark)(para_device *dev, para_mark **out);            /* here: all that it was told so far */
     para_status (*after)(para_device *dev, const para_mark *mark);     /* what it is told from now on begins when all before the mark is done; of any device */
     void (*mark_close)(para_mark **mark);                              /* sets it to NULL; takes NULL in it */

@@ -16,8 +16,8 @@ struct para_parcel {
     int peer;       /* the other side's rank among those of its process */
     int64_t number; /* in its channel */
     parcel_state state;
-    const para_mark *ready;    /* sent: when the tensor holds what is sent; or NULL: it does */
-    para_mark *taken;          /* sent: when the receiver has read it; or NULL: it has */
+    const para_mark *ready;    /* when the tensor holds what is sent, or may be overwritten; or NULL: now */
+    para_mark *passed;         /* when it was read, or has arrived; or NULL: once it is done */
     para_parcel *next;         /* of those sent through the channel; with the lock held */
     para_mpi_request *request; /* to or from another process */
 };
@@ -28,7 +28,7 @@ typedef struct para_batch {
     struct para_batch *next;
     int sends, receives;
     bool remote;          /* some go to or come from other processes */
-    para_mark *ready;     /* of all sends; or NULL */
+    para_mark *ready;     /* of all parcels; or NULL */
     para_parcel parcel[]; /* [sends + receives] */
 } para_batch;
 
@@ -107,12 +107,12 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
     b->receives = receives;
     for (int i = 0; i < sends; i++) fill(b, &b->parcel[i], g, &send[i]);
     for (int i = 0; i < receives; i++) fill(b, &b->parcel[sends + i], g, &receive[i]);
-    para_status marked = sends > 0 && dev->ops->mark ? dev->ops->mark(dev, &b->ready) : PARA_OK;
+    para_status marked = dev->ops->mark ? dev->ops->mark(dev, &b->ready) : PARA_OK;
     if (marked != PARA_OK) {
         para_free(b);
         return marked;
     }
-    for (int i = 0; i < sends; i++) b->parcel[i].ready = b->ready;
+    for (int i = 0; i < sends + receives; i++) b->parcel[i].ready = b->ready;
     b->next = m->batches;
     m->batches = b;
     pthread_mutex_lock(&g->lock);
@@ -144,7 +144,7 @@ static bool same_shape(const para_tensor *a, const para_tensor *b) {
     return same;
 }
 
-static para_status copy(const para_batch *b, const para_parcel *to, para_parcel *from) {
+static para_status copy(const para_batch *b, para_parcel *to, para_parcel *from) {
     para_device *dev = b->base.device;
     const para_group *g = member_of(b->base.endpoint)->group;
     if (!same_shape(&to->tensor, &from->tensor))
@@ -154,16 +154,20 @@ static para_status copy(const para_batch *b, const para_parcel *to, para_parcel 
             "ranks did not make the same calls",
             g->first + to->peer, (long long)para_tensor_count(&from->tensor), para_dtype_name(from->tensor.dtype),
             (long long)para_tensor_count(&to->tensor), para_dtype_name(to->tensor.dtype));
-    if (from->ready) PARA_TRY(dev->ops->after(dev, from->ready));
-    PARA_TRY(dev->ops->copy(dev, to->tensor, from->tensor));
-    return dev->ops->mark ? dev->ops->mark(dev, &from->taken) : PARA_OK;
+    if (!dev->ops->fetch) return dev->ops->copy(dev, to->tensor, from->tensor);
+    return dev->ops->fetch(dev, &(para_fetch_args){.dst = to->tensor,
+                                                   .src = from->tensor,
+                                                   .filled = from->ready,
+                                                   .free = to->ready,
+                                                   .arrived = &to->passed,
+                                                   .taken = &from->passed});
 }
 
-/* The device overwrites nothing that others still read. */
-static para_status wait_for_readers(para_batch *b) {
+/* The device reads nothing that has not arrived, and overwrites nothing that others still read. */
+static para_status wait_on_device(para_batch *b) {
     para_device *dev = b->base.device;
-    for (int i = 0; i < b->sends; i++)
-        if (b->parcel[i].taken) PARA_TRY(dev->ops->after(dev, b->parcel[i].taken));
+    for (int i = 0; i < b->sends + b->receives; i++)
+        if (b->parcel[i].passed) PARA_TRY(dev->ops->after(dev, b->parcel[i].passed));
     return PARA_OK;
 }
 
@@ -273,8 +277,8 @@ static void close_batch(para_member *m, para_batch *b) {
     para_batch **at = &m->batches;
     while (*at != b) at = &(*at)->next;
     *at = b->next;
-    for (int i = 0; i < b->sends; i++)
-        if (b->parcel[i].taken) b->base.device->ops->mark_close(&b->parcel[i].taken);
+    for (int i = 0; i < b->sends + b->receives; i++)
+        if (b->parcel[i].passed) b->base.device->ops->mark_close(&b->parcel[i].passed);
     if (b->ready) b->base.device->ops->mark_close(&b->ready);
     para_free(b);
 }
@@ -284,14 +288,18 @@ static para_status finish(para_pending *pending) {
     para_member *m = member_of(pending->endpoint);
     para_group *g = m->group;
     para_status status = complete(g, m, b);
-    if (status == PARA_OK) status = wait_for_readers(b);
+    para_status waited = wait_on_device(b);
+    if (status == PARA_OK) status = waited;
     close_batch(m, b);
     return status == PARA_OK ? para_group_check(g, m->local) : status;
 }
 
 int para_group_give_up(para_member *m) {
     int left = 0;
-    for (; m->batches; left++) close_batch(m, m->batches);
+    for (; m->batches; left++) {
+        (void)wait_on_device(m->batches); /* what is on its way ends before its memory is used again */
+        close_batch(m, m->batches);
+    }
     return left;
 }
 

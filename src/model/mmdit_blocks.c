@@ -122,35 +122,53 @@ static para_status head_rows(para_rank *rank, const para_item *item, const qkv_w
     return rank->device->ops->head(rank->device, &head);
 }
 
-/* One product, whose values are there then; queries and keys are turned where they lie. */
-static para_status project_joined(para_rank *rank, const para_item *item, const qkv_weights *w, para_tensor x,
-                                  int64_t first, projected *p) {
+/* Values first: without norm and rotation they are the first to be on their way. */
+static const para_operand operand_order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
+
+/* One product. Where attention reads its rows, values are there then, and queries and keys are turned in place. */
+static para_status project_joined(const para_mmdit_dims *m, para_rank *rank, const para_item *item,
+                                  const qkv_weights *w, para_tensor x, int64_t first, projected *p) {
     para_device *dev = rank->device;
-    PARA_TRY(
-        dev->ops->linear(dev, &(para_linear_args){.x = x, .w = w->joined, .y = para_rows(p->rows, first, x.dim[0])}));
-    for (int o = PARA_QUERY; o <= PARA_KEY; o++) {
-        para_tensor rows = operand_rows(&p->job, (para_operand)o, first, x.dim[0]);
-        para_tensor by_token = PARA_PERMUTE(rows, 1, 0, 2);
-        PARA_TRY(head_rows(rank, item, w, (para_operand)o, by_token, first, &p->job));
+    bool in_place = p->rows.data != NULL;
+    para_tensor y = in_place ? para_rows(p->rows, first, x.dim[0]) : (para_tensor){0};
+    if (!in_place) PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], PARA_OPERANDS * m->inner_dim));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = w->joined, .y = y}));
+    for (int i = 0; i < PARA_OPERANDS; i++) {
+        para_operand o = operand_order[i];
+        para_tensor heads = heads_of(m, y, o * m->inner_dim), /* [1, H, S, head_dim] */
+            by_token = {.dtype = heads.dtype,
+                        .rank = 3,
+                        .dim = {heads.dim[2], heads.dim[1], heads.dim[3]},
+                        .stride = {heads.stride[2], heads.stride[1], 1},
+                        .data = heads.data};
+        if (in_place && o == PARA_VALUE) continue;
+        PARA_TRY(head_rows(rank, item, w, o, by_token, first, &p->job));
     }
     return PARA_OK;
 }
 
-/* Projects x [S, D] to Q, K, V of the rows [first, first + S): V first, since it needs no norm and no rotation. */
-static para_status project_qkv(const para_mmdit_dims *m, para_rank *rank, const para_item *item, const qkv_weights *w,
-                               para_tensor x, int64_t first, projected *p) {
+static para_status project_each(const para_mmdit_dims *m, para_rank *rank, const para_item *item, const qkv_weights *w,
+                                para_tensor x, int64_t first, projected *p) {
     para_device *dev = rank->device;
-    if (p->rows.data) return project_joined(rank, item, w, x, first, p);
-    size_t mark = para_arena_mark(&dev->arena);
     para_tensor y;
     PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], m->inner_dim));
-    static const para_operand order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
     for (int i = 0; i < PARA_OPERANDS; i++) {
+        para_operand o = operand_order[i];
         para_tensor heads = PARA_RESHAPE(y, x.dim[0], m->heads, m->head_dim);
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &w->each[order[i]], .y = y}));
-        PARA_TRY(head_rows(rank, item, w, order[i], heads, first, &p->job));
+        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &w->each[o], .y = y}));
+        PARA_TRY(head_rows(rank, item, w, o, heads, first, &p->job));
     }
-    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+/* Projects x [S, D] to Q, K, V of the rows [first, first + S). */
+static para_status project_qkv(const para_mmdit_dims *m, para_rank *rank, const para_item *item, const qkv_weights *w,
+                               para_tensor x, int64_t first, projected *p) {
+    para_arena *arena = &rank->device->arena;
+    size_t mark = para_arena_mark(arena);
+    if (w->joined->weight.data) PARA_TRY(project_joined(m, rank, item, w, x, first, p));
+    else PARA_TRY(project_each(m, rank, item, w, x, first, p));
+    para_arena_release(arena, mark);
     return PARA_OK;
 }
 
@@ -176,7 +194,7 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
         PARA_TRY(dev->ops->norm(dev, &norm));
         PARA_TRY(project_qkv(m, rank, item, &qkv, y, first, &p));
     }
-    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &p.job, (para_operand)o));
+    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &p.job, operand_order[i]));
     PARA_TRY(para_attention_compute(rank, &p.job));
     PARA_TRY(para_attention_end(rank, &p.job));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
@@ -219,7 +237,7 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
         para_modulated_norm(x, modulation_vector(m, modulation, 0), modulation_vector(m, modulation, 1), normed);
     PARA_TRY(dev->ops->norm(dev, &norm));
     PARA_TRY(project_qkv(m, rank, item, &qkv, normed, 0, &p));
-    for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(para_attention_put(rank, &p.job, (para_operand)o));
+    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &p.job, operand_order[i]));
     PARA_TRY(dev->ops->linear(
         dev, &(para_linear_args){.x = normed, .w = &b->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
     PARA_TRY(para_attention_compute(rank, &p.job));

@@ -16,7 +16,8 @@ typedef struct para_cuda {
     int index;              /* of the GPU */
     int major, minor;       /* its compute capability */
     int processors;         /* multiprocessors */
-    cudaStream_t stream;    /* all ops run on it */
+    cudaStream_t stream;    /* all ops run on it, */
+    cudaStream_t fetching;  /* but `fetch`; NULL until it reaches another device */
     para_cuda_memory *memory;
     para_cuda_matmuls *matmuls;
     para_cuda_convs *convs; /* NULL until the first convolution */
@@ -103,6 +104,7 @@ void para_cuda_recording_close(para_device *dev, para_recording **recording);
 
 /* ---- cuda_peer.c */
 para_status para_cuda_reach(para_device *dev, const para_device *other);
+para_status para_cuda_fetch(para_device *dev, const para_fetch_args *a);
 para_status para_cuda_mark_here(para_device *dev, para_mark **out);
 para_status para_cuda_after(para_device *dev, const para_mark *mark);
 void para_cuda_mark_close(para_mark **mark);

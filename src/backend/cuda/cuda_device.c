@@ -62,6 +62,7 @@ static void cuda_close(para_device *dev) {
         if (cuda->flag) cudaFree(cuda->flag);
         if (cuda->sums) cudaFree(cuda->sums);
         if (cuda->attention_workspace) cudaFree(cuda->attention_workspace);
+        if (cuda->fetching) cudaStreamDestroy(cuda->fetching);
         if (cuda->stream) cudaStreamDestroy(cuda->stream);
     }
     para_free(cuda);
@@ -99,6 +100,7 @@ static const para_ops cuda_ops = {
     .play = para_cuda_play,
     .recording_close = para_cuda_recording_close,
     .reach = para_cuda_reach,
+    .fetch = para_cuda_fetch,
     .mark = para_cuda_mark_here,
     .after = para_cuda_after,
     .mark_close = para_cuda_mark_close,
