@@ -23,9 +23,10 @@ typedef struct para_pipeline para_pipeline;
 typedef struct para_pipeline_options {
     size_t size;      /* sizeof(para_pipeline_options), set by PARA_PIPELINE_OPTIONS_INIT */
     para_dtype dtype; /* type of the activations: PARA_F32 or PARA_BF16 (PARA_F32) */
+    bool random_weights; /* for measuring: random weights of that type and random tokens; the folder needs no more than its configs (false) */
 } para_pipeline_options;
 
-#define PARA_PIPELINE_OPTIONS_INIT { sizeof(para_pipeline_options), PARA_F32 }
+#define PARA_PIPELINE_OPTIONS_INIT { sizeof(para_pipeline_options), PARA_F32, false }
 
 typedef enum para_rng_source {
     PARA_SEED_CPU = 1,  /* as torch.Generator("cpu").manual_seed(seed) */
@@ -42,7 +43,7 @@ typedef struct para_progress {
 
 typedef struct para_request {
     size_t size;                   /* sizeof(para_request), set by PARA_REQUEST_INIT */
-    const char *prompt;            /* UTF-8; required */
+    const char *prompt;            /* UTF-8; required without prompt_embeds */
     const char *prompt_2;          /* for the second text encoder (NULL: prompt) */
     const char *negative_prompt;   /* with true_cfg_scale > 1 (NULL: no CFG) */
     const char *negative_prompt_2; /* for the second text encoder (NULL: negative_prompt) */
@@ -56,18 +57,22 @@ typedef struct para_request {
     para_rng_source rng;           /* whose noise (PARA_SEED_CPU) */
     const para_tensor *latents;    /* initial latents on the host, packed [num_images, tokens, channels], F32, F16 or BF16,
                                       contiguous (NULL: drawn from the seed) */
+    const para_tensor *prompt_embeds;        /* the text, encoded, on the host: [tokens, joint_attention_dim], F32, F16 or BF16, contiguous;
+                                                no encoder runs or is loaded, prompts count for nothing (NULL) */
+    const para_tensor *pooled_prompt_embeds; /* with prompt_embeds: [1, pooled_projection_dim] (NULL) */
     int max_sequence_length;       /* tokens of the second text encoder, 1 to 512 (512) */
     bool vae_tiling;               /* decode in diffusers' tiles: less memory, other pixels near the seams (false) */
+    bool latents_only;             /* diffusers' output_type "latent": no VAE runs or is loaded, the result has no images (false) */
     void (*on_progress)(void *user, const para_progress *progress); /* on the calling thread (NULL) */
     void *user;                    /* handed to on_progress (NULL) */
 } para_request;
 
 #define PARA_REQUEST_INIT                                                                                              \
-    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 28, NULL, 3.5f, 1, 0, PARA_SEED_CPU, NULL, 512, false, NULL, NULL }
+    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 28, NULL, 3.5f, 1, 0, PARA_SEED_CPU, NULL, NULL, NULL, 512, false, false, NULL, NULL }
 
 /* What a request gave. The caller's until para_result_close. */
 typedef struct para_result {
-    para_tensor images;     /* F32 [n, 3, height, width], 0..1, before any clamping */
+    para_tensor images;     /* F32 [n, 3, height, width], 0..1, before any clamping; data NULL with latents_only */
     para_tensor latents;    /* F32 [n, tokens, channels] after the last step, packed */
     double load_seconds;    /* opening and checking weights (0 where they were loaded) */
     double text_seconds;    /* tokenizers and text encoders */
@@ -136,7 +141,7 @@ typedef struct para_compile_options {
  * (PARA_CUDA), without any call. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device that cannot. */
 PARA_API para_status para_compile(para_pipeline *pipe, const para_compile_options *options);
 
-/* Maps and checks the weights of every component; the first para_generate does it where this was not called.
+/* Maps and checks the weights of every component; the first para_generate does it for those that it needs, where this was not called.
  * PARA_ERR_NOT_FOUND, PARA_ERR_FORMAT, PARA_ERR_SHAPE, PARA_ERR_IO, PARA_ERR_MEMORY, PARA_ERR_CANCELLED. */
 PARA_API para_status para_pipeline_load(para_pipeline *pipe);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/random_weights.h"
 #include "core/alloc.h"
 #include "core/error.h"
 #include "core/float.h"
@@ -40,6 +41,7 @@ struct para_weights {
     int64_t parameters, bytes;
     para_device *dev; /* owner of the block */
     void *block;      /* what load put on the device, or NULL */
+    para_random_weights random; /* what the views of a CPU point into, where there is no checkpoint */
 };
 
 para_status para_weights_open(para_weights **out) {
@@ -48,6 +50,7 @@ para_status para_weights_open(para_weights **out) {
 }
 
 static void free_block(para_weights *w) {
+    para_random_weights_close(&w->random);
     if (w->block) w->dev->ops->free(w->dev, w->block);
     w->block = NULL;
 }
@@ -282,26 +285,55 @@ static para_status earlier_failure(const para_weights *w) {
                      w->count ? w->wants[w->count - 1].name : "");
 }
 
-para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint,
-                              para_dtype assumed) {
-    bool dry = strcmp(dev->ops->name, "dry") == 0;
-    if (w->failure != PARA_OK) return earlier_failure(w);
-    if (!checkpoint && !dry)
-        return para_fail(PARA_ERR_ARGUMENT, "weights can only be assumed on a dry device; name a checkpoint");
-    free_block(w);
+/* Fills the views from what was found. */
+static para_status fill(para_weights *w, para_device *dev) {
     w->bytes = 0;
-    for (size_t i = 0; i < w->count; i++) {
-        want *x = &w->wants[i];
-        if (checkpoint) PARA_TRY(find(x, checkpoint));
-        else x->found = para_tensor_make(NULL, assumed, x->rank, x->dim);
-        w->bytes += para_tensor_count(&x->found) * (int64_t)para_dtype_size(x->found.dtype);
-    }
+    for (size_t i = 0; i < w->count; i++)
+        w->bytes += para_tensor_count(&w->wants[i].found) * (int64_t)para_dtype_size(w->wants[i].found.dtype);
+    bool dry = strcmp(dev->ops->name, "dry") == 0;
     para_status status = PARA_OK;
     if (dry) place_dry(w);
     else status = place_all(w, dev);
     if (status == PARA_OK) status = join_all(w, dev, dry);
     if (status != PARA_OK) free_block(w);
     return status;
+}
+
+para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint,
+                              para_dtype assumed) {
+    if (w->failure != PARA_OK) return earlier_failure(w);
+    if (!checkpoint && strcmp(dev->ops->name, "dry") != 0)
+        return para_fail(PARA_ERR_ARGUMENT, "weights can only be assumed on a dry device; name a checkpoint");
+    free_block(w);
+    for (size_t i = 0; i < w->count; i++) {
+        want *x = &w->wants[i];
+        if (checkpoint) PARA_TRY(find(x, checkpoint));
+        else x->found = para_tensor_make(NULL, assumed, x->rank, x->dim);
+    }
+    return fill(w, dev);
+}
+
+static bool is_scale(const want *x) {
+    const char *dot = strrchr(x->name, '.');
+    return x->vector && dot && strcmp(dot, ".weight") == 0;
+}
+
+para_status para_weights_load_random(para_weights *w, para_device *dev, para_dtype type) {
+    if (w->failure != PARA_OK) return earlier_failure(w);
+    free_block(w);
+    int64_t largest = 0, largest_scale = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        want *x = &w->wants[i];
+        x->found = para_tensor_make(NULL, type, x->rank, x->dim);
+        int64_t n = para_tensor_count(&x->found), *most = is_scale(x) ? &largest_scale : &largest;
+        if (n > *most) *most = n;
+    }
+    PARA_TRY(para_random_weights_open(&w->random, type, w->parameters, largest, largest_scale));
+    for (size_t i = 0; i < w->count; i++)
+        w->wants[i].found.data = para_random_weights_at(&w->random, i, is_scale(&w->wants[i]));
+    PARA_TRY(fill(w, dev));
+    if (strcmp(dev->ops->name, "cpu") != 0) para_random_weights_close(&w->random);
+    return PARA_OK;
 }
 
 int64_t para_weights_parameters(const para_weights *w) {

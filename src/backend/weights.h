@@ -33,6 +33,9 @@ void para_weights_join(para_weights *w, para_linear *joined, int count);
  * as the views are used. Errors: PARA_ERR_NOT_FOUND, PARA_ERR_SHAPE (also a type that is no float), PARA_ERR_CONFIG (a size below 1),
  * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, naming file and tensor. */
 para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint, para_dtype assumed);
+/* The same from no checkpoint, for measuring: matrices and biases normal with standard deviation 0.02, scales of norms about 1, all of `type`; the same
+ * at each call. On a CPU tensors share their values with each other. PARA_ERR_CONFIG, PARA_ERR_MEMORY. */
+para_status para_weights_load_random(para_weights *w, para_device *dev, para_dtype type);
 
 /* Wanted elements, and their bytes in the files' types (valid after load). */
 int64_t para_weights_parameters(const para_weights *w);

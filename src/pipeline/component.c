@@ -97,16 +97,17 @@ void para_component_close(para_component *c) {
 }
 
 para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev,
-                               para_dtype assumed) {
+                               const para_pipeline_options *options) {
     *out = (para_instance){.component = component};
-    bool dry = strcmp(dev->ops->name, "dry") == 0;
-    para_status status = para_checkpoint_open(&out->checkpoint, component->folder);
+    bool dry = strcmp(dev->ops->name, "dry") == 0, random = options->random_weights;
+    para_status status = random ? PARA_OK : para_checkpoint_open(&out->checkpoint, component->folder);
     if (status == PARA_ERR_NOT_FOUND && dry) status = PARA_OK; /* the configs alone make a plan */
     if (status == PARA_OK) status = component->kind->open(&out->model, &component->config);
     if (status == PARA_OK) status = para_weights_open(&out->weights);
     if (status == PARA_OK) {
         component->kind->weights(out->model, out->weights, out->checkpoint);
-        status = para_weights_load(out->weights, dev, out->checkpoint, assumed);
+        status = random && !dry ? para_weights_load_random(out->weights, dev, options->dtype)
+                                : para_weights_load(out->weights, dev, out->checkpoint, options->dtype);
     }
     if (status != PARA_OK) para_instance_close(out);
     return status;

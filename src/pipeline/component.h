@@ -3,6 +3,8 @@
 #ifndef PARA_PIPELINE_COMPONENT_H
 #define PARA_PIPELINE_COMPONENT_H
 
+#include <paraattn/pipeline.h>
+
 #include "backend/weights.h"
 #include "io/config.h"
 
@@ -34,12 +36,12 @@ typedef struct para_instance {
     const para_component *component;
     void *model;
     para_weights *weights;
-    para_checkpoint *checkpoint; /* NULL on a dry device without files */
+    para_checkpoint *checkpoint; /* NULL with random weights, and on a dry device without files */
 } para_instance;
 
-/* Builds the model and loads its weights. On a dry device only headers are read, and where the folder has no weight files they are
- * assumed to be of type `assumed`. */
-para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev, para_dtype assumed);
+/* Builds the model and loads its weights, or random ones. On a dry device only headers are read, and where the folder has no weight files they are
+ * assumed to be of the pipeline's type. */
+para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev, const para_pipeline_options *options);
 void para_instance_close(para_instance *i); /* takes a zeroed one, too */
 
 #endif

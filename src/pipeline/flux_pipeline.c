@@ -1,5 +1,6 @@
 /* FluxPipeline of diffusers: CLIP and T5 text, packed latents, flow matching, AutoencoderKL. SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +23,7 @@ typedef struct flux_state {
     para_flow_match_euler scheduler;
     para_tokenizer *tokenizer, *tokenizer_2;
     /* Read from the configs once, so that geometry needs no instance. */
-    int64_t vae_scale, vae_sample_size, latent_channels, in_channels, heads;
+    int64_t vae_scale, vae_sample_size, latent_channels, in_channels, heads, joint_attention_dim, pooled_projection_dim;
 } flux_state;
 
 static void flux_close(para_pipeline *pipe) {
@@ -85,6 +86,8 @@ static para_status read_geometry(const para_pipeline *pipe, flux_state *s) {
         s->latent_channels = v->latent_channels;
         s->in_channels = t->in_channels;
         s->heads = t->heads;
+        s->joint_attention_dim = t->joint_attention_dim;
+        s->pooled_projection_dim = t->pooled_projection_dim;
         if (t->in_channels != v->latent_channels * PACK * PACK)
             status = para_fail(PARA_ERR_CONFIG,
                                "%s: in_channels %lld is not 4 x the VAE's latent_channels %lld; transformer and VAE do "
@@ -120,6 +123,7 @@ static para_status flux_open(para_pipeline *pipe) {
 
 static para_status flux_load(para_pipeline *pipe) {
     flux_state *s = pipe->family_state;
+    if (!pipe->holder->instance[TEXT_ENCODER].model || pipe->options.random_weights) return PARA_OK;
     if (!s->tokenizer) PARA_TRY(open_tokenizer(pipe, "tokenizer", para_clip_tokenizer_open, &s->tokenizer));
     if (!s->tokenizer_2) PARA_TRY(open_tokenizer(pipe, "tokenizer_2", para_t5_tokenizer_open, &s->tokenizer_2));
     int64_t room = para_clip_text_max_tokens(pipe->holder[0].instance[TEXT_ENCODER].model);
@@ -144,6 +148,29 @@ static para_status round_edge(const para_pipeline *pipe, const char *name, int a
     return PARA_OK;
 }
 
+/* A tensor of the request: contiguous, of these sizes and a type that is converted; `what` names it, `of` says which sizes. */
+static para_status check_given(const para_tensor *t, int rank, const int64_t *dim, const char *what, const char *of) {
+    bool same = t->rank == rank && t->data && para_tensor_contiguous(t);
+    char sizes[96] = "";
+    for (int i = 0; i < rank; i++) {
+        same = same && t->dim[i] == dim[i];
+        snprintf(sizes + strlen(sizes), sizeof sizes - strlen(sizes), i ? ", %lld" : "%lld", (long long)dim[i]);
+    }
+    if (!same) return para_fail(PARA_ERR_SHAPE, "%s must be contiguous [%s] %s", what, sizes, of);
+    if (t->dtype != PARA_F32 && t->dtype != PARA_F16 && t->dtype != PARA_BF16)
+        return para_fail(PARA_ERR_SHAPE, "%s are %s; give F32, F16 or BF16", what, para_dtype_name(t->dtype));
+    return PARA_OK;
+}
+
+static para_status check_embeds(const flux_state *s, const para_request *r) {
+    const para_tensor *embeds = r->prompt_embeds, *pooled = r->pooled_prompt_embeds;
+    if (!embeds) return PARA_OK;
+    if (!pooled) return para_fail(PARA_ERR_ARGUMENT, "prompt_embeds need pooled_prompt_embeds beside them");
+    int64_t tokens = embeds->rank > 0 && embeds->dim[0] > 0 ? embeds->dim[0] : 1;
+    PARA_TRY(check_given(embeds, 2, (int64_t[]){tokens, s->joint_attention_dim}, "prompt_embeds", "as the transformer takes"));
+    return check_given(pooled, 2, (int64_t[]){1, s->pooled_projection_dim}, "pooled_prompt_embeds", "as the transformer takes");
+}
+
 static para_status flux_geometry(const para_pipeline *pipe, const para_request *r, para_geometry *g) {
     const flux_state *s = pipe->family_state;
     int unit = (int)(s->vae_scale * PACK), fallback = (int)s->vae_sample_size;
@@ -153,19 +180,14 @@ static para_status flux_geometry(const para_pipeline *pipe, const para_request *
     g->grid_h = g->height / unit;
     g->grid_w = g->width / unit;
     g->channels = s->in_channels;
-    g->text_tokens = r->max_sequence_length;
+    PARA_TRY(check_embeds(s, r));
+    g->text_tokens = r->prompt_embeds ? r->prompt_embeds->dim[0] : r->max_sequence_length;
     g->heads = s->heads;
     if (r->latents) {
-        const para_tensor *l = r->latents;
-        int64_t tokens = g->grid_h * g->grid_w;
-        if (l->rank != 3 || l->dim[0] != r->num_images || l->dim[1] != tokens || l->dim[2] != g->channels ||
-            !para_tensor_contiguous(l) || !l->data)
-            return para_fail(PARA_ERR_SHAPE,
-                             "latents (--latents) must be contiguous [%d, %lld, %lld] for %d x %d pixels",
-                             r->num_images, (long long)tokens, (long long)g->channels, g->width, g->height);
-        if (l->dtype != PARA_F32 && l->dtype != PARA_F16 && l->dtype != PARA_BF16)
-            return para_fail(PARA_ERR_SHAPE, "latents (--latents) are %s; give F32, F16 or BF16",
-                             para_dtype_name(l->dtype));
+        char pixels[64];
+        snprintf(pixels, sizeof pixels, "for %d x %d pixels", g->width, g->height);
+        PARA_TRY(check_given(r->latents, 3, (int64_t[]){r->num_images, g->grid_h * g->grid_w, g->channels},
+                             "latents (--latents)", pixels));
     }
     return PARA_OK;
 }
@@ -276,15 +298,7 @@ static para_status seeded_noise(para_run *run, para_tensor latents) {
 static para_status flux_noise(para_run *run, para_tensor latents) {
     const para_tensor *given = run->request->latents;
     if (!given) return seeded_noise(run, latents);
-    if (run->dry) return PARA_OK;
-    int64_t n = para_tensor_count(given);
-    float *host = para_alloc((size_t)n, sizeof *host);
-    if (!host) return PARA_ERR_MEMORY;
-    para_floats_to_f32(host, given->data, given->dtype, n);
-    para_status status = run->rank->device->ops->upload(run->rank->device, latents, host);
-    para_free(host);
-    PARA_TRY(status);
-    return para_run_check_finite(run, latents, "reading the given latents");
+    return para_run_upload(run, latents, given, "reading the given latents");
 }
 
 /* y += c, F32 contiguous, through the op table. */
@@ -338,10 +352,10 @@ const para_family para_flux_family = {
     .class_name = "FluxPipeline",
     .components =
         {
-            [TEXT_ENCODER] = {"text_encoder", "CLIPTextModel"},
-            [TEXT_ENCODER_2] = {"text_encoder_2", "T5EncoderModel"},
-            [TRANSFORMER] = {"transformer", "FluxTransformer2DModel"},
-            [VAE] = {"vae", "AutoencoderKL"},
+            [TEXT_ENCODER] = {"text_encoder", "CLIPTextModel", PARA_STAGE_TEXT},
+            [TEXT_ENCODER_2] = {"text_encoder_2", "T5EncoderModel", PARA_STAGE_TEXT},
+            [TRANSFORMER] = {"transformer", "FluxTransformer2DModel", PARA_STAGE_DENOISE},
+            [VAE] = {"vae", "AutoencoderKL", PARA_STAGE_DECODE},
         },
     .transformer = TRANSFORMER,
     .parts =

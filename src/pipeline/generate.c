@@ -26,25 +26,24 @@ static para_holder *holder_of(const para_pipeline *pipe, const para_rank *rank) 
     return &pipe->holder[pipe->holders == 1 ? 0 : local_of(pipe, rank)];
 }
 
-/* The weights of the rank's holder, and with the first one's the tokenizers. */
-static para_status load(para_pipeline *pipe, para_rank *rank) {
+/* The weights of the rank's holder, all or those that the request needs, and with the first one's the tokenizers. */
+static para_status load(para_pipeline *pipe, para_rank *rank, const para_request *request) {
     para_holder *holder = holder_of(pipe, rank);
-    if (holder->is_loaded) return para_rank_check(rank);
-    para_status status = PARA_OK;
+    para_status status = para_rank_check(rank);
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++) {
+        if (holder->instance[i].model || (request && !para_request_needs(pipe, request, i))) continue;
         status = para_rank_check(rank);
         if (status == PARA_OK)
-            status = para_instance_open(&holder->instance[i], &pipe->component[i], rank->device, pipe->options.dtype);
+            status = para_instance_open(&holder->instance[i], &pipe->component[i], rank->device, &pipe->options);
     }
     if (status == PARA_OK && holder == pipe->holder) status = pipe->family->load(pipe);
     if (status != PARA_OK) para_pipeline_unload(pipe, holder);
-    holder->is_loaded = status == PARA_OK;
     return status;
 }
 
 static para_status load_on_rank(para_rank *rank, void *user) {
     para_pipeline *pipe = user;
-    return local_of(pipe, rank) < pipe->holders ? load(pipe, rank) : PARA_OK;
+    return local_of(pipe, rank) < pipe->holders ? load(pipe, rank, NULL) : PARA_OK;
 }
 
 /* ---- Generating */
@@ -107,7 +106,7 @@ static para_status prepare(para_pipeline *pipe, para_rank *rank) {
         double attention;
         PARA_TRY(para_plan_steps(&s, &w->result->step_flops, &attention, &w->result->hit_step_flops));
     }
-    return load(pipe, rank);
+    return load(pipe, rank, &w->request);
 }
 
 static para_status trace_nothing(void *user, const char *name, const para_tensor *tensor) {
@@ -130,7 +129,7 @@ static para_status generate_on_rank(para_rank *rank, void *user) {
     int local = local_of(pipe, rank);
     para_run run = run_of(pipe, rank);
     if (local == 0) PARA_TRY(prepare(pipe, rank));
-    else if (local < pipe->holders) PARA_TRY(load(pipe, rank));
+    else if (local < pipe->holders) PARA_TRY(load(pipe, rank, &w->request));
     PARA_TRY(para_device_let_grow(rank->device, true));
     PARA_TRY(para_comm_barrier(para_world_comm(rank)));
     PARA_TRY(para_device_let_grow(rank->device, false));

@@ -87,7 +87,6 @@ static para_status check_options(const para_pipeline_options *o) {
 
 void para_pipeline_unload(const para_pipeline *pipe, para_holder *holder) {
     for (int i = 0; i < pipe->num_components; i++) para_instance_close(&holder->instance[i]);
-    holder->is_loaded = false;
 }
 
 static void close_here(para_pipeline **out) {
@@ -158,7 +157,7 @@ para_status para_pipeline_component(para_pipeline *pipe, int i, para_component_i
     para_device *dry;
     para_instance instance;
     PARA_TRY(para_dry_open(&dry));
-    para_status status = para_instance_open(&instance, &pipe->component[i], dry, pipe->options.dtype);
+    para_status status = para_instance_open(&instance, &pipe->component[i], dry, &pipe->options);
     if (status == PARA_OK) {
         *out = (para_component_info){
             .name = pipe->component[i].name,

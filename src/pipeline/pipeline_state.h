@@ -17,6 +17,9 @@ enum { PARA_COND, PARA_UNCOND, PARA_HALVES };
 
 typedef struct para_run para_run;
 
+/* Stages of a run, in order. */
+typedef enum para_stage { PARA_STAGE_LOAD, PARA_STAGE_TEXT, PARA_STAGE_DENOISE, PARA_STAGE_DECODE, PARA_STAGES } para_stage;
+
 /* The sizes of a request after rounding. */
 typedef struct para_geometry {
     int height, width;                   /* pixels */
@@ -31,6 +34,7 @@ typedef struct para_family {
     const char *class_name; /* "FluxPipeline" */
     struct {
         const char *name, *class_name;
+        para_stage stage; /* that it computes */
     } components[PARA_MAX_COMPONENTS]; /* those with weights; the i-th is instance i of a run */
     int transformer; /* its index in components */
     struct {
@@ -38,7 +42,7 @@ typedef struct para_family {
     } parts[PARA_MAX_PARTS]; /* those without weights, which open() reads */
     /* The scheduler's config and what the configs must agree on, into pipe->family_state. */
     para_status (*open)(para_pipeline *pipe);
-    /* Tokenizers, after the weights; may be called again. */
+    /* Tokenizers, after the weights of what was loaded; may be called again. */
     para_status (*load)(para_pipeline *pipe);
     void (*close)(para_pipeline *pipe);
     para_status (*geometry)(const para_pipeline *pipe, const para_request *request, para_geometry *out);
@@ -66,8 +70,7 @@ typedef struct para_work {
 
 /* The weights in a memory, for the ranks that compute on it. */
 typedef struct para_holder {
-    para_instance instance[PARA_MAX_COMPONENTS];
-    bool is_loaded;
+    para_instance instance[PARA_MAX_COMPONENTS]; /* model NULL: not loaded */
 } para_holder;
 
 struct para_pipeline {
@@ -93,9 +96,6 @@ struct para_pipeline {
     const para_trace *trace; /* for tests and verify; or NULL */
     para_work work;
 };
-
-/* Stages of a run, in order. */
-typedef enum para_stage { PARA_STAGE_LOAD, PARA_STAGE_TEXT, PARA_STAGE_DENOISE, PARA_STAGE_DECODE, PARA_STAGES } para_stage;
 
 /* One request on its way, on a real device or a dry one: the same code finds the plan and makes the picture. */
 struct para_run {
@@ -130,6 +130,8 @@ para_status para_pipeline_digest(para_pipeline *pipe, const para_config *config)
 /* Halves that a request needs; items: pictures times halves. Item i is half i % halves of picture i / halves. */
 int para_request_halves(const para_request *request);
 int64_t para_request_items(const para_request *request);
+/* Whether the request needs the i-th component. */
+bool para_request_needs(const para_pipeline *pipe, const para_request *request, int i);
 /* The mesh that the request gets as the pipeline is parallelized. */
 para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh *out);
 
@@ -152,6 +154,8 @@ para_status para_run_end(para_run *run, para_stage stage);
 para_transformer *para_run_transformer(const para_run *run);
 /* Tells the request's on_progress. */
 void para_run_progress(const para_run *run, para_stage stage, int done, int total);
+/* A tensor of the request, of any float type, to the device: to [the same sizes] of the activations' type or F32. PARA_ERR_NAN, naming the stage. */
+para_status para_run_upload(para_run *run, para_tensor to, const para_tensor *given, const char *stage);
 /* PARA_ERR_NAN naming the stage when x (contiguous) holds a value that is not finite. */
 para_status para_run_check_finite(const para_run *run, para_tensor x, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

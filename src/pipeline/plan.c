@@ -18,7 +18,7 @@ static void record_counts(para_run *run, para_stage stage) {
 static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_instance *instance,
                                  int64_t *weight_bytes) {
     for (int i = 0; i < pipe->num_components; i++) {
-        PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, pipe->options.dtype));
+        PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, &pipe->options));
         *weight_bytes += para_weights_bytes(instance[i].weights);
     }
     return PARA_OK;

@@ -14,6 +14,14 @@ int64_t para_request_items(const para_request *r) {
     return (int64_t)r->num_images * para_request_halves(r);
 }
 
+bool para_request_needs(const para_pipeline *pipe, const para_request *r, int i) {
+    switch (pipe->family->components[i].stage) {
+    case PARA_STAGE_TEXT: return !r->prompt_embeds;
+    case PARA_STAGE_DECODE: return !r->latents_only;
+    default: return true;
+    }
+}
+
 static para_status check_numbers(const para_request *r) {
     if (r->num_inference_steps < 1 || r->num_inference_steps > MAX_STEPS)
         return para_fail(PARA_ERR_ARGUMENT, "num_inference_steps (--steps) is %d; give 1 to %d", r->num_inference_steps,
@@ -51,7 +59,10 @@ para_status para_request_check(const para_pipeline *pipe, const para_request *r)
             PARA_ERR_ARGUMENT,
             "request.size is %zu, not %zu; start from PARA_REQUEST_INIT and build against the installed header",
             r->size, sizeof *r);
-    if (!r->prompt) return para_fail(PARA_ERR_ARGUMENT, "the request has no prompt (--prompt)");
+    if (!r->prompt && !r->prompt_embeds) return para_fail(PARA_ERR_ARGUMENT, "the request has no prompt (--prompt)");
+    if (r->prompt_embeds && para_request_halves(r) > 1)
+        return para_fail(PARA_ERR_ARGUMENT, "prompt_embeds come without a negative half; leave out negative_prompt, or "
+                                            "give the prompts as text");
     PARA_TRY(check_numbers(r));
     return para_cache_check_steps(&pipe->cache, r->num_inference_steps);
 }

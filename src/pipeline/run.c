@@ -6,6 +6,7 @@
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "core/float.h"
 #include "pipeline/pipeline_state.h"
 
 static const char *const stage_names[PARA_STAGES] = {"load", "text", "denoise", "decode"};
@@ -31,6 +32,23 @@ para_status para_run_check_finite(const para_run *run, para_tensor x, const char
                      stage, run->pipe->folder);
 }
 
+para_status para_run_upload(para_run *run, para_tensor to, const para_tensor *given, const char *stage) {
+    if (run->dry) return PARA_OK;
+    int64_t n = para_tensor_count(given);
+    void *host = para_alloc((size_t)n, para_dtype_size(to.dtype));
+    float *wide = to.dtype == PARA_F32 ? host : para_alloc((size_t)n, sizeof *wide);
+    para_status status = host && wide ? PARA_OK : PARA_ERR_MEMORY;
+    if (status == PARA_OK) {
+        para_floats_to_f32(wide, given->data, given->dtype, n);
+        if (to.dtype != PARA_F32) para_floats_from_f32(host, to.dtype, wide, n);
+        status = run->rank->device->ops->upload(run->rank->device, to, host);
+    }
+    if (wide != host) para_free(wide);
+    para_free(host);
+    PARA_TRY(status);
+    return para_run_check_finite(run, to, "%s", stage);
+}
+
 void para_run_begin(para_run *run) {
     run->stage_start = para_seconds();
 }
@@ -53,6 +71,18 @@ static bool with_others(const para_run *run) {
     return run->rank->size > 1 && para_run_takes_part(run->pipe, &run->mesh, 1);
 }
 
+/* The request's own embeddings, which every rank has. */
+static para_status take_embeds(para_run *run, para_conditioning_inputs *out) {
+    const para_tensor *embeds = run->request->prompt_embeds, *pooled = run->request->pooled_prompt_embeds;
+    para_device *dev = run->rank->device;
+    para_dtype dtype = run->pipe->options.dtype;
+    PARA_TRY(para_new(dev, &out->encoder_hidden_states, dtype, embeds->rank, embeds->dim));
+    PARA_TRY(para_run_upload(run, out->encoder_hidden_states, embeds, "reading the given prompt_embeds"));
+    if (!pooled) return PARA_OK;
+    PARA_TRY(para_new(dev, &out->pooled_projections, dtype, pooled->rank, pooled->dim));
+    return para_run_upload(run, out->pooled_projections, pooled, "reading the given pooled_prompt_embeds");
+}
+
 /* Embeddings of one half: computed by the leading rank, then everybody's. */
 static para_status encode_half(para_run *run, const char *prompt, const char *prompt_2, const char *half,
                                para_conditioning_inputs *out) {
@@ -66,6 +96,7 @@ static para_status encode_half(para_run *run, const char *prompt, const char *pr
 static para_status encode_halves(para_run *run, para_conditioning_inputs *inputs) {
     const para_request *r = run->request;
     int halves = para_request_halves(r);
+    if (r->prompt_embeds) return take_embeds(run, &inputs[PARA_COND]);
     para_run_progress(run, PARA_STAGE_TEXT, 0, halves);
     PARA_TRY(encode_half(run, r->prompt, r->prompt_2 ? r->prompt_2 : r->prompt, "", &inputs[PARA_COND]));
     para_run_progress(run, PARA_STAGE_TEXT, 1, halves);
@@ -84,16 +115,20 @@ static para_status text_stage(para_run *run, para_conditioning_inputs *inputs) {
     return para_run_end(run, PARA_STAGE_TEXT);
 }
 
-/* The result's pixels [n, 3, H, W] and latents, on the host. */
+/* A tensor of the result, on the host. */
+static para_status open_host(para_tensor *out, int rank, const int64_t *dim) {
+    *out = para_tensor_make(NULL, PARA_F32, rank, dim);
+    out->data = para_alloc((size_t)para_tensor_count(out), sizeof(float));
+    return out->data ? PARA_OK : PARA_ERR_MEMORY;
+}
+
+/* The result's pixels [n, 3, H, W], if there will be any, and latents. */
 static para_status open_result(para_run *run, const para_tensor *latents) {
     const para_geometry *g = &run->geometry;
     para_result *out = run->result;
-    int64_t n = run->request->num_images, pixels[] = {n, 3, g->height, g->width};
-    out->images = para_tensor_make(NULL, PARA_F32, 4, pixels);
-    out->latents = para_tensor_make(NULL, PARA_F32, 3, latents->dim);
-    out->images.data = para_alloc((size_t)para_tensor_count(&out->images), sizeof(float));
-    out->latents.data = para_alloc((size_t)para_tensor_count(&out->latents), sizeof(float));
-    if (!out->images.data || !out->latents.data) return PARA_ERR_MEMORY;
+    int64_t pixels[] = {run->request->num_images, 3, g->height, g->width};
+    if (!run->request->latents_only) PARA_TRY(open_host(&out->images, 4, pixels));
+    PARA_TRY(open_host(&out->latents, 3, latents->dim));
     return run->rank->device->ops->download(run->rank->device, out->latents.data, latents);
 }
 
@@ -121,6 +156,7 @@ static para_status decode_stage(para_run *run, para_tensor latents) {
     int n = run->request->num_images;
     para_run_begin(run);
     if (run->result) PARA_TRY(open_result(run, &latents));
+    if (run->request->latents_only) return para_run_end(run, PARA_STAGE_DECODE);
     para_run_progress(run, PARA_STAGE_DECODE, 0, n);
     if (run->pipe->parallel_vae) {
         para_comm all = para_world_comm(run->rank);
