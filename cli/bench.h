@@ -3,5 +3,6 @@
 #define PARA_CLI_BENCH_H
 
 int bench_cache(int argc, char **argv);
+int bench_transformer(int argc, char **argv);
 
 #endif

@@ -12,6 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } benchmarks[] = {
     {"cache", "what the First Block Cache saves, and what it costs in quality", bench_cache},
+    {"transformer", "a denoising step of a model", bench_transformer},
 };
 
 static void usage(FILE *to) {

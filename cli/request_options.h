@@ -14,7 +14,7 @@ typedef struct request_options {
     int ranks, threads, batch, ring, ulysses, head_groups;
     float timeout;
     number_list sigmas;
-    bool vae_tiling, parallel_vae;
+    bool vae_tiling, parallel_vae, random_weights;
     cache_arguments cache;
 } request_options;
 
@@ -45,6 +45,17 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 /* and both. */
 #define REQUEST_OPTIONS(o) PROMPT_OPTIONS(o), SETTING_OPTIONS(o)
+
+/* Those of the denoising loop alone. */
+#define STEP_OPTIONS(o)                                                                                                      \
+    {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                     \
+        {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
+        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
+        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
+        {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
+        {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N]", NULL, "what to compute on: cuda:N is the N-th GPU from 0 (cpu)"}, \
+        {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
+        {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 
 /* And of the ranks that it runs on. */
 #define RANK_OPTIONS(o)                                                                                                      \

@@ -77,6 +77,7 @@ para_status session_open(session *s, const char *name, const request_options *o,
     w.log_user = s;
     para_pipeline_options p = PARA_PIPELINE_OPTIONS_INIT;
     p.dtype = o->dtype == 1 ? PARA_BF16 : PARA_F32;
+    p.random_weights = o->random_weights;
     para_status status = para_world_open(&s->world, &w);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
     if (status == PARA_OK) status = parallelize(s, o);

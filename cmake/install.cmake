@@ -4,6 +4,7 @@ include(CMakePackageConfigHelpers)
 set(PARA_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/paraattn)
 install(TARGETS paraattn EXPORT paraattn LIBRARY ARCHIVE)
 install(DIRECTORY include/paraattn TYPE INCLUDE)
+install(DIRECTORY bench/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/paraattn)
 install(FILES docs/para.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(EXPORT paraattn NAMESPACE paraattn:: FILE paraattn-targets.cmake DESTINATION ${PARA_CMAKE_DIR})
 

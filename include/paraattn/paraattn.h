@@ -3,6 +3,7 @@
 #define PARAATTN_PARAATTN_H
 
 #include "attention.h"
+#include "bench.h"
 #include "cache.h"
 #include "comm.h"
 #include "output.h"

@@ -180,6 +180,7 @@ typedef struct para_ops {
 struct para_device {
     const para_ops *ops;
     para_arena arena;
+    char name[64];           /* "NVIDIA H200"; "" for the CPU */
     int threads;             /* host threads of this rank (cpu) */
     bool joins;              /* one product of joined weights is faster than each by itself */
     bool tunes;              /* ops may spend seconds on a shape that they meet for the first time, to find what is fastest */

@@ -29,7 +29,8 @@ static para_holder *holder_of(const para_pipeline *pipe, const para_rank *rank) 
 /* The weights of the rank's holder, all or those that the request needs, and with the first one's the tokenizers. */
 static para_status load(para_pipeline *pipe, para_rank *rank, const para_request *request) {
     para_holder *holder = holder_of(pipe, rank);
-    para_status status = para_rank_check(rank);
+    para_status status = PARA_OK;
+    PARA_TRY(para_rank_check(rank));
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++) {
         if (holder->instance[i].model || (request && !para_request_needs(pipe, request, i))) continue;
         status = para_rank_check(rank);

@@ -1,4 +1,5 @@
 /* The cuda back end: opening and closing a GPU, its table of ops. SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <string.h>
 
 #include "backend/cuda/cuda_cudnn.h"
@@ -132,6 +133,7 @@ static para_status cuda_open(const para_cuda_host *host, int index, para_device 
     }
     cuda->index = index;
     *dev = (para_device){.ops = &cuda_ops, .threads = 1, .joins = true, .impl = cuda};
+    snprintf(dev->name, sizeof dev->name, "%s", found.name);
     para_status status = open_state(dev, &found);
     if (status == PARA_OK) *out = dev;
     else cuda_close(dev);

@@ -1,0 +1,29 @@
+/* What the benchmarks share: the configs that come with the project, medians, the CSV. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_CLI_BENCH_RESULT_H
+#define PARA_CLI_BENCH_RESULT_H
+
+#include <paraattn/bench.h>
+
+#include "options.h"
+
+/* Where results go, and under which names. */
+typedef struct bench_csv {
+    const char *file, *run, *variant;
+} bench_csv;
+
+/* Rows of a command's table; c: a bench_csv. */
+#define CSV_OPTIONS(c)                                                                                                       \
+    {"--csv", OPTION_TEXT, &(c).file, "FILE", NULL, "append the median: run,gpu,gpus,case,system,variant,ms"},               \
+        {"--run", OPTION_TEXT, &(c).run, "NAME", NULL, "its column run: the same for what is measured together (default: today)"}, \
+        {"--variant", OPTION_TEXT, &(c).variant, "NAME", NULL, "its column variant (default: the dtype)"}
+
+/* The folder of a model: `name` itself, or a folder of this name among the configs that come with the project. In `path` [PATH_MAX]. */
+const char *bench_model(const char *name, char *path);
+
+/* Sorts the n values; the one in the middle. */
+double bench_median(double *values, int n);
+
+/* Appends a row, and writes the header where the file is new; says why where it cannot. */
+bool bench_csv_add(const bench_csv *csv, const para_world *world, const char *what, double ms);
+
+#endif

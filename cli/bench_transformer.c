@@ -1,0 +1,194 @@
+/* para bench transformer: a denoising step. SPDX-License-Identifier: Apache-2.0 */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "bench_result.h"
+#include "complain.h"
+#include "session.h"
+
+enum { MAX_REPEATS = 10000 };
+
+typedef struct transformer_options {
+    request_options request;
+    bench_csv csv;
+    const char *inputs, *save_output;
+    int text_tokens, repeats;
+    float ceiling;
+    bool wait, quiet;
+} transformer_options;
+
+static progress_view view;
+
+/* "flux.1-dev-1024", "flux.1-dev-1040x976-t300" */
+static void case_name(char *out, size_t size, const char *model, const para_plan *p) {
+    size_t length = strlen(model);
+    while (length > 1 && model[length - 1] == '/') length--;
+    size_t from = length;
+    while (from > 0 && model[from - 1] != '/') from--;
+    int n = snprintf(out, size, "%.*s-%d", (int)(length - from), model + from, p->width);
+    if (p->height != p->width) n += snprintf(out + n, size - (size_t)n, "x%d", p->height);
+    if (p->text_tokens != 512) snprintf(out + n, size - (size_t)n, "-t%lld", (long long)p->text_tokens);
+}
+
+/* A tensor of the file, without the dimensions of 1 before the last `rank`. */
+static para_status load_input(para_tensor *out, int rank, const char *name, const char *path) {
+    para_status status = para_load_tensor(out, name, path);
+    while (status == PARA_OK && out->rank > rank && out->dim[0] == 1)
+        *out = para_tensor_make(out->data, out->dtype, out->rank - 1, out->dim + 1);
+    return status;
+}
+
+static para_status open_inputs(const transformer_options *o, para_pipeline *pipe, para_bench_inputs *out) {
+    if (!o->inputs) return para_bench_inputs_random(pipe, &o->request.request, o->text_tokens, 0, out);
+    para_status status = load_input(&out->latents, 3, "latents", o->inputs);
+    if (status == PARA_OK) status = load_input(&out->prompt_embeds, 2, "encoder_hidden_states", o->inputs);
+    if (status == PARA_OK) status = load_input(&out->pooled_prompt_embeds, 2, "pooled_projections", o->inputs);
+    return status;
+}
+
+/* Milliseconds of a step: (preparation + all steps) / steps. */
+static para_status measure(const session *s, const para_request *r, double *ms, int *hits) {
+    para_result *result = NULL;
+    para_status status = para_generate(s->pipe, r, &result);
+    if (result) {
+        *ms = 1e3 * result->denoise_seconds / r->num_inference_steps;
+        *hits = result->cache_hits;
+    }
+    para_result_close(&result);
+    return status;
+}
+
+static para_status save_prediction(const session *s, const transformer_options *o) {
+    para_tensor prediction;
+    para_status status = para_bench_prediction(s->pipe, &o->request.request, &prediction);
+    if (status == PARA_OK && s->first) status = para_save_tensor(&prediction, "prediction", o->save_output);
+    para_tensor_free(&prediction);
+    return status;
+}
+
+/* A line of standard input, a measurement; until it ends. */
+static para_status measure_on_demand(const session *s, const para_request *r) {
+    char line[64];
+    int hits = 0;
+    double ms = 0;
+    printf("ready\n");
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) {
+        para_status status = measure(s, r, &ms, &hits);
+        if (status != PARA_OK) return status;
+        printf("%.5f\n", ms);
+        fflush(stdout);
+    }
+    return PARA_OK;
+}
+
+static void show(const transformer_options *o, const para_plan *p, double *ms, int n, int hits) {
+    double median = bench_median(ms, n), flops = p->step_flops;
+    printf("step          %.3f ms, median of %d (%.3f to %.3f), of %d steps with their preparation\n", median, n, ms[0],
+           ms[n - 1], o->request.request.num_inference_steps);
+    printf("work          %.4g TFLOP a step, attention %.4g of it\n", flops / 1e12, p->step_attention_flops / 1e12);
+    if (hits > 0) printf("cache         %d of %d steps hit\n", hits, o->request.request.num_inference_steps * p->items);
+    else printf("rate          %.4g TFLOP/s\n", flops / median / 1e9);
+    if (hits == 0 && o->ceiling > 0) printf("share         %.1f %% of %g TFLOP/s\n", flops / median / 1e7 / (double)o->ceiling, (double)o->ceiling);
+}
+
+static para_status measure_all(const session *s, const transformer_options *o, const char *model, const para_plan *p) {
+    const para_request *r = &o->request.request;
+    double warm = 0, *ms = calloc((size_t)o->repeats, sizeof *ms);
+    int hits = 0;
+    para_status status = ms ? measure(s, r, &warm, &hits) : PARA_ERR_MEMORY;
+    if (status == PARA_OK && o->wait) {
+        free(ms);
+        return measure_on_demand(s, r);
+    }
+    for (int i = 0; i < o->repeats && status == PARA_OK; i++) status = measure(s, r, &ms[i], &hits);
+    progress_break(&view);
+    if (status == PARA_OK && s->first) {
+        char name[128];
+        case_name(name, sizeof name, model, p);
+        printf("case          %s: %lld image tokens + %lld text tokens, %s on %s\n", name, (long long)p->image_tokens,
+               (long long)p->text_tokens, dtype_choices[o->request.dtype], para_world_device_name(s->world));
+        show(o, p, ms, o->repeats, hits);
+        if (o->csv.file && !bench_csv_add(&o->csv, s->world, name, bench_median(ms, o->repeats))) status = PARA_ERR_IO;
+    }
+    free(ms);
+    return status;
+}
+
+static int run(transformer_options *o, const char *name) {
+    session s;
+    char path[PATH_MAX];
+    const char *model = bench_model(name, path);
+    para_bench_inputs inputs = {0};
+    para_plan plan = {0};
+    para_request *r = &o->request.request;
+    r->latents_only = true;
+    r->on_progress = progress_show;
+    r->user = &view;
+    para_status status = session_open(&s, "bench", &o->request, model, &view);
+    if (status == PARA_OK) status = open_inputs(o, s.pipe, &inputs);
+    r->latents = &inputs.latents;
+    r->prompt_embeds = &inputs.prompt_embeds;
+    r->pooled_prompt_embeds = inputs.pooled_prompt_embeds.data ? &inputs.pooled_prompt_embeds : NULL;
+    if (status == PARA_OK) status = para_pipeline_plan(s.pipe, r, &plan);
+    if (status == PARA_OK && o->save_output) status = save_prediction(&s, o);
+    if (status == PARA_OK) status = measure_all(&s, o, model, &plan);
+    progress_break(&view);
+    para_bench_inputs_free(&inputs);
+    return session_close(&s, status);
+}
+
+static int check(transformer_options *o) {
+    if (o->repeats < 1 || o->repeats > MAX_REPEATS) {
+        complain("bench", "--repeats %d: give 1 to %d", o->repeats, (int)MAX_REPEATS);
+        return EXIT_USAGE;
+    }
+    if (!o->csv.variant) o->csv.variant = dtype_choices[o->request.dtype];
+    return EXIT_DONE;
+}
+
+int bench_transformer(int argc, char **argv) {
+    static transformer_options o = {.request = REQUEST_OPTIONS_INIT, .text_tokens = 512, .repeats = 5};
+    static const option options[] = {
+        {"--random-weights", OPTION_FLAG, &o.request.random_weights, NULL, NULL, "read no weights; the folder needs no more than its configs"},
+        STEP_OPTIONS(o.request),
+        {"--text-tokens", OPTION_INT, &o.text_tokens, "N", NULL, "of the random text (512)"},
+        {"--repeats", OPTION_INT, &o.repeats, "N", NULL, "runs of all steps that are timed, after one that is not (5)"},
+        {"--wait", OPTION_FLAG, &o.wait, NULL, NULL, "time one run for each line of standard input instead, and print its milliseconds a step"},
+        {"--inputs", OPTION_TEXT, &o.inputs, "FILE", NULL,
+         "not random: latents, encoder_hidden_states and pooled_projections of a safetensors file"},
+        {"--save-output", OPTION_TEXT, &o.save_output, "FILE", NULL, "write the prediction at the first timestep as safetensors"},
+        {"--ceiling", OPTION_FLOAT, &o.ceiling, "TFLOPS", NULL, "what the machine can do: print the share of it"},
+        CSV_OPTIONS(o.csv),
+        {"--quiet", OPTION_FLAG, &o.quiet, NULL, NULL, "no progress, no warnings"},
+        RANK_OPTIONS(o.request),
+        CACHE_ARGUMENTS(o.request.cache),
+        {0},
+    };
+    static const command c = {
+        .name = "bench transformer",
+        .operand = "CONFIG",
+        .operand_required = true,
+        .summary = "Times the denoising steps of a model on random latents and a random text.",
+        .details = "\nCONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, flux.1-schnell.\n"
+                   "A step is what one of N takes, with its share of what is prepared before the first.\n"
+                   "\nExamples:\n"
+                   "  para bench transformer models/tiny-flux --width 256 --height 256 --steps 4\n"
+                   "  para bench transformer models/tiny-flux --random-weights --width 256 --height 256 --steps 4 --dtype bf16\n",
+        .options = options,
+    };
+    const char *model;
+    bool help;
+    int code = parse_options(&c, argc, argv, &model, &help);
+    if (code == EXIT_DONE && !help) {
+        code = check(&o);
+        progress_open(&view, o.quiet || process_number() > 0);
+        session_catch_signals();
+        if (code == EXIT_DONE) code = run(&o, model);
+    }
+    request_options_free(&o.request);
+    return code;
+}
