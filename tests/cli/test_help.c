@@ -3,7 +3,7 @@
 
 static program p;
 
-static const char *const commands[][2] = {{"generate"}, {"info"}, {"plan"}, {"verify"}, {"bench", "cache"}};
+static const char *const commands[][2] = {{"generate"}, {"info"}, {"plan"}, {"verify"}, {"bench", "cache"}, {"bench", "transformer"}};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void show_help(const char *const command[2], const char *word) {
