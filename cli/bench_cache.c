@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "bench.h"
+#include "benchmarks.h"
 #include "cache_study.h"
 #include "complain.h"
 #include "prompt_file.h"

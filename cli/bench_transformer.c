@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench.h"
+#include "benchmarks.h"
 #include "bench_result.h"
 #include "complain.h"
 #include "session.h"

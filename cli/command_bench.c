@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench.h"
+#include "benchmarks.h"
 #include "commands.h"
 #include "complain.h"
 #include "options.h"
