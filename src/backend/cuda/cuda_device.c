@@ -133,7 +133,7 @@ static para_status cuda_open(const para_cuda_host *host, int index, para_device 
     }
     cuda->index = index;
     *dev = (para_device){.ops = &cuda_ops, .threads = 1, .joins = true, .impl = cuda};
-    snprintf(dev->name, sizeof dev->name, "%s", found.name);
+    snprintf(dev->name, sizeof dev->name, "%.*s", (int)sizeof dev->name - 1, found.name);
     para_status status = open_state(dev, &found);
     if (status == PARA_OK) *out = dev;
     else cuda_close(dev);
