@@ -8,6 +8,8 @@
 #include "core/path.h"
 #include "model/flux.h"
 #include "text/clip_text.h"
+#include "text/hunyuan_prompt.h"
+#include "text/llama_model.h"
 #include "text/t5_encoder.h"
 #include "vae/autoencoder_kl.h"
 
@@ -29,6 +31,16 @@ static void t5_close(void **model) {
 }
 static void t5_weights(void *model, para_weights *list, const para_checkpoint *checkpoint) {
     para_t5_encoder_weights(model, list, checkpoint);
+}
+
+static para_status llama_open(void **model, const para_config *config) {
+    return para_llama_model_open((para_llama_model **)model, config, PARA_HUNYUAN_LAYERS_TO_SKIP);
+}
+static void llama_close(void **model) {
+    para_llama_model_close((para_llama_model **)model);
+}
+static void llama_weights(void *model, para_weights *list, const para_checkpoint *checkpoint) {
+    para_llama_model_weights(model, list, checkpoint);
 }
 
 static para_status flux_open(void **model, const para_config *config) {
@@ -57,6 +69,7 @@ static void vae_weights(void *model, para_weights *list, const para_checkpoint *
 static const para_component_class classes[] = {
     {"CLIPTextModel", clip_open, clip_close, clip_weights},
     {"T5EncoderModel", t5_open, t5_close, t5_weights},
+    {"LlamaModel", llama_open, llama_close, llama_weights},
     {"FluxTransformer2DModel", flux_open, transformer_close, transformer_weights},
     {"AutoencoderKL", vae_open, vae_close, vae_weights},
 };

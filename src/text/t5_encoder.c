@@ -148,19 +148,13 @@ static para_norm_args rms_norm(const para_t5_encoder *m, para_tensor x, para_ten
 
 static para_status feed_forward(const para_t5_encoder *m, para_device *dev, const t5_layer *l, para_tensor x,
                                 para_tensor y) {
+    if (m->gated) return para_gated_feed_forward(dev, m->activation, &l->wi_0, &l->wi_1, &l->wo, x, y);
     size_t mark = para_arena_mark(&dev->arena);
-    para_tensor gate, up;
-    PARA_TRY(PARA_NEW(dev, &gate, x.dtype, x.dim[0], m->mlp_dim));
-    if (m->gated) {
-        PARA_TRY(PARA_NEW(dev, &up, x.dtype, x.dim[0], m->mlp_dim));
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &l->wi_0, .y = gate}));
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &l->wi_1, .y = up}));
-        PARA_TRY(dev->ops->gated(dev, m->activation, gate, up, gate));
-    } else {
-        PARA_TRY(
-            dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &l->wi_0, .y = gate, .activation = m->activation}));
-    }
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = gate, .w = &l->wo, .y = y}));
+    para_tensor inner; /* [n, F] */
+    PARA_TRY(PARA_NEW(dev, &inner, x.dtype, x.dim[0], m->mlp_dim));
+    PARA_TRY(
+        dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &l->wi_0, .y = inner, .activation = m->activation}));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = inner, .w = &l->wo, .y = y}));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

@@ -29,13 +29,28 @@ static para_tensor heads_view(para_tensor x, int64_t heads) {
 
 para_status para_self_attention(para_device *dev, para_tensor q, para_tensor k, para_tensor v, int64_t heads,
                                 float scale, bool causal, para_tensor mask, para_tensor out) {
+    int64_t key_heads = k.dim[1] / (q.dim[1] / heads);
     return dev->ops->attention(dev, &(para_attention_args){
                                         .q = heads_view(q, heads),
-                                        .k = heads_view(k, heads),
-                                        .v = heads_view(v, heads),
+                                        .k = heads_view(k, key_heads),
+                                        .v = heads_view(v, key_heads),
                                         .out = heads_view(out, heads),
                                         .mask = mask,
                                         .scale = scale,
                                         .causal = causal,
                                     });
+}
+
+para_status para_gated_feed_forward(para_device *dev, para_activation activation, const para_linear *gate,
+                                    const para_linear *up, const para_linear *down, para_tensor x, para_tensor y) {
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor g, u; /* [n, F] */
+    PARA_TRY(PARA_NEW(dev, &g, x.dtype, x.dim[0], gate->weight.dim[0]));
+    PARA_TRY(PARA_NEW(dev, &u, x.dtype, x.dim[0], up->weight.dim[0]));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = gate, .y = g}));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = up, .y = u}));
+    PARA_TRY(dev->ops->gated(dev, activation, g, u, g));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = g, .w = down, .y = y}));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
 }

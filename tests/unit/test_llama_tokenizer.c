@@ -8,7 +8,9 @@ static void all_strings_have_the_ids_of_transformers(void **state) {
     para_tokenizer *t;
     assert_ok(para_llama_tokenizer_open(&t, LLAMA_FOLDER));
     assert_int_equal(count_differences(t, LLAMA_FOLDER "/ids.jsonl", 2000), 0);
-    assert_int_equal(count_differences_of(t, PARA_SOURCE_DIR "/tests/data/tokenizer_llama_strings.jsonl", LLAMA_FOLDER "/own_ids.jsonl", 363), 0);
+    assert_int_equal(count_differences_of(t, PARA_SOURCE_DIR "/tests/data/tokenizer_llama_strings.jsonl",
+                                          LLAMA_FOLDER "/own_ids.jsonl", 363),
+                     0);
     assert_int_equal(para_tokenizer_max_length(t), INT32_MAX);
     para_tokenizer_close(&t);
     assert_null(t);
@@ -37,15 +39,20 @@ static json_t *small_vocabulary(void) {
 
 static json_t *small_tokenizer(void) {
     static const char parts[] =
-        "{'added_tokens': [{'id': 260, 'content': '<s>', 'special': true, 'normalized': false}, {'id': 261, 'content': '</s>', 'special': true},"
-        "{'id': 262, 'content': '<pad>', 'special': true}, {'id': 263, 'content': 'Up', 'lstrip': true, 'normalized': true}], 'normalizer': null,"
+        "{'added_tokens': [{'id': 260, 'content': '<s>', 'special': true, 'normalized': false}, {'id': 261, 'content': "
+        "'</s>', 'special': true},"
+        "{'id': 262, 'content': '<pad>', 'special': true}, {'id': 263, 'content': 'Up', 'lstrip': true, 'normalized': "
+        "true}], 'normalizer': null,"
         "'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': [{'type': 'Split', 'pattern': {'Regex':"
-        "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|"
+        "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| "
+        "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|"
         "\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, 'behavior': 'Isolated', 'invert': false},"
         "{'type': 'ByteLevel', 'add_prefix_space': false, 'use_regex': false}]},"
-        "'post_processor': {'type': 'TemplateProcessing', 'single': [{'SpecialToken': {'id': '<s>', 'type_id': 0}}, {'Sequence': {'id': 'A', 'type_id': 0}}],"
+        "'post_processor': {'type': 'TemplateProcessing', 'single': [{'SpecialToken': {'id': '<s>', 'type_id': 0}}, "
+        "{'Sequence': {'id': 'A', 'type_id': 0}}],"
         "'special_tokens': {'<s>': {'id': '<s>', 'ids': [260]}, '</s>': {'ids': [261]}}},"
-        "'model': {'type': 'BPE', 'dropout': null, 'ignore_merges': true, 'merges': ['a b', ['ab', 'c'], '\xC4\xA0 x']}}";
+        "'model': {'type': 'BPE', 'dropout': null, 'ignore_merges': true, 'merges': ['a b', ['ab', 'c'], '\xC4\xA0 "
+        "x']}}";
     char text[sizeof parts];
     bool quoted = false; /* inside the expression, whose quotes stay */
     for (size_t i = 0; i < sizeof parts; i++) {
@@ -58,7 +65,8 @@ static json_t *small_tokenizer(void) {
     return root;
 }
 
-static const char small_config[] = "{\"bos_token\": \"<s>\", \"eos_token\": \"</s>\", \"pad_token\": \"<pad>\", \"padding_side\": \"right\"}";
+static const char small_config[] =
+    "{\"bos_token\": \"<s>\", \"eos_token\": \"</s>\", \"pad_token\": \"<pad>\", \"padding_side\": \"right\"}";
 
 static para_status parse(para_tokenizer **t, const json_t *root, const char *config) {
     char *text = root ? json_dumps(root, 0) : NULL;
@@ -140,7 +148,8 @@ static void truncates_and_pads(void **state) {
     assert_memory_equal(ids, ((int32_t[]){BEGIN, ABC, AB, PAD, PAD}), sizeof ids);
     assert_int_equal(used, 3);
     assert_int_equal(dropped, 0);
-    assert_ok(para_tokenize(t, "abcabab", 7, 2, ids, &used, &dropped)); /* nothing closes a text: its first tokens stay */
+    assert_ok(
+        para_tokenize(t, "abcabab", 7, 2, ids, &used, &dropped)); /* nothing closes a text: its first tokens stay */
     assert_memory_equal(ids, ((int32_t[]){BEGIN, ABC}), 2 * sizeof *ids);
     assert_int_equal(used, 2);
     assert_int_equal(dropped, 2);
@@ -168,8 +177,10 @@ static void what_is_not_supported_is_named(void **state) {
         {"padding", "{\"direction\": \"Left\"}", PARA_ERR_CONFIG, "padding.direction is not \"Right\""},
         {"pre_tokenizer", "null", PARA_ERR_CONFIG, "pre_tokenizer is not a Sequence of Split and ByteLevel"},
         {"pre_tokenizer.pretokenizers.0", "{\"type\": \"Digits\"}", PARA_ERR_CONFIG, "pre_tokenizer is not a Sequence"},
-        {"pre_tokenizer.pretokenizers.0.pattern.Regex", "\"\\\\p{N}\"", PARA_ERR_CONFIG, "another pattern than Llama 3's"},
-        {"pre_tokenizer.pretokenizers.0.pattern", "{\"String\": \" \"}", PARA_ERR_CONFIG, "another pattern than Llama 3's"},
+        {"pre_tokenizer.pretokenizers.0.pattern.Regex", "\"\\\\p{N}\"", PARA_ERR_CONFIG,
+         "another pattern than Llama 3's"},
+        {"pre_tokenizer.pretokenizers.0.pattern", "{\"String\": \" \"}", PARA_ERR_CONFIG,
+         "another pattern than Llama 3's"},
         {"pre_tokenizer.pretokenizers.0.behavior", "\"Removed\"", PARA_ERR_CONFIG, "behavior Isolated"},
         {"pre_tokenizer.pretokenizers.0.invert", "true", PARA_ERR_CONFIG, "invert false"},
         {"pre_tokenizer.pretokenizers.1.add_prefix_space", "true", PARA_ERR_CONFIG, "add_prefix_space false"},
@@ -183,12 +194,15 @@ static void what_is_not_supported_is_named(void **state) {
         {"model.merges.1", "[\"a\", \"a\"]", PARA_ERR_FORMAT, "merge 2 makes a string"},
         {"post_processor.type", "\"BertProcessing\"", PARA_ERR_CONFIG, "post_processor is neither ByteLevel nor"},
         {"post_processor.single", "[]", PARA_ERR_CONFIG, "lacks the text"},
-        {"post_processor.single.1", "{\"Sequence\": {\"id\": \"B\"}}", PARA_ERR_CONFIG, "holds something other than that text"},
-        {"post_processor.single.1", "{\"SpecialToken\": {\"id\": \"</s>\"}}", PARA_ERR_CONFIG, "more than one special token"},
+        {"post_processor.single.1", "{\"Sequence\": {\"id\": \"B\"}}", PARA_ERR_CONFIG,
+         "holds something other than that text"},
+        {"post_processor.single.1", "{\"SpecialToken\": {\"id\": \"</s>\"}}", PARA_ERR_CONFIG,
+         "more than one special token"},
         {"post_processor.single.0", "{\"SpecialToken\": {\"id\": \"<x>\"}}", PARA_ERR_CONFIG, "without exactly one id"},
         {"post_processor.special_tokens.<s>.ids", "[1, 2]", PARA_ERR_CONFIG, "without exactly one id"},
         {"added_tokens", "{}", PARA_ERR_CONFIG, "added_tokens is not a list"},
-        {"added_tokens.3.id", "300", PARA_ERR_CONFIG, "the added token \"Up\" has the id 300 in the file, but 263 by its place"},
+        {"added_tokens.3.id", "300", PARA_ERR_CONFIG,
+         "the added token \"Up\" has the id 300 in the file, but 263 by its place"},
     };
     para_tokenizer *t;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -203,8 +217,9 @@ static void what_is_not_supported_is_named(void **state) {
     assert_fails(PARA_ERR_CONFIG, "padding_side is missing", parse(&t, root, NULL));
     assert_fails(PARA_ERR_CONFIG, "padding_side is not", parse(&t, root, "{\"padding_side\": \"left\"}"));
     assert_fails(PARA_ERR_CONFIG, "pad_token is null", parse(&t, root, "{\"padding_side\": \"right\"}"));
-    assert_fails(PARA_ERR_CONFIG, "gives an id to another token",
-                 parse(&t, root, "{\"padding_side\": \"right\", \"added_tokens_decoder\": {\"262\": {\"content\": \"<p>\"}}}"));
+    assert_fails(
+        PARA_ERR_CONFIG, "gives an id to another token",
+        parse(&t, root, "{\"padding_side\": \"right\", \"added_tokens_decoder\": {\"262\": {\"content\": \"<p>\"}}}"));
     json_object_del(json_object_get(json_object_get(root, "model"), "vocab"), "w");
     assert_fails(PARA_ERR_CONFIG, "no entry for the byte 0x77", parse(&t, root, small_config));
     json_decref(root);
@@ -218,7 +233,8 @@ static void tokens_of_both_files(void **state) {
     json_t *root = small_tokenizer();
     para_tokenizer *t;
     assert_ok(parse(&t, root,
-                    "{\"padding_side\": \"right\", \"pad_token\": \"<pad>\", \"added_tokens_decoder\": {\"263\": {\"content\": \"Up\", \"rstrip\": true},"
+                    "{\"padding_side\": \"right\", \"pad_token\": \"<pad>\", \"added_tokens_decoder\": {\"263\": "
+                    "{\"content\": \"Up\", \"rstrip\": true},"
                     "\"264\": {\"content\": \"new\"}}, \"unk_token\": \"<unk>\"}"));
     IDS(t, "a Up b new<unk>", BEGIN, 'a', ' ', UP, 'b', ' ', 264, 265);
     para_tokenizer_close(&t);
@@ -235,7 +251,8 @@ static para_status open_and_encode(void) {
     PARA_TRY(para_llama_tokenizer_parse(&t, &files));
     int32_t ids[8];
     int used, dropped;
-    static const char text[] = "abc \xC3\xA9 whole</s> Up aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char text[] = "abc \xC3\xA9 whole</s> Up "
+                               "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     para_status status = para_tokenize(t, text, sizeof text - 1, 8, ids, &used, &dropped);
     para_tokenizer_close(&t);
     return status;
