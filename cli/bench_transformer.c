@@ -69,12 +69,12 @@ static para_status save_prediction(const session *s, const transformer_options *
     return status;
 }
 
-/* A line of standard input, a measurement; until it ends. */
-static para_status measure_on_demand(const session *s, const para_request *r) {
+/* Says that it is ready, with the FLOPs of a step and attention's part; then for each line of standard input the milliseconds of a run. */
+static para_status measure_on_demand(const session *s, const para_request *r, const para_plan *p) {
     char line[64];
     int hits = 0;
     double ms = 0;
-    printf("ready\n");
+    printf("ready %.0f %.0f\n", p->step_flops, p->step_attention_flops);
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
         para_status status = measure(s, r, &ms, &hits);
@@ -102,7 +102,7 @@ static para_status measure_all(const session *s, const transformer_options *o, c
     para_status status = ms ? measure(s, r, &warm, &hits) : PARA_ERR_MEMORY;
     if (status == PARA_OK && o->wait) {
         free(ms);
-        return measure_on_demand(s, r);
+        return measure_on_demand(s, r, p);
     }
     for (int i = 0; i < o->repeats && status == PARA_OK; i++) status = measure(s, r, &ms[i], &hits);
     progress_break(&view);
