@@ -19,9 +19,10 @@ enum {
 typedef struct want {
     char *name;
     para_tensor *out;
-    bool vector; /* becomes F32 */
+    bool vector;  /* becomes F32 */
+    bool patches; /* becomes a matrix of as many rows */
     int rank;
-    int64_t dim[4];
+    int64_t dim[PARA_MAX_DIMS];
     para_tensor found; /* in the file (dry: no data) */
 } want;
 
@@ -129,6 +130,15 @@ void para_weights_conv2d(para_weights *w, para_linear *out, int64_t o, int64_t i
     add(w, &out->bias, true, 1, &o, name, ".bias");
 }
 
+void para_weights_patches(para_weights *w, para_linear *out, int64_t n, int64_t c, int64_t t, int64_t h, int64_t width,
+                          const char *format, ...) {
+    FORMAT_NAME(format);
+    size_t before = w->count;
+    add(w, &out->weight, false, 5, (int64_t[]){n, c, t, h, width}, name, ".weight");
+    if (w->count > before) w->wants[before].patches = true;
+    add(w, &out->bias, true, 1, &n, name, ".bias");
+}
+
 void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const char *format, ...) {
     FORMAT_NAME(format);
     add(w, out, true, 1, &n, name, "");
@@ -202,9 +212,15 @@ static size_t block_bytes(const want *x) {
     return (bytes + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
 }
 
+/* The model's view of a tensor of this type that lies at `data`. */
+static para_tensor view_of(const want *x, void *data, para_dtype dtype) {
+    para_tensor t = para_tensor_make(data, dtype, x->rank, x->dim);
+    return x->patches ? PARA_RESHAPE(t, x->dim[0], para_tensor_count(&t) / x->dim[0]) : t;
+}
+
 /* Brings a tensor to its place in the block. */
 static para_status place(para_device *dev, bool cpu, want *x, void *at) {
-    *x->out = para_tensor_make(at, device_type(x), x->rank, x->dim);
+    *x->out = view_of(x, at, device_type(x));
     int64_t n = para_tensor_count(&x->found);
     if (cpu) {
         para_floats_to_f32(at, x->found.data, x->found.dtype, n);
@@ -229,7 +245,7 @@ static para_status place_all(para_weights *w, para_device *dev) {
     for (size_t i = 0; i < w->count; i++) {
         want *x = &w->wants[i];
         if (in_place(x, cpu)) {
-            *x->out = x->found;
+            *x->out = view_of(x, x->found.data, x->found.dtype);
         } else {
             PARA_TRY(place(dev, cpu, x, (char *)w->block + at));
             if (x->vector && dev->ops->constant) PARA_TRY(dev->ops->constant(dev, *x->out));
@@ -273,7 +289,7 @@ static void place_dry(para_weights *w) {
     static char nowhere[BLOCK_ALIGN];
     for (size_t i = 0; i < w->count; i++) {
         want *x = &w->wants[i];
-        *x->out = para_tensor_make(nowhere, device_type(x), x->rank, x->dim);
+        *x->out = view_of(x, nowhere, device_type(x));
     }
 }
 

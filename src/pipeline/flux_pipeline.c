@@ -9,6 +9,7 @@
 #include "core/float.h"
 #include "core/path.h"
 #include "core/rng.h"
+#include "model/patches.h"
 #include "pipeline/pipeline_state.h"
 #include "scheduler/flow_match_euler.h"
 #include "text/clip_text.h"
@@ -261,12 +262,6 @@ static para_status flux_encode(para_run *run, const char *prompt, const char *pr
     return encode_t5(run, prompt_2, half, &out->encoder_hidden_states);
 }
 
-/* [n, h · w, C · 4] seen as unpacked [n, C, h, 2, w, 2]: FluxPipeline._pack_latents is a copy into this view. */
-static para_tensor unpacked_view(para_tensor packed, int64_t h, int64_t w) {
-    para_tensor split = PARA_RESHAPE(packed, packed.dim[0], h, w, packed.dim[2] / (PACK * PACK), PACK, PACK);
-    return PARA_PERMUTE(split, 0, 3, 1, 4, 2, 5);
-}
-
 /* Noise [n, C, 2h, 2w] from the seed, in the type of the activations, as diffusers draws it; then packed. */
 static para_status seeded_noise(para_run *run, para_tensor latents) {
     const para_request *r = run->request;
@@ -275,8 +270,8 @@ static para_status seeded_noise(para_run *run, para_tensor latents) {
     int64_t channels = g->channels / (PACK * PACK);
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor noise;
-    PARA_TRY(
-        PARA_NEW(dev, &noise, run->pipe->options.dtype, latents.dim[0], channels, g->grid_h, PACK, g->grid_w, PACK));
+    PARA_TRY(PARA_NEW(dev, &noise, run->pipe->options.dtype, latents.dim[0], channels, 1, PACK * g->grid_h,
+                      PACK * g->grid_w));
     if (!run->dry) {
         para_rng *rng = para_alloc(1, sizeof *rng);
         void *host = para_alloc((size_t)para_tensor_count(&noise), para_dtype_size(noise.dtype));
@@ -290,7 +285,7 @@ static para_status seeded_noise(para_run *run, para_tensor latents) {
         para_free(host);
         PARA_TRY(status);
     }
-    PARA_TRY(dev->ops->copy(dev, unpacked_view(latents, g->grid_h, g->grid_w), noise));
+    PARA_TRY(para_patchify(dev, noise, 1, PACK, latents));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }
@@ -330,8 +325,8 @@ static para_status flux_decode(para_run *run, const para_comm *comm, para_tensor
     int64_t n = latents.dim[0], h = g->grid_h * PACK, w = g->grid_w * PACK;
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor z, input, pixels;
-    PARA_TRY(PARA_NEW(dev, &z, PARA_F32, n, v->latent_channels, g->grid_h, PACK, g->grid_w, PACK));
-    PARA_TRY(dev->ops->copy(dev, z, unpacked_view(latents, g->grid_h, g->grid_w)));
+    PARA_TRY(PARA_NEW(dev, &z, PARA_F32, n, v->latent_channels, 1, h, w));
+    PARA_TRY(para_unpatchify(dev, latents, 1, PACK, z));
     PARA_TRY(add_constant(run, z, (float)(1.0 / v->scaling_factor), (float)v->shift_factor));
     para_tensor nchw = PARA_RESHAPE(z, n, v->latent_channels, h, w);
     PARA_TRY(para_trace_stage(dev, &nchw, "vae.decode.in"));

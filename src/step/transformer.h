@@ -28,7 +28,7 @@ typedef struct para_conditioning {
     para_dtype dtype;
     para_tensor modulation;       /* F32 [steps, model's own length] */
     para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard */
-    para_tensor text_hidden_states; /* [S_txt, D], tokens of the shard */
+    para_tensor text_hidden_states; /* [S_txt, D], or [steps, S_txt, D] where it changes with the step; tokens of the shard */
 } para_conditioning;
 
 /* One picture or video, or one CFG half of it, on its way through a step. */
