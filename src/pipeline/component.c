@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/path.h"
 #include "model/flux.h"
+#include "model/hunyuan_video.h"
 #include "text/clip_text.h"
 #include "text/hunyuan_prompt.h"
 #include "text/llama_model.h"
@@ -46,6 +47,9 @@ static void llama_weights(void *model, para_weights *list, const para_checkpoint
 static para_status flux_open(void **model, const para_config *config) {
     return para_flux_open((para_transformer **)model, config);
 }
+static para_status hunyuan_video_open(void **model, const para_config *config) {
+    return para_hunyuan_video_open((para_transformer **)model, config);
+}
 static void transformer_close(void **model) {
     para_transformer *t = *model;
     if (t) t->table->close(t);
@@ -71,6 +75,7 @@ static const para_component_class classes[] = {
     {"T5EncoderModel", t5_open, t5_close, t5_weights},
     {"LlamaModel", llama_open, llama_close, llama_weights},
     {"FluxTransformer2DModel", flux_open, transformer_close, transformer_weights},
+    {"HunyuanVideoTransformer3DModel", hunyuan_video_open, transformer_close, transformer_weights},
     {"AutoencoderKL", vae_open, vae_close, vae_weights},
 };
 

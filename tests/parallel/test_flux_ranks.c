@@ -3,6 +3,7 @@
 #include <paraattn/paraattn.h>
 
 #include "golden/golden.h"
+#include "mesh_list.h"
 
 #define TINY  PARA_SOURCE_DIR "/models/tiny-flux"
 #define DRAWN PARA_SOURCE_DIR "/tests/golden/tiny-flux"
@@ -10,27 +11,6 @@
 /* Float pixels against those of one rank. Measured: 1.8e-6 on the golden models, 1.6e-5 on tiny-flux. */
 static const double pixel_bound = 1e-4;
 static const double tiny_latents_bound = 1e-5; /* against diffusers, as on one rank; measured: 2.3e-6 */
-
-enum { MOST_RANKS = 8 };
-
-/* Every mesh of 1 to 8 ranks with at most `items` batch groups; each_th: only every so many-th. */
-static int list_meshes(para_parallel_options *out, int items, int each_th) {
-    int found = 0, n = 0;
-    for (int ranks = 1; ranks <= MOST_RANKS; ranks++)
-        for (int batch = 1; batch <= items; batch++)
-            for (int ring = 1; ring <= ranks; ring++) {
-                if (ranks % (batch * ring) || found++ % each_th) continue;
-                out[n] = (para_parallel_options)PARA_PARALLEL_OPTIONS_INIT;
-                out[n].batch = batch;
-                out[n].ring = ring;
-                out[n++].ulysses = ranks / batch / ring;
-            }
-    return n;
-}
-
-static int ranks_of(const para_parallel_options *o) {
-    return o->batch * o->ring * o->ulysses;
-}
 
 static double largest_difference(const para_tensor *a, const para_tensor *b) {
     double largest = 0;
@@ -45,7 +25,7 @@ static double largest_difference(const para_tensor *a, const para_tensor *b) {
 /* ---- golden models: all stages */
 
 static void golden_on_all_meshes(const char *name, int items) {
-    para_parallel_options mesh[128];
+    para_parallel_options mesh[MOST_MESHES];
     char folder[512];
     bool all = getenv("PARA_FULL") != NULL;
     double worst_stage = 0, worst_pixel = 0;
@@ -114,7 +94,7 @@ static para_result *generate_on(const char *model, const para_parallel_options *
 }
 
 static void pixels_on_meshes(const char *what, const char *model, const para_request *r, int each_th) {
-    para_parallel_options mesh[128];
+    para_parallel_options mesh[MOST_MESHES];
     double worst = 0;
     int items = (int)para_request_items(r), n = list_meshes(mesh, items, getenv("PARA_FULL") ? 1 : each_th);
     para_result *alone = generate_on(model, NULL, r);
@@ -181,7 +161,7 @@ static void tiny_flux_is_that_of_diffusers(void **state) {
     golden_run g = {.settings = {.root = json_object_get(all.root, "crabs"), .path = all.path}};
     para_request r = golden_request(&g);
     para_tensor want = para_safetensors_tensor(finals, para_safetensors_find(finals, "crabs"));
-    para_parallel_options mesh[128];
+    para_parallel_options mesh[MOST_MESHES];
     int n = list_meshes(mesh, 2, 1);
     double worst = 0;
     for (int i = 0; i < n; i++) {
