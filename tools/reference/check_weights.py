@@ -84,6 +84,26 @@ def run_first_step(pipe, config):
     return stages
 
 
+def sweep(parameters, base, bound, blind):
+    """Perturbs each of (name, parameter, what runs the stages) in turn and prints the smallest ratios; names that match `blind` must
+    change nothing. Number of failures."""
+    seen, unseen = [], []
+    rng = torch.Generator("cpu").manual_seed(1)
+    for name, p, stages in parameters:
+        saved = p.clone()
+        for kind in ("noise", "scale"):
+            p.copy_(saved * (1 + 0.1 * torch.randn(p.shape, generator=rng) if kind == "noise" else 1.1))
+            ratio = max((rel_l2(v, base[k]) / bound[k], k) for k, v in stages().items() if k in bound)
+            p.copy_(saved)
+            (unseen if re.search(blind, name) else seen).append((*ratio, kind, name))
+    seen.sort()
+    for r in seen[:4]:
+        print(f"  {r[0]:10.1f} x bound of {r[1]}: {r[2]} of {r[3]}")
+    print(f"  {len(seen) // 2} tensors checked; {len(unseen) // 2} blind by construction, "
+          f"largest ratio {max(unseen, default=(0,))[0]:.2f}")
+    return sum(r[0] < 1 for r in seen) + sum(r[0] > 1 for r in unseen)
+
+
 @torch.no_grad()
 def main(names):
     transformers_logging.disable_progress_bar()
@@ -111,25 +131,9 @@ def main(names):
         print(f"{name}: again {again:.1e}; attention zeroed moves", {k: round(v, 2) for k, v in moved.items()})
         failed += sum(v < 0.3 for v in moved.values())
 
-        ratios, blind = [], []
-        rng = torch.Generator("cpu").manual_seed(1)
-        for component in OUTPUT:
-            model = getattr(pipe, component)
-            for pname, p in model.named_parameters():
-                full, saved = f"{component}.{pname}", p.clone()
-                for kind in ("noise", "scale"):
-                    noise = torch.randn(p.shape, generator=rng)
-                    p.copy_(saved * (1 + 0.1 * noise if kind == "noise" else 1.1))
-                    got = partial(pipe, config, base, component)
-                    ratio = max((rel_l2(v, base[k]) / bound[k], k) for k, v in got.items() if k in bound)
-                    p.copy_(saved)
-                    (blind if re.search(BLIND, full) else ratios).append((*ratio, kind, full))
-        ratios.sort()
-        for r in ratios[:4]:
-            print(f"  {r[0]:10.1f} x bound of {r[1]}: {r[2]} of {r[3]}")
-        print(f"  {len(ratios) // 2} tensors checked; {len(blind) // 2} blind by construction, "
-              f"largest ratio {max(blind, default=(0,))[0]:.2f}")
-        failed += sum(r[0] < 1 for r in ratios) + sum(r[0] > 1 for r in blind)
+        wanted = [(f"{c}.{n}", p, lambda c=c: partial(pipe, config, base, c))
+                  for c in OUTPUT for n, p in getattr(pipe, c).named_parameters()]
+        failed += sweep(wanted, base, bound, BLIND)
     print("failed:", failed)
     return failed
 
