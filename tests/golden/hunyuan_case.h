@@ -16,6 +16,7 @@ typedef struct hunyuan_case {
     int ring, ulysses;        /* the mesh; 0: 1 */
     const para_ops *ops;      /* what the device computes with; NULL: as it is */
     bool print, stop;         /* as in golden_run */
+    bool untraced;            /* nothing is compared */
     /* What came out: */
     golden_run g;             /* errors by stage; in F32 they count */
     int runs;
@@ -139,7 +140,7 @@ static inline para_status hunyuan_body(para_rank *rank, void *user) {
         if ((status = para_layout_open(&layout, c->mesh, &o)) != PARA_OK) break;
         para_shard shard = para_shard_of(c->mesh, layout, index);
         if (index == 0) c->run = run;
-        rank->device->trace = &trace;
+        rank->device->trace = c->untraced ? NULL : &trace;
         status = hunyuan_run(c, rank, &shard, run);
         rank->device->trace = NULL;
         para_layout_close(&layout);
@@ -172,8 +173,44 @@ static inline void hunyuan_expect_all_reached(hunyuan_case *c) {
     }
 }
 
-/* Runs the case `name` on the weights of `model`/transformer (NULL: its own) and compares in F32. A run that ends in an error counts as a failure. */
-static inline void hunyuan_case_run(hunyuan_case *c, const char *name, const char *model) {
+/* The case's runs on the weights of `model`/transformer, in a world of its own. */
+static inline para_status hunyuan_compute(hunyuan_case *c, const char *model) {
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    para_mesh_options m = PARA_MESH_OPTIONS_INIT;
+    para_world *world = NULL;
+    para_component component = {0};
+    para_instance instance = {0};
+    w.ranks = c->ring * c->ulysses;
+    w.threads = w.ranks > 1 ? w.ranks : 2;
+    m.ring = c->ring;
+    m.ulysses = c->ulysses;
+    const char *device = getenv("PARA_TEST_DEVICE"); /* "cuda" or "cuda:1" */
+    if (device && strncmp(device, "cuda", 4) == 0) {
+        w.device = PARA_CUDA;
+        w.device_index = device[4] == ':' ? atoi(device + 5) : 0;
+    }
+    para_status status = para_world_open(&world, &w);
+    if (status == PARA_OK) status = para_mesh_open(&c->mesh, world, &m);
+    if (status == PARA_OK)
+        status = para_component_open(&component, model, "transformer", "HunyuanVideoTransformer3DModel");
+    if (status == PARA_OK) {
+        c->g.device = world->worker[0].rank.device;
+        status = para_instance_open(&instance, &component, c->g.device, PARA_F32);
+    }
+    if (status == PARA_OK) {
+        c->transformer = instance.model;
+        para_hunyuan_video_patch(c->transformer, &c->patch_t, &c->patch);
+        status = para_world_run(world, hunyuan_body, c);
+    }
+    para_instance_close(&instance);
+    para_component_close(&component);
+    para_mesh_close(&c->mesh);
+    para_world_close(&world);
+    return status;
+}
+
+/* Reads the case `name` and what it is run with. */
+static inline void hunyuan_case_open(hunyuan_case *c, const char *name) {
     char folder[512];
     snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, name);
     golden_open(&c->g, folder, c->print);
@@ -182,40 +219,19 @@ static inline void hunyuan_case_run(hunyuan_case *c, const char *name, const cha
     if (!c->ring) c->ring = 1;
     if (!c->ulysses) c->ulysses = 1;
     hunyuan_settings(c);
-    para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    para_mesh_options m = PARA_MESH_OPTIONS_INIT;
-    para_world *world;
-    para_component component = {0};
-    para_instance instance = {0};
-    w.ranks = m.ulysses = c->ulysses;
-    w.ranks *= m.ring = c->ring;
-    w.threads = w.ranks > 1 ? w.ranks : 2;
-    const char *device = getenv("PARA_TEST_DEVICE"); /* "cuda" or "cuda:1" */
-    if (device && strncmp(device, "cuda", 4) == 0) {
-        w.device = PARA_CUDA;
-        w.device_index = device[4] == ':' ? atoi(device + 5) : 0;
-    }
-    assert_int_equal(para_world_open(&world, &w), PARA_OK);
-    assert_int_equal(para_mesh_open(&c->mesh, world, &m), PARA_OK);
-    c->g.device = world->worker[0].rank.device;
-    para_status status =
-        para_component_open(&component, model ? model : folder, "transformer", "HunyuanVideoTransformer3DModel");
-    if (status == PARA_OK) status = para_instance_open(&instance, &component, c->g.device, PARA_F32);
-    if (status == PARA_OK) {
-        c->transformer = instance.model;
-        para_hunyuan_video_patch(c->transformer, &c->patch_t, &c->patch);
-        status = para_world_run(world, hunyuan_body, c);
-    }
-    if (status == PARA_OK) {
+}
+
+/* Runs the case `name` on the weights of `model`/transformer (NULL: its own) and compares. A run that ends in an error counts as a failure. */
+static inline void hunyuan_case_run(hunyuan_case *c, const char *name, const char *model) {
+    char own[512];
+    snprintf(own, sizeof own, "%s/tests/golden/%s", PARA_SOURCE_DIR, name);
+    hunyuan_case_open(c, name);
+    if (hunyuan_compute(c, model ? model : own) == PARA_OK) {
         hunyuan_expect_all_reached(c);
     } else {
         if (c->print) print_error("%s\n", para_last_error());
         c->g.failures++;
     }
-    para_instance_close(&instance);
-    para_component_close(&component);
-    para_mesh_close(&c->mesh);
-    para_world_close(&world);
     golden_close(&c->g);
 }
 
