@@ -5,6 +5,7 @@
 #include "golden.h"
 #include "model/hunyuan_video.h"
 #include "model/patches.h"
+#include "test_device.h"
 
 static const char *const hunyuan_cases[] = {"hunyuan-guided", "hunyuan-odd", "hunyuan-text"};
 enum { HUNYUAN_CASES = 3, HUNYUAN_MOST_RUNS = 4 };
@@ -28,7 +29,7 @@ typedef struct hunyuan_case {
     int num_timesteps;
     float timesteps[HUNYUAN_MOST_RUNS];
     para_mesh *mesh;
-    para_transformer *transformer;
+    para_component component;
     int run; /* the one that is traced */
 } hunyuan_case;
 
@@ -104,9 +105,9 @@ static inline para_status hunyuan_inputs(const hunyuan_case *c, para_rank *rank,
     return hunyuan_upload(rank->device, in->pooled_projections, pooled.data);
 }
 
-static inline para_status hunyuan_run(hunyuan_case *c, para_rank *rank, const para_shard *shard, int run) {
+static inline para_status hunyuan_run(const hunyuan_case *c, para_transformer *t, para_rank *rank,
+                                      const para_shard *shard, int run) {
     para_device *dev = rank->device;
-    para_transformer *t = c->transformer;
     para_tensor video = hunyuan_input(c, "in.latents"), latents, tokens, out;
     para_conditioning_inputs in;
     para_conditioning conditioning;
@@ -125,26 +126,36 @@ static inline para_status hunyuan_run(hunyuan_case *c, para_rank *rank, const pa
                                     out);
 }
 
-static inline para_status hunyuan_body(para_rank *rank, void *user) {
-    hunyuan_case *c = user;
+static inline para_status hunyuan_runs(hunyuan_case *c, para_transformer *t, para_rank *rank) {
     int index = para_mesh_comm(rank, c->mesh, PARA_AXIS_TOKENS).index;
     const para_trace trace = {index == 0 ? hunyuan_on_stage : hunyuan_on_nothing, c};
-    const para_ops *as_it_is = rank->device->ops;
-    if (c->ops) rank->device->ops = c->ops;
     para_status status = PARA_OK;
     for (int run = 0; run < c->runs && status == PARA_OK; run++) {
         para_layout *layout;
         para_layout_options o = PARA_LAYOUT_OPTIONS_INIT;
         o.tokens[PARA_IMAGE] = c->frames / c->patch_t * (c->height / c->patch) * (c->width / c->patch);
         o.tokens[PARA_TEXT] = c->lengths[run];
-        if ((status = para_layout_open(&layout, c->mesh, &o)) != PARA_OK) break;
+        PARA_TRY(para_layout_open(&layout, c->mesh, &o));
         para_shard shard = para_shard_of(c->mesh, layout, index);
         if (index == 0) c->run = run;
         rank->device->trace = c->untraced ? NULL : &trace;
-        status = hunyuan_run(c, rank, &shard, run);
+        status = hunyuan_run(c, t, rank, &shard, run);
         rank->device->trace = NULL;
         para_layout_close(&layout);
     }
+    return status;
+}
+
+/* Every rank has weights of its own. */
+static inline para_status hunyuan_body(para_rank *rank, void *user) {
+    hunyuan_case *c = user;
+    const para_ops *as_it_is = rank->device->ops;
+    const para_pipeline_options options = PARA_PIPELINE_OPTIONS_INIT;
+    para_instance instance;
+    if (c->ops) rank->device->ops = c->ops;
+    para_status status = para_instance_open(&instance, &c->component, rank->device, &options);
+    if (status == PARA_OK) status = hunyuan_runs(c, instance.model, rank);
+    para_instance_close(&instance);
     rank->device->ops = as_it_is;
     return status;
 }
@@ -178,32 +189,24 @@ static inline para_status hunyuan_compute(hunyuan_case *c, const char *model) {
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     para_mesh_options m = PARA_MESH_OPTIONS_INIT;
     para_world *world = NULL;
-    para_component component = {0};
-    para_instance instance = {0};
+    para_transformer *t = NULL;
     w.ranks = c->ring * c->ulysses;
     w.threads = w.ranks > 1 ? w.ranks : 2;
     m.ring = c->ring;
     m.ulysses = c->ulysses;
-    const char *device = getenv("PARA_TEST_DEVICE"); /* "cuda" or "cuda:1" */
-    if (device && strncmp(device, "cuda", 4) == 0) {
-        w.device = PARA_CUDA;
-        w.device_index = device[4] == ':' ? atoi(device + 5) : 0;
-    }
+    test_choose_device(&w);
     para_status status = para_world_open(&world, &w);
     if (status == PARA_OK) status = para_mesh_open(&c->mesh, world, &m);
     if (status == PARA_OK)
-        status = para_component_open(&component, model, "transformer", "HunyuanVideoTransformer3DModel");
+        status = para_component_open(&c->component, model, "transformer", "HunyuanVideoTransformer3DModel");
+    if (status == PARA_OK) status = para_hunyuan_video_open(&t, &c->component.config);
     if (status == PARA_OK) {
+        para_hunyuan_video_patch(t, &c->patch_t, &c->patch);
+        t->table->close(t);
         c->g.device = world->worker[0].rank.device;
-        status = para_instance_open(&instance, &component, c->g.device, PARA_F32);
-    }
-    if (status == PARA_OK) {
-        c->transformer = instance.model;
-        para_hunyuan_video_patch(c->transformer, &c->patch_t, &c->patch);
         status = para_world_run(world, hunyuan_body, c);
     }
-    para_instance_close(&instance);
-    para_component_close(&component);
+    para_component_close(&c->component);
     para_mesh_close(&c->mesh);
     para_world_close(&world);
     return status;
