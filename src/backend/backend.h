@@ -121,6 +121,24 @@ typedef struct para_fetch_args {
     para_mark **taken;       /* out: the same, for the owner of src to close */
 } para_fetch_args;
 
+/* Memory of a device of its own, in bytes. */
+typedef struct para_device_memory {
+    int64_t total;     /* that it has; with a limit, no more than that */
+    int64_t taken;     /* that alloc has given out */
+    int64_t available; /* that alloc can still give out: what others hold and what libraries are still to take is none of it */
+} para_device_memory;
+
+/* Copies to the device that go on beside the ops, each in a numbered place ("slot"). */
+enum { PARA_COPY_SLOTS = 16 };
+typedef struct para_copies {
+    para_status (*pin)(para_device *dev, size_t bytes, void **out); /* host memory that the device reads by itself. PARA_ERR_MEMORY */
+    void (*unpin)(para_device *dev, void *p);                       /* waits for copies from it; takes NULL */
+    para_status (*begin)(para_device *dev, int slot, void *dst, const void *pinned, size_t bytes); /* after the ops before the slot's last `used` */
+    para_status (*arrived)(para_device *dev, int slot); /* ops from now on come after the slot's copies so far */
+    para_status (*used)(para_device *dev, int slot);    /* copies into the slot from now on come after the ops so far */
+    para_status (*done)(para_device *dev, int slot);    /* the host waits for the slot's copies */
+} para_copies;
+
 typedef struct para_ops {
     const char *name; /* "cpu", "cuda", "dry" */
     void (*close)(para_device *dev);
@@ -131,6 +149,8 @@ typedef struct para_ops {
     para_status (*upload)(para_device *dev, para_tensor dst, const void *src);   /* host (contiguous) → contiguous dst; src may be reused at return */
     para_status (*download)(para_device *dev, void *dst, const para_tensor *src); /* contiguous src → host; waits */
     para_status (*constant)(para_device *dev, para_tensor vector); /* [N] F32 stays as it is until its memory is freed: what the device makes of it is kept; may wait. NULL: it makes nothing */
+    para_status (*memory)(para_device *dev, para_device_memory *out); /* NULL: it uses the host's */
+    const para_copies *copies;                                        /* NULL: it has none */
     para_status (*copy)(para_device *dev, para_tensor dst, para_tensor src);     /* same sizes, any strides, converts float types; no overlap */
 
     /* Dense layers. */
@@ -182,6 +202,7 @@ struct para_device {
     para_arena arena;
     char name[64];           /* "NVIDIA H200"; "" for the CPU */
     int threads;             /* host threads of this rank (cpu) */
+    int64_t memory_limit;    /* bytes that it may take of memory of its own, libraries included; 0: what there is */
     bool joins;              /* one product of joined weights is faster than each by itself */
     bool tunes;              /* ops may spend seconds on a shape that they meet for the first time, to find what is fastest */
     const para_trace *trace; /* or NULL */

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/block_slots.h"
 #include "backend/random_weights.h"
+#include "backend/weights_stream.h"
 #include "core/alloc.h"
 #include "core/error.h"
 #include "core/float.h"
@@ -23,7 +25,12 @@ typedef struct want {
     bool patches; /* becomes a matrix of as many rows */
     int rank;
     int64_t dim[PARA_MAX_DIMS];
+    int block;         /* of the model, or PARA_NO_BLOCK */
+    const char *path;  /* of the file, with its place there; */
+    int fd;            /* -1: there is none */
+    int64_t offset;
     para_tensor found; /* in the file (dry: no data) */
+    char *host;        /* where it waits for its turn in pinned memory; or NULL */
 } want;
 
 /* Layers that may become one: of wants [first, first + 2 count), matrices, then biases. */
@@ -40,17 +47,26 @@ struct para_weights {
     size_t join_count, join_room;
     para_status failure; /* the first one while wanting */
     int64_t parameters, bytes;
-    para_device *dev; /* owner of the block */
+    para_device *dev; /* owner of what follows */
     void *block;      /* what load put on the device, or NULL */
+    int now;          /* the block of the model that is being listed */
+    int blocks;       /* of the model: the last one listed, and one more */
+    int first_turn, wanted_slots; /* which blocks are offloaded, and to how many slots; 0: none */
+    para_block_slots *slots;            /* where they take turns, or NULL */
+    int64_t resident_bytes, slot_bytes, pinned_bytes; /* of a load: in the block, in the slots, on the host */
+    para_transfer_progress progress;
     para_random_weights random; /* what the views of a CPU point into, where there is no checkpoint */
 };
 
 para_status para_weights_open(para_weights **out) {
     *out = para_alloc(1, sizeof **out);
-    return *out ? PARA_OK : PARA_ERR_MEMORY;
+    if (!*out) return PARA_ERR_MEMORY;
+    (*out)->now = PARA_NO_BLOCK;
+    return PARA_OK;
 }
 
-static void free_block(para_weights *w) {
+void para_weights_unload(para_weights *w) {
+    para_block_slots_close(&w->slots);
     para_random_weights_close(&w->random);
     if (w->block) w->dev->ops->free(w->dev, w->block);
     w->block = NULL;
@@ -59,7 +75,7 @@ static void free_block(para_weights *w) {
 void para_weights_close(para_weights **weights) {
     para_weights *w = *weights;
     if (!w) return;
-    free_block(w);
+    para_weights_unload(w);
     for (size_t i = 0; i < w->count; i++) para_free(w->wants[i].name);
     para_free(w->wants);
     para_free(w->joins);
@@ -96,7 +112,7 @@ static void add(para_weights *w, para_tensor *out, bool vector, int rank, const 
         return;
     }
     want *x = &w->wants[w->count++];
-    *x = (want){.name = name, .out = out, .vector = vector, .rank = rank};
+    *x = (want){.name = name, .out = out, .vector = vector, .rank = rank, .block = w->now, .fd = -1};
     int64_t elements = 1;
     bool fits = true;
     for (int i = 0; i < rank; i++) {
@@ -168,6 +184,24 @@ void para_weights_join(para_weights *w, para_linear *joined, int count) {
     w->joins[w->join_count++] = (join){joined, first, count};
 }
 
+void para_weights_block(para_weights *w, int i) {
+    w->now = i;
+    if (i >= w->blocks) w->blocks = i + 1;
+}
+
+void para_weights_offload(para_weights *w, int first, int slots) {
+    w->first_turn = first;
+    w->wanted_slots = slots;
+}
+
+int para_weights_blocks(const para_weights *w) {
+    return w->blocks;
+}
+
+void para_weights_on_load(para_weights *w, void (*fn)(void *user, int64_t bytes), void *user) {
+    w->progress = (para_transfer_progress){fn, user};
+}
+
 static bool is_float(para_dtype dtype) {
     return dtype == PARA_F32 || dtype == PARA_F16 || dtype == PARA_BF16 || dtype == PARA_F8_E4M3;
 }
@@ -182,20 +216,20 @@ static const char *shape_text(char text[128], int rank, const int64_t *dim) {
 
 /* Looks the tensor up in the checkpoint and checks it. */
 static para_status find(want *x, const para_checkpoint *checkpoint) {
-    const char *path;
-    if (!para_checkpoint_find(checkpoint, x->name, &x->found, &path))
+    if (!para_checkpoint_find(checkpoint, x->name, &x->found, &x->path))
         return para_fail(PARA_ERR_NOT_FOUND, "'%s' has no tensor '%s'; config.json and weights do not belong together",
                          para_checkpoint_folder(checkpoint), x->name);
     const para_tensor *t = &x->found;
+    x->fd = para_checkpoint_file(checkpoint, x->name, &x->offset);
     if (!is_float(t->dtype))
         return para_fail(PARA_ERR_SHAPE, "'%s': tensor '%s' has type %s; supported are F32, F16, BF16 and F8_E4M3",
-                         path, x->name, para_checkpoint_type(checkpoint, x->name));
+                         x->path, x->name, para_checkpoint_type(checkpoint, x->name));
     if (t->rank == x->rank && memcmp(t->dim, x->dim, (size_t)x->rank * sizeof x->dim[0]) == 0) return PARA_OK;
     char found[128], wanted[128];
     return para_fail(PARA_ERR_SHAPE,
                      "'%s': tensor '%s' has shape %s where config.json asks for %s; config.json and weights "
                      "do not belong together",
-                     path, x->name, shape_text(found, t->rank, t->dim), shape_text(wanted, x->rank, x->dim));
+                     x->path, x->name, shape_text(found, t->rank, t->dim), shape_text(wanted, x->rank, x->dim));
 }
 
 /* Whether the view may point into the mapped file. */
@@ -218,40 +252,92 @@ static para_tensor view_of(const want *x, void *data, para_dtype dtype) {
     return x->patches ? PARA_RESHAPE(t, x->dim[0], para_tensor_count(&t) / x->dim[0]) : t;
 }
 
-/* Brings a tensor to its place in the block. */
-static para_status place(para_device *dev, bool cpu, want *x, void *at) {
-    *x->out = view_of(x, at, device_type(x));
-    int64_t n = para_tensor_count(&x->found);
-    if (cpu) {
-        para_floats_to_f32(at, x->found.data, x->found.dtype, n);
-        return PARA_OK;
+/* Whether it takes turns with tensors of other blocks. Vectors stay: they are small, and the device may keep something it made of them. */
+static bool takes_turns(const para_weights *w, const want *x) {
+    return w->wanted_slots > 0 && x->block != PARA_NO_BLOCK && x->block >= w->first_turn && !x->vector;
+}
+
+/* What a load takes. bytes: of what takes turns, [blocks]. */
+static void measure(para_weights *w, bool cpu, size_t *bytes) {
+    int slots = w->wanted_slots < w->blocks ? w->wanted_slots : w->blocks; /* as para_block_slots_open has it */
+    size_t most = 0;
+    w->resident_bytes = w->pinned_bytes = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        const want *x = &w->wants[i];
+        if (in_place(x, cpu)) continue;
+        if (takes_turns(w, x)) bytes[x->block] += block_bytes(x);
+        else w->resident_bytes += (int64_t)block_bytes(x);
     }
-    if (x->found.dtype == device_type(x)) return dev->ops->upload(dev, *x->out, x->found.data);
-    float *staged = para_alloc((size_t)n, sizeof *staged);
-    if (!staged) return PARA_ERR_MEMORY;
-    para_floats_to_f32(staged, x->found.data, x->found.dtype, n);
-    para_status status = dev->ops->upload(dev, *x->out, staged);
-    para_free(staged);
+    for (int i = 0; i < w->blocks; i++) {
+        w->pinned_bytes += (int64_t)bytes[i];
+        if (bytes[i] > most) most = bytes[i];
+    }
+    w->slot_bytes = (int64_t)most * slots;
+}
+
+/* Gives every tensor its place: in the file, in the block, or in its turn's slot. used: [blocks], zeroed. */
+static void give_places(para_weights *w, bool cpu, size_t *used) {
+    size_t at = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        want *x = &w->wants[i];
+        x->host = NULL;
+        if (in_place(x, cpu)) {
+            *x->out = view_of(x, x->found.data, x->found.dtype);
+            continue;
+        }
+        char *data = (char *)w->block + at;
+        if (takes_turns(w, x)) {
+            data = para_block_slots_device(w->slots, x->block) + used[x->block];
+            x->host = para_block_slots_host(w->slots, x->block) + used[x->block];
+            used[x->block] += block_bytes(x);
+        } else {
+            at += block_bytes(x);
+        }
+        *x->out = view_of(x, data, device_type(x));
+    }
+}
+
+static para_status bring(para_weights *w, para_device *dev) {
+    para_transfer *transfer = para_alloc(w->count, sizeof *transfer);
+    if (!transfer) return PARA_ERR_MEMORY;
+    for (size_t i = 0; i < w->count; i++) {
+        const want *x = &w->wants[i];
+        transfer[i] = (para_transfer){.name = x->name,
+                                      .path = x->path,
+                                      .fd = x->fd,
+                                      .offset = x->offset,
+                                      .values = x->found.data,
+                                      .from = x->found.dtype,
+                                      .to = device_type(x),
+                                      .count = para_tensor_count(&x->found),
+                                      .dst = x->host ? x->host : x->out->data,
+                                      .on_host = x->host};
+    }
+    para_status status = para_transfer_all(dev, transfer, w->count, w->progress.fn ? &w->progress : NULL);
+    para_free(transfer);
     return status;
 }
 
-static para_status place_all(para_weights *w, para_device *dev) {
-    bool cpu = strcmp(dev->ops->name, "cpu") == 0;
-    size_t total = 0, at = 0;
-    for (size_t i = 0; i < w->count; i++)
-        if (!in_place(&w->wants[i], cpu)) total += block_bytes(&w->wants[i]);
-    w->dev = dev;
-    if (total > 0) PARA_TRY(dev->ops->alloc(dev, total, &w->block));
+/* What the CPU cannot use as it lies in the file. */
+static void convert(para_weights *w) {
     for (size_t i = 0; i < w->count; i++) {
-        want *x = &w->wants[i];
-        if (in_place(x, cpu)) {
-            *x->out = view_of(x, x->found.data, x->found.dtype);
-        } else {
-            PARA_TRY(place(dev, cpu, x, (char *)w->block + at));
-            if (x->vector && dev->ops->constant) PARA_TRY(dev->ops->constant(dev, *x->out));
-            at += block_bytes(x);
-        }
+        const want *x = &w->wants[i];
+        if (!in_place(x, true)) para_floats_to_f32(x->out->data, x->found.data, x->found.dtype, para_tensor_count(&x->found));
     }
+}
+
+/* bytes, used: [blocks], zeroed. */
+static para_status place_all(para_weights *w, para_device *dev, size_t *bytes, size_t *used) {
+    bool cpu = strcmp(dev->ops->name, "cpu") == 0;
+    measure(w, cpu, bytes);
+    w->dev = dev;
+    if (w->pinned_bytes > 0) PARA_TRY(para_block_slots_open(&w->slots, dev, w->blocks, bytes, w->wanted_slots));
+    if (w->resident_bytes > 0) PARA_TRY(dev->ops->alloc(dev, (size_t)w->resident_bytes, &w->block));
+    give_places(w, cpu, used);
+    if (cpu) convert(w);
+    else PARA_TRY(bring(w, dev));
+    for (size_t i = 0; i < w->count && dev->ops->constant; i++)
+        if (w->wants[i].vector) PARA_TRY(dev->ops->constant(dev, *w->wants[i].out));
     return PARA_OK;
 }
 
@@ -285,8 +371,9 @@ static para_status join_all(para_weights *w, para_device *dev, bool dry) {
 }
 
 /* Views of the right sizes whose data nobody may touch; not NULL, which would mean "none". */
-static void place_dry(para_weights *w) {
+static void place_dry(para_weights *w, size_t *bytes) {
     static char nowhere[BLOCK_ALIGN];
+    measure(w, false, bytes);
     for (size_t i = 0; i < w->count; i++) {
         want *x = &w->wants[i];
         *x->out = view_of(x, nowhere, device_type(x));
@@ -307,11 +394,14 @@ static para_status fill(para_weights *w, para_device *dev) {
     for (size_t i = 0; i < w->count; i++)
         w->bytes += para_tensor_count(&w->wants[i].found) * (int64_t)para_dtype_size(w->wants[i].found.dtype);
     bool dry = strcmp(dev->ops->name, "dry") == 0;
+    size_t *bytes = para_alloc(2 * (size_t)w->blocks, sizeof *bytes);
+    if (!bytes) return PARA_ERR_MEMORY;
     para_status status = PARA_OK;
-    if (dry) place_dry(w);
-    else status = place_all(w, dev);
+    if (dry) place_dry(w, bytes);
+    else status = place_all(w, dev, bytes, bytes + w->blocks);
+    para_free(bytes);
     if (status == PARA_OK) status = join_all(w, dev, dry);
-    if (status != PARA_OK) free_block(w);
+    if (status != PARA_OK) para_weights_unload(w);
     return status;
 }
 
@@ -320,7 +410,7 @@ para_status para_weights_load(para_weights *w, para_device *dev, const para_chec
     if (w->failure != PARA_OK) return earlier_failure(w);
     if (!checkpoint && strcmp(dev->ops->name, "dry") != 0)
         return para_fail(PARA_ERR_ARGUMENT, "weights can only be assumed on a dry device; name a checkpoint");
-    free_block(w);
+    para_weights_unload(w);
     for (size_t i = 0; i < w->count; i++) {
         want *x = &w->wants[i];
         if (checkpoint) PARA_TRY(find(x, checkpoint));
@@ -336,7 +426,7 @@ static bool is_scale(const want *x) {
 
 para_status para_weights_load_random(para_weights *w, para_device *dev, para_dtype type) {
     if (w->failure != PARA_OK) return earlier_failure(w);
-    free_block(w);
+    para_weights_unload(w);
     int64_t largest = 0, largest_scale = 0;
     for (size_t i = 0; i < w->count; i++) {
         want *x = &w->wants[i];
@@ -345,8 +435,10 @@ para_status para_weights_load_random(para_weights *w, para_device *dev, para_dty
         if (n > *most) *most = n;
     }
     PARA_TRY(para_random_weights_open(&w->random, type, w->parameters, largest, largest_scale));
-    for (size_t i = 0; i < w->count; i++)
+    for (size_t i = 0; i < w->count; i++) {
         w->wants[i].found.data = para_random_weights_at(&w->random, i, is_scale(&w->wants[i]));
+        w->wants[i].fd = -1;
+    }
     PARA_TRY(fill(w, dev));
     if (strcmp(dev->ops->name, "cpu") != 0) para_random_weights_close(&w->random);
     return PARA_OK;
@@ -358,6 +450,26 @@ int64_t para_weights_parameters(const para_weights *w) {
 
 int64_t para_weights_bytes(const para_weights *w) {
     return w->bytes;
+}
+
+int64_t para_weights_device_bytes(const para_weights *w) {
+    return w->resident_bytes + w->slot_bytes;
+}
+
+int64_t para_weights_pinned_bytes(const para_weights *w) {
+    return w->pinned_bytes;
+}
+
+bool para_weights_offloaded(const para_weights *w) {
+    return w->slots;
+}
+
+para_status para_weights_enter(para_weights *w, int block) {
+    return w->slots ? para_block_slots_enter(w->slots, block) : PARA_OK;
+}
+
+para_status para_weights_leave(para_weights *w, int block) {
+    return w->slots ? para_block_slots_leave(w->slots, block) : PARA_OK;
 }
 
 para_dtype para_weights_dtype(const para_weights *w) {

@@ -30,19 +30,40 @@ void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k
  * other, *joined is that layer, [N of all, K]; else its weight is none. */
 void para_weights_join(para_weights *w, para_linear *joined, int count);
 
+/* What is wanted from here on belongs to the model's block i, 0 or more; to none with PARA_NO_BLOCK, as in the beginning. */
+enum { PARA_NO_BLOCK = -1 };
+void para_weights_block(para_weights *w, int i);
+
+/* Before loading: matrices of the blocks from `first` on stay in pinned host memory and take turns in `slots` places on a device with copies. slots 0:
+ * everything is on the device. */
+void para_weights_offload(para_weights *w, int first, int slots);
+int para_weights_blocks(const para_weights *w); /* of the model, 0 to the last one that was listed */
+/* Around the ops that use a block's weights, where they are offloaded; nothing to do elsewhere. The next blocks are on their way meanwhile. */
+para_status para_weights_enter(para_weights *w, int block);
+para_status para_weights_leave(para_weights *w, int block);
+bool para_weights_offloaded(const para_weights *w);
+
+/* Who hears, on the calling thread, of bytes that a load has read since it last told; fn NULL: nobody. */
+void para_weights_on_load(para_weights *w, void (*fn)(void *user, int64_t bytes), void *user);
+
 /* Finds every wanted tensor in the checkpoint, checks its shape and type and fills the views. CPU: they point into the
  * mapped files (vectors that are not F32 are converted). Dry: sizes only, no data is touched; with `checkpoint`
- * NULL every tensor counts as `assumed`. Other devices: everything is uploaded into one block. The checkpoint must stay open as long
- * as the views are used. Errors: PARA_ERR_NOT_FOUND, PARA_ERR_SHAPE (also a type that is no float), PARA_ERR_CONFIG (a size below 1),
- * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, naming file and tensor. */
+ * NULL every tensor counts as `assumed`. Other devices: everything is read into one block of theirs, in pieces, between which the device's check is asked.
+ * The checkpoint must stay open as long as the views are used. Errors: PARA_ERR_NOT_FOUND, PARA_ERR_SHAPE (also a type that is no float), PARA_ERR_CONFIG
+ * (a size below 1), PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_IO, PARA_ERR_CANCELLED, naming file and tensor. */
 para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint, para_dtype assumed);
 /* The same from no checkpoint, for measuring: matrices and biases normal with standard deviation 0.02, scales of norms about 1, all of `type`; the same
  * at each call. On a CPU tensors share their values with each other. PARA_ERR_CONFIG, PARA_ERR_MEMORY. */
 para_status para_weights_load_random(para_weights *w, para_device *dev, para_dtype type);
+/* Gives back what load took; the views are not to be used until the next load. */
+void para_weights_unload(para_weights *w);
 
 /* Wanted elements, and their bytes in the files' types (valid after load). */
 int64_t para_weights_parameters(const para_weights *w);
 int64_t para_weights_bytes(const para_weights *w);
+/* Bytes that a load takes of a device with memory of its own, and of pinned host memory (valid after load, on a dry device, too). */
+int64_t para_weights_device_bytes(const para_weights *w);
+int64_t para_weights_pinned_bytes(const para_weights *w);
 /* Type of the first matrix (after load); PARA_DTYPE_NONE where there is none. */
 para_dtype para_weights_dtype(const para_weights *w);
 

@@ -202,6 +202,11 @@ bool para_checkpoint_find(const para_checkpoint *c, const char *name, para_tenso
     return true;
 }
 
+int para_checkpoint_file(const para_checkpoint *c, const char *name, int64_t *offset) {
+    const entry *e = find(c, name);
+    return e ? para_safetensors_file(c->files[e->file], e->tensor, offset) : -1;
+}
+
 const char *para_checkpoint_type(const para_checkpoint *c, const char *name) {
     const entry *e = find(c, name);
     return e ? para_safetensors_type(c->files[e->file], e->tensor) : NULL;

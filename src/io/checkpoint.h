@@ -15,6 +15,8 @@ void para_checkpoint_close(para_checkpoint **c);
 
 /* The read-only host view of a tensor and the path of its file (NULL allowed). False: there is none. */
 bool para_checkpoint_find(const para_checkpoint *c, const char *name, para_tensor *out, const char **path);
+/* The open file that a tensor lies in, and where: for whoever reads rather than maps; stays the checkpoint's own. -1: there is none. */
+int para_checkpoint_file(const para_checkpoint *c, const char *name, int64_t *offset);
 /* Its type as the file spells it ("F64" where the view has PARA_DTYPE_NONE), or NULL. */
 const char *para_checkpoint_type(const para_checkpoint *c, const char *name);
 /* Folder, number of tensors, total bytes of tensors, and the i-th tensor (sorted by name, for listings). */

@@ -27,7 +27,8 @@ typedef struct entry {
 
 struct para_safetensors {
     char *path;
-    void *map; /* NULL: the bytes are the caller's */
+    int fd;    /* -1: the bytes are the caller's */
+    void *map; /* NULL: likewise */
     size_t map_bytes;
     json_t *header;
     entry *entries; /* sorted by name */
@@ -197,13 +198,11 @@ static para_status read_header(para_safetensors *file, const char *bytes, size_t
 }
 
 static para_status map_file(para_safetensors *file, const char *path) {
-    int fd = -1;
     size_t size = 0;
-    PARA_TRY(para_file_open(path, &fd, &size));
+    PARA_TRY(para_file_open(path, &file->fd, &size));
     void *map = NULL; /* an empty file cannot be mapped; the header's check refuses it */
-    if (size > 0) map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (size > 0) map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file->fd, 0);
     int code = errno;
-    close(fd); /* the mapping stays */
     if (map == MAP_FAILED)
         return para_fail(code == ENOMEM ? PARA_ERR_MEMORY : PARA_ERR_IO, "'%s' (%zu bytes) cannot be mapped: %s", path,
                          size, strerror(code));
@@ -218,6 +217,7 @@ static para_status open_any(para_safetensors **out, const void *bytes, size_t n,
     para_safetensors *file = para_alloc(1, sizeof *file);
     if (!file) return PARA_ERR_MEMORY;
     para_status status = PARA_ERR_MEMORY;
+    file->fd = -1;
     file->path = para_strdup(path);
     if (!file->path) goto fail;
     if (!bytes) {
@@ -245,6 +245,7 @@ void para_safetensors_close(para_safetensors **file) {
     para_safetensors *f = *file;
     if (!f) return;
     if (f->map) munmap(f->map, f->map_bytes);
+    if (f->fd >= 0) close(f->fd);
     json_decref(f->header);
     para_free(f->entries);
     para_free(f->path);
@@ -270,6 +271,12 @@ const char *para_safetensors_type(const para_safetensors *file, int64_t i) {
 
 int64_t para_safetensors_bytes(const para_safetensors *file, int64_t i) {
     return file->entries[i].end - file->entries[i].begin;
+}
+
+int para_safetensors_file(const para_safetensors *file, int64_t i, int64_t *offset) {
+    if (file->fd < 0) return -1;
+    *offset = (const char *)file->entries[i].tensor.data - (const char *)file->map;
+    return file->fd;
 }
 
 int64_t para_safetensors_find(const para_safetensors *file, const char *name) {

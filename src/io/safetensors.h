@@ -22,6 +22,8 @@ const char *para_safetensors_name(const para_safetensors *file, int64_t i);
 para_tensor para_safetensors_tensor(const para_safetensors *file, int64_t i);
 const char *para_safetensors_type(const para_safetensors *file, int64_t i);
 int64_t para_safetensors_bytes(const para_safetensors *file, int64_t i);
+/* The open file that holds the i-th tensor, and where in it: for whoever reads rather than maps; stays the safetensors file's own. -1: there is none. */
+int para_safetensors_file(const para_safetensors *file, int64_t i, int64_t *offset);
 /* Index of the tensor of this name, or -1. */
 int64_t para_safetensors_find(const para_safetensors *file, const char *name);
 const char *para_safetensors_path(const para_safetensors *file);

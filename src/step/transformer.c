@@ -49,11 +49,14 @@ typedef struct blocks {
 
 static para_status run_blocks(void *args) {
     const blocks *b = args;
+    para_weights *offloaded = b->t->offloaded;
     for (int i = b->first; i < b->last; i++) {
         if (b->skip && b->skip[i]) continue;
         PARA_TRY(para_rank_check(b->rank));
         size_t host = para_arena_mark(&b->rank->host);
+        if (offloaded) PARA_TRY(para_weights_enter(offloaded, i));
         PARA_TRY(b->t->table->block(b->t, b->rank, b->item, i));
+        if (offloaded) PARA_TRY(para_weights_leave(offloaded, i));
         para_arena_release(&b->rank->host, host);
         char stage[32];
         snprintf(stage, sizeof stage, "block.%d", i);
@@ -70,7 +73,8 @@ para_status para_transformer_blocks(para_transformer *t, para_rank *rank, para_i
     if (para_mesh_size(shard->mesh, PARA_AXIS_TOKENS) == 1) {
         PARA_TRY(para_rank_check(rank));
         para_part_key key = {first, last, skip, arena->base + para_arena_mark(arena)};
-        return para_recorded_run(item->recorded, rank, key, run_blocks, &b);
+        /* Copies of the next step's blocks begin in this one, which no recording holds. */
+        return para_recorded_run(t->offloaded ? NULL : item->recorded, rank, key, run_blocks, &b);
     }
     para_attention_mode mode = para_unified_mode(rank, shard->mesh, shard->layout);
     if (shard->head_groups) mode.head_groups = shard->head_groups;

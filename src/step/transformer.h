@@ -65,6 +65,7 @@ struct para_transformer {
     int64_t joint_attention_dim;   /* of encoder_hidden_states as it comes in */
     int64_t pooled_projection_dim; /* 0: none */
     bool guidance_embeds;
+    para_weights *offloaded;       /* its list, where its blocks' weights take turns on the device; or NULL */
 };
 
 /* Room for an item's residual stream, in the arena. recorded: the caller's, or NULL. */

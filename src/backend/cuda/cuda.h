@@ -23,6 +23,7 @@ typedef struct para_cuda {
     para_cuda_convs *convs; /* NULL until the first convolution */
     int *flag;              /* device: what all_finite finds */
     double *sums;           /* device: of the op `change` */
+    struct para_cuda_copy_state *copy; /* cuda_copies.c */
     void *attention_workspace; /* device: of the fused kernel */
 } para_cuda;
 
@@ -69,6 +70,14 @@ para_status para_cuda_memory_open(para_device *dev);
 void para_cuda_memory_close(para_device *dev);
 para_status para_cuda_alloc(para_device *dev, size_t bytes, void **out);
 void para_cuda_free(para_device *dev, void *p);
+para_status para_cuda_device_memory(para_device *dev, para_device_memory *out);
+/* Memory of the back end's own, which counts towards the device's limit; of the same bytes when it is given back. */
+para_status para_cuda_take(para_device *dev, size_t bytes, void **out);
+void para_cuda_give(para_device *dev, void *p, size_t bytes);
+/* ---- cuda_copies.c */
+extern const para_copies para_cuda_copies;
+para_status para_cuda_copies_open(para_device *dev);
+void para_cuda_copies_close(para_device *dev);
 para_status para_cuda_upload(para_device *dev, para_tensor dst, const void *src);
 para_status para_cuda_download(para_device *dev, void *dst, const para_tensor *src);
 para_status para_cuda_constant(para_device *dev, para_tensor vector);

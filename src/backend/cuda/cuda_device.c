@@ -59,6 +59,7 @@ static void cuda_close(para_device *dev) {
         if (cuda->stream) cudaStreamSynchronize(cuda->stream);
         para_cuda_cudnn_close(cuda);
         para_cuda_matmuls_close(cuda);
+        para_cuda_copies_close(dev);
         para_cuda_memory_close(dev);
         if (cuda->flag) cudaFree(cuda->flag);
         if (cuda->sums) cudaFree(cuda->sums);
@@ -75,6 +76,8 @@ static const para_ops cuda_ops = {
     .close = cuda_close,
     .alloc = para_cuda_alloc,
     .free = para_cuda_free,
+    .memory = para_cuda_device_memory,
+    .copies = &para_cuda_copies,
     .upload = para_cuda_upload,
     .download = para_cuda_download,
     .constant = para_cuda_constant,
@@ -115,6 +118,7 @@ static para_status open_state(para_device *dev, const struct cudaDeviceProp *fou
     CUDA_TRY(cudaMalloc((void **)&cuda->flag, sizeof *cuda->flag), "allocate memory on the GPU");
     CUDA_TRY(cudaMalloc((void **)&cuda->sums, 2 * PARA_CUDA_CHANGE_BLOCKS * sizeof *cuda->sums), "allocate memory on the GPU");
     PARA_TRY(para_cuda_memory_open(dev));
+    PARA_TRY(para_cuda_copies_open(dev));
     PARA_TRY(para_cuda_attention_open(dev));
     return para_cuda_matmuls_open(cuda);
 }

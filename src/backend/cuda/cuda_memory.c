@@ -17,9 +17,16 @@ typedef struct block {
 typedef struct twin {
     const char *vector;
     void *bf16;
+    size_t bytes;
 } twin;
 
+enum {
+    LIBRARIES = 320 << 20, /* of it, what comes after the device was opened */
+    CONTEXT = 768 << 20,   /* what CUDA, its libraries with their workspaces, and kernels take of a GPU; counts towards a limit */
+};
+
 struct para_cuda_memory {
+    size_t taken, ours;           /* bytes given out by alloc; all that this device has allocated */
     char *staging[STAGES];        /* pinned host memory [STAGING] */
     cudaEvent_t free_again[STAGES]; /* when the GPU has read it */
     int next;                     /* stage */
@@ -64,11 +71,35 @@ void para_cuda_memory_close(para_device *dev) {
     para_cuda_of(dev)->memory = NULL;
 }
 
-static para_status out_of_memory(size_t bytes) {
+static para_status out_of_memory(const para_device *dev, size_t bytes, bool limit) {
     size_t available = 0, total = 0;
     cudaMemGetInfo(&available, &total);
+    if (limit)
+        return para_fail(PARA_ERR_MEMORY, "the memory limit (--memory-limit) of %.2f GiB is reached: %.2f GiB more are wanted, %.2f are taken",
+                         (double)dev->memory_limit / 0x1p30, (double)bytes / 0x1p30, (double)(para_cuda_of(dev)->memory->ours + CONTEXT) / 0x1p30);
     return para_fail(PARA_ERR_MEMORY, "the GPU is out of memory: %.2f GiB are wanted, %.2f of its %.2f GiB are free", (double)bytes / 0x1p30,
                      (double)available / 0x1p30, (double)total / 0x1p30);
+}
+
+para_status para_cuda_take(para_device *dev, size_t bytes, void **out) {
+    para_cuda_memory *m = para_cuda_of(dev)->memory;
+    size_t limit = (size_t)dev->memory_limit;
+    *out = NULL;
+    if (limit && (bytes > limit || m->ours + CONTEXT > limit - bytes)) return out_of_memory(dev, bytes, true);
+    cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
+    if (error == cudaErrorMemoryAllocation) {
+        (void)cudaGetLastError(); /* this error does not outlast its call */
+        return out_of_memory(dev, bytes, false);
+    }
+    CUDA_TRY(error, "allocate memory on the GPU");
+    m->ours += bytes;
+    return PARA_OK;
+}
+
+void para_cuda_give(para_device *dev, void *p, size_t bytes) {
+    if (!p) return;
+    cudaFree(p);
+    para_cuda_of(dev)->memory->ours -= bytes;
 }
 
 para_status para_cuda_alloc(para_device *dev, size_t bytes, void **out) {
@@ -76,14 +107,25 @@ para_status para_cuda_alloc(para_device *dev, size_t bytes, void **out) {
     void *base = NULL;
     PARA_TRY(para_cuda_enter(dev));
     if (!grow((void **)&m->blocks, m->block_count, &m->block_room, sizeof *m->blocks)) return PARA_ERR_MEMORY;
-    cudaError_t error = cudaMalloc(&base, bytes ? bytes : 1);
-    if (error == cudaErrorMemoryAllocation) {
-        (void)cudaGetLastError(); /* this error does not outlast its call */
-        return out_of_memory(bytes);
-    }
-    CUDA_TRY(error, "allocate memory on the GPU");
+    PARA_TRY(para_cuda_take(dev, bytes, &base));
     m->blocks[m->block_count++] = (block){base, bytes};
+    m->taken += bytes;
     *out = base;
+    return PARA_OK;
+}
+
+para_status para_cuda_device_memory(para_device *dev, para_device_memory *out) {
+    const para_cuda_memory *m = para_cuda_of(dev)->memory;
+    size_t available = 0, total = 0;
+    PARA_TRY(para_cuda_enter(dev));
+    CUDA_TRY(cudaMemGetInfo(&available, &total), "ask for the GPU's memory");
+    *out = (para_device_memory){.total = (int64_t)total, .taken = (int64_t)m->taken, .available = (int64_t)available - LIBRARIES};
+    if (dev->memory_limit) {
+        int64_t left = dev->memory_limit - CONTEXT - (int64_t)m->ours;
+        if (left < out->available) out->available = left;
+        if (dev->memory_limit < out->total) out->total = dev->memory_limit;
+    }
+    if (out->available < 0) out->available = 0;
     return PARA_OK;
 }
 
@@ -99,9 +141,10 @@ static size_t twin_from(const para_cuda_memory *m, const void *address) {
 }
 
 /* Forgets the constants in [base, base + bytes). */
-static void drop_twins(para_cuda_memory *m, const char *base, size_t bytes) {
+static void drop_twins(para_device *dev, const char *base, size_t bytes) {
+    para_cuda_memory *m = para_cuda_of(dev)->memory;
     size_t first = twin_from(m, base), last = twin_from(m, base + bytes);
-    for (size_t i = first; i < last; i++) cudaFree(m->twins[i].bf16);
+    for (size_t i = first; i < last; i++) para_cuda_give(dev, m->twins[i].bf16, m->twins[i].bytes);
     if (last > first) memmove(m->twins + first, m->twins + last, (m->twin_count - last) * sizeof *m->twins);
     m->twin_count -= last - first;
 }
@@ -111,9 +154,11 @@ void para_cuda_free(para_device *dev, void *p) {
     if (!p || para_cuda_enter(dev) != PARA_OK) return;
     for (size_t i = 0; i < m->block_count; i++)
         if (m->blocks[i].base == p) {
-            drop_twins(m, p, m->blocks[i].bytes);
+            size_t bytes = m->blocks[i].bytes;
+            drop_twins(dev, p, bytes);
             m->blocks[i] = m->blocks[--m->block_count];
-            cudaFree(p); /* waits for what still uses it */
+            m->taken -= bytes;
+            para_cuda_give(dev, p, bytes); /* waits for what still uses it */
             return;
         }
 }
@@ -174,15 +219,16 @@ static para_status add_twin(para_device *dev, const para_tensor *vector) {
     para_cuda_memory *m = para_cuda_of(dev)->memory;
     para_tensor copy = para_tensor_make(NULL, PARA_BF16, 1, vector->dim);
     if (!grow((void **)&m->twins, m->twin_count, &m->twin_room, sizeof *m->twins)) return PARA_ERR_MEMORY;
-    CUDA_TRY(cudaMalloc(&copy.data, (size_t)vector->dim[0] * 2), "allocate a vector on the GPU");
+    size_t bytes = (size_t)vector->dim[0] * 2;
+    PARA_TRY(para_cuda_take(dev, bytes, &copy.data));
     para_status status = para_cuda_copy(dev, copy, *vector);
     if (status != PARA_OK) {
-        cudaFree(copy.data);
+        para_cuda_give(dev, copy.data, bytes);
         return status;
     }
     size_t at = twin_from(m, vector->data);
     memmove(m->twins + at + 1, m->twins + at, (m->twin_count - at) * sizeof *m->twins);
-    m->twins[at] = (twin){vector->data, copy.data};
+    m->twins[at] = (twin){vector->data, copy.data, bytes};
     m->twin_count++;
     return PARA_OK;
 }
@@ -194,7 +240,7 @@ para_status para_cuda_constant(para_device *dev, para_tensor vector) {
     para_status status = para_cuda_download(dev, values, &vector);
     bool holds = status == PARA_OK && bf16_holds(values, vector.dim[0]);
     para_free(values);
-    drop_twins(para_cuda_of(dev)->memory, vector.data, 1);
+    drop_twins(dev, vector.data, 1);
     return holds ? add_twin(dev, &vector) : status;
 }
 

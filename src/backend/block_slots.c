@@ -1,0 +1,100 @@
+/* Blocks of weights that take turns on a device. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/block_slots.h"
+
+#include "core/alloc.h"
+#include "core/error.h"
+
+enum { NOTHING = -1 };
+
+struct para_block_slots {
+    para_device *dev;
+    int blocks, slots;
+    size_t *bytes;    /* [blocks] */
+    void **host;      /* [blocks], pinned */
+    char *device;     /* [slots][slot_bytes] */
+    size_t slot_bytes;
+    int holds[PARA_COPY_SLOTS]; /* the block in the slot, or on its way there */
+};
+
+static para_status pin_blocks(para_block_slots *s) {
+    size_t all = 0;
+    for (int i = 0; i < s->blocks; i++) all += s->bytes[i];
+    for (int i = 0; i < s->blocks; i++) {
+        PARA_TRY(para_device_check(s->dev)); /* pinning some GB takes seconds */
+        para_status status = s->bytes[i] ? s->dev->ops->copies->pin(s->dev, s->bytes[i], &s->host[i]) : PARA_OK;
+        if (status == PARA_ERR_MEMORY)
+            return para_fail(status,
+                             "offloading (--offload) keeps %.2f GiB of weights in pinned host memory, and the system gives no "
+                             "more after %d of %d blocks; free host memory, or raise the limit of locked memory (ulimit -l)",
+                             (double)all / 0x1p30, i, s->blocks);
+        PARA_TRY(status);
+    }
+    return PARA_OK;
+}
+
+para_status para_block_slots_open(para_block_slots **out, para_device *dev, int blocks, const size_t *bytes, int slots) {
+    *out = NULL;
+    para_block_slots *s = para_alloc(1, sizeof *s);
+    if (!s) return PARA_ERR_MEMORY;
+    *s = (para_block_slots){.dev = dev, .blocks = blocks, .slots = slots < blocks ? slots : blocks};
+    for (int i = 0; i < PARA_COPY_SLOTS; i++) s->holds[i] = NOTHING;
+    s->bytes = para_alloc((size_t)blocks, sizeof *s->bytes);
+    s->host = para_alloc((size_t)blocks, sizeof *s->host);
+    para_status status = s->bytes && s->host ? PARA_OK : PARA_ERR_MEMORY;
+    for (int i = 0; i < blocks && status == PARA_OK; i++) {
+        s->bytes[i] = bytes[i];
+        if (bytes[i] > s->slot_bytes) s->slot_bytes = bytes[i];
+    }
+    void *device = NULL;
+    if (status == PARA_OK) status = dev->ops->alloc(dev, s->slot_bytes * (size_t)s->slots, &device);
+    s->device = device;
+    if (status == PARA_OK) status = pin_blocks(s);
+    if (status == PARA_OK) *out = s;
+    else para_block_slots_close(&s);
+    return status;
+}
+
+void para_block_slots_close(para_block_slots **slots) {
+    para_block_slots *s = *slots;
+    if (!s) return;
+    for (int i = 0; s->host && i < s->blocks; i++) s->dev->ops->copies->unpin(s->dev, s->host[i]);
+    if (s->device) s->dev->ops->free(s->dev, s->device);
+    para_free(s->host);
+    para_free(s->bytes);
+    para_free(s);
+    *slots = NULL;
+}
+
+char *para_block_slots_host(const para_block_slots *s, int block) {
+    return s->host[block];
+}
+
+char *para_block_slots_device(const para_block_slots *s, int block) {
+    return s->device + (size_t)(block % s->slots) * s->slot_bytes;
+}
+
+static para_status send_for(para_block_slots *s, int block) {
+    int slot = block % s->slots;
+    if (s->holds[slot] == block || !s->bytes[block]) return PARA_OK;
+    s->holds[slot] = NOTHING;
+    PARA_TRY(s->dev->ops->copies->begin(s->dev, slot, para_block_slots_device(s, block), s->host[block], s->bytes[block]));
+    s->holds[slot] = block;
+    return PARA_OK;
+}
+
+para_status para_block_slots_enter(para_block_slots *s, int block) {
+    if (!s->bytes[block]) return PARA_OK;
+    PARA_TRY(send_for(s, block));
+    for (int next = block + 1; next < block + s->slots && next < s->blocks; next++)
+        if (s->holds[next % s->slots] == NOTHING) PARA_TRY(send_for(s, next));
+    return s->dev->ops->copies->arrived(s->dev, block % s->slots);
+}
+
+para_status para_block_slots_leave(para_block_slots *s, int block) {
+    if (!s->bytes[block]) return PARA_OK;
+    int next = block;
+    do next = next + s->slots < s->blocks ? next + s->slots : next % s->slots;
+    while (!s->bytes[next]);
+    PARA_TRY(s->dev->ops->copies->used(s->dev, block % s->slots));
+    return send_for(s, next);
+}
