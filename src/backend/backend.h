@@ -208,6 +208,8 @@ struct para_device {
     const para_trace *trace; /* or NULL */
     para_status (*check)(void *user); /* called between ops: a failure ends the request; or NULL */
     void *check_user;        /* of check */
+    void (*on_load)(void *user, int64_t bytes); /* told of so many more bytes of weights that were read for it; or NULL */
+    void *load_user;         /* of on_load */
     void *impl;              /* the back end's own state */
 };
 

@@ -10,10 +10,13 @@ struct para_block_slots {
     para_device *dev;
     int blocks, slots;
     size_t *bytes;    /* [blocks] */
+    int turns;        /* blocks that have any */
+    int *turn;        /* [blocks]: place among those */
+    int *block;       /* [turns]: which they are */
     void **host;      /* [blocks], pinned */
     char *device;     /* [slots][slot_bytes] */
     size_t slot_bytes;
-    int holds[PARA_COPY_SLOTS]; /* the block in the slot, or on its way there */
+    int holds[PARA_COPY_SLOTS]; /* whose turn it is in the slot, or will be when it has come */
 };
 
 static para_status pin_blocks(para_block_slots *s) {
@@ -36,15 +39,20 @@ para_status para_block_slots_open(para_block_slots **out, para_device *dev, int 
     *out = NULL;
     para_block_slots *s = para_alloc(1, sizeof *s);
     if (!s) return PARA_ERR_MEMORY;
-    *s = (para_block_slots){.dev = dev, .blocks = blocks, .slots = slots < blocks ? slots : blocks};
+    *s = (para_block_slots){.dev = dev, .blocks = blocks, .slots = slots};
     for (int i = 0; i < PARA_COPY_SLOTS; i++) s->holds[i] = NOTHING;
     s->bytes = para_alloc((size_t)blocks, sizeof *s->bytes);
     s->host = para_alloc((size_t)blocks, sizeof *s->host);
-    para_status status = s->bytes && s->host ? PARA_OK : PARA_ERR_MEMORY;
+    s->turn = para_alloc((size_t)blocks, sizeof *s->turn);
+    s->block = para_alloc((size_t)blocks, sizeof *s->block);
+    para_status status = s->bytes && s->host && s->turn && s->block ? PARA_OK : PARA_ERR_MEMORY;
     for (int i = 0; i < blocks && status == PARA_OK; i++) {
         s->bytes[i] = bytes[i];
+        s->turn[i] = s->turns;
+        if (bytes[i]) s->block[s->turns++] = i;
         if (bytes[i] > s->slot_bytes) s->slot_bytes = bytes[i];
     }
+    if (s->slots > s->turns) s->slots = s->turns;
     void *device = NULL;
     if (status == PARA_OK) status = dev->ops->alloc(dev, s->slot_bytes * (size_t)s->slots, &device);
     s->device = device;
@@ -59,6 +67,8 @@ void para_block_slots_close(para_block_slots **slots) {
     if (!s) return;
     for (int i = 0; s->host && i < s->blocks; i++) s->dev->ops->copies->unpin(s->dev, s->host[i]);
     if (s->device) s->dev->ops->free(s->dev, s->device);
+    para_free(s->block);
+    para_free(s->turn);
     para_free(s->host);
     para_free(s->bytes);
     para_free(s);
@@ -70,31 +80,30 @@ char *para_block_slots_host(const para_block_slots *s, int block) {
 }
 
 char *para_block_slots_device(const para_block_slots *s, int block) {
-    return s->device + (size_t)(block % s->slots) * s->slot_bytes;
+    return s->device + (size_t)(s->turn[block] % s->slots) * s->slot_bytes;
 }
 
-static para_status send_for(para_block_slots *s, int block) {
-    int slot = block % s->slots;
-    if (s->holds[slot] == block || !s->bytes[block]) return PARA_OK;
+static para_status send_for(para_block_slots *s, int turn) {
+    int slot = turn % s->slots, block = s->block[turn];
+    if (s->holds[slot] == turn) return PARA_OK;
     s->holds[slot] = NOTHING;
     PARA_TRY(s->dev->ops->copies->begin(s->dev, slot, para_block_slots_device(s, block), s->host[block], s->bytes[block]));
-    s->holds[slot] = block;
+    s->holds[slot] = turn;
     return PARA_OK;
 }
 
 para_status para_block_slots_enter(para_block_slots *s, int block) {
+    int turn = s->turn[block];
     if (!s->bytes[block]) return PARA_OK;
-    PARA_TRY(send_for(s, block));
-    for (int next = block + 1; next < block + s->slots && next < s->blocks; next++)
+    PARA_TRY(send_for(s, turn));
+    for (int next = turn + 1; next < turn + s->slots && next < s->turns; next++)
         if (s->holds[next % s->slots] == NOTHING) PARA_TRY(send_for(s, next));
-    return s->dev->ops->copies->arrived(s->dev, block % s->slots);
+    return s->dev->ops->copies->arrived(s->dev, turn % s->slots);
 }
 
 para_status para_block_slots_leave(para_block_slots *s, int block) {
+    int turn = s->turn[block], next = turn + s->slots < s->turns ? turn + s->slots : turn % s->slots;
     if (!s->bytes[block]) return PARA_OK;
-    int next = block;
-    do next = next + s->slots < s->blocks ? next + s->slots : next % s->slots;
-    while (!s->bytes[next]);
-    PARA_TRY(s->dev->ops->copies->used(s->dev, block % s->slots));
+    PARA_TRY(s->dev->ops->copies->used(s->dev, turn % s->slots));
     return send_for(s, next);
 }

@@ -1,7 +1,7 @@
 /* Blocks of weights that take turns on a device: all of them lie in pinned host memory, a few at a time in "slots" of the device's.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Block i comes into slot i % slots always, so that what points into it stays right from turn to turn. While a block is in use the next ones are on their way. */
+ * A block comes into the same slot always, so that what points into it stays right from turn to turn. While a block is in use the next ones are on their way. */
 #ifndef PARA_BACKEND_BLOCK_SLOTS_H
 #define PARA_BACKEND_BLOCK_SLOTS_H
 
@@ -9,7 +9,7 @@
 
 typedef struct para_block_slots para_block_slots;
 
-/* Room for `blocks` blocks of so many bytes (0: the block takes no turns), on the host and, `slots` at a time (2 to PARA_COPY_SLOTS), on a device with copies; no more slots than blocks.
+/* Room for `blocks` blocks of so many bytes (0: the block takes no turns), on the host and, `slots` at a time (2 to PARA_COPY_SLOTS), on a device with copies.
  * PARA_ERR_MEMORY: the device's, or host memory that cannot be pinned. */
 para_status para_block_slots_open(para_block_slots **out, para_device *dev, int blocks, const size_t *bytes, int slots);
 void para_block_slots_close(para_block_slots **slots); /* before the device */

@@ -51,10 +51,9 @@ struct para_weights {
     void *block;      /* what load put on the device, or NULL */
     int now;          /* the block of the model that is being listed */
     int blocks;       /* of the model: the last one listed, and one more */
-    int first_turn, wanted_slots; /* which blocks are offloaded, and to how many slots; 0: none */
+    int kept, wanted_slots; /* blocks that are not offloaded; places for the others, 0: there are none */
     para_block_slots *slots;            /* where they take turns, or NULL */
     int64_t resident_bytes, slot_bytes, pinned_bytes; /* of a load: in the block, in the slots, on the host */
-    para_transfer_progress progress;
     para_random_weights random; /* what the views of a CPU point into, where there is no checkpoint */
 };
 
@@ -189,17 +188,13 @@ void para_weights_block(para_weights *w, int i) {
     if (i >= w->blocks) w->blocks = i + 1;
 }
 
-void para_weights_offload(para_weights *w, int first, int slots) {
-    w->first_turn = first;
+void para_weights_offload(para_weights *w, int kept, int slots) {
+    w->kept = kept;
     w->wanted_slots = slots;
 }
 
 int para_weights_blocks(const para_weights *w) {
     return w->blocks;
-}
-
-void para_weights_on_load(para_weights *w, void (*fn)(void *user, int64_t bytes), void *user) {
-    w->progress = (para_transfer_progress){fn, user};
 }
 
 static bool is_float(para_dtype dtype) {
@@ -254,13 +249,15 @@ static para_tensor view_of(const want *x, void *data, para_dtype dtype) {
 
 /* Whether it takes turns with tensors of other blocks. Vectors stay: they are small, and the device may keep something it made of them. */
 static bool takes_turns(const para_weights *w, const want *x) {
-    return w->wanted_slots > 0 && x->block != PARA_NO_BLOCK && x->block >= w->first_turn && !x->vector;
+    if (w->wanted_slots == 0 || x->block == PARA_NO_BLOCK || x->vector) return false;
+    int turns = w->blocks - w->kept; /* spread evenly, so that copies have the blocks between them to hide behind */
+    return turns > 0 && (x->block + 1) * turns / w->blocks > x->block * turns / w->blocks;
 }
 
 /* What a load takes. bytes: of what takes turns, [blocks]. */
 static void measure(para_weights *w, bool cpu, size_t *bytes) {
-    int slots = w->wanted_slots < w->blocks ? w->wanted_slots : w->blocks; /* as para_block_slots_open has it */
     size_t most = 0;
+    int turns = 0;
     w->resident_bytes = w->pinned_bytes = 0;
     for (size_t i = 0; i < w->count; i++) {
         const want *x = &w->wants[i];
@@ -270,9 +267,10 @@ static void measure(para_weights *w, bool cpu, size_t *bytes) {
     }
     for (int i = 0; i < w->blocks; i++) {
         w->pinned_bytes += (int64_t)bytes[i];
+        turns += bytes[i] > 0;
         if (bytes[i] > most) most = bytes[i];
     }
-    w->slot_bytes = (int64_t)most * slots;
+    w->slot_bytes = (int64_t)most * (w->wanted_slots < turns ? w->wanted_slots : turns);
 }
 
 /* Gives every tensor its place: in the file, in the block, or in its turn's slot. used: [blocks], zeroed. */
@@ -313,7 +311,7 @@ static para_status bring(para_weights *w, para_device *dev) {
                                       .dst = x->host ? x->host : x->out->data,
                                       .on_host = x->host};
     }
-    para_status status = para_transfer_all(dev, transfer, w->count, w->progress.fn ? &w->progress : NULL);
+    para_status status = para_transfer_all(dev, transfer, w->count);
     para_free(transfer);
     return status;
 }

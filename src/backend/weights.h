@@ -34,21 +34,18 @@ void para_weights_join(para_weights *w, para_linear *joined, int count);
 enum { PARA_NO_BLOCK = -1 };
 void para_weights_block(para_weights *w, int i);
 
-/* Before loading: matrices of the blocks from `first` on stay in pinned host memory and take turns in `slots` places on a device with copies. slots 0:
- * everything is on the device. */
-void para_weights_offload(para_weights *w, int first, int slots);
+/* Before loading: matrices of blocks stay in pinned host memory and take turns in `slots` places on a device with copies, but for `kept` blocks, spread
+ * evenly, which are on the device as everything is with slots 0. */
+void para_weights_offload(para_weights *w, int kept, int slots);
 int para_weights_blocks(const para_weights *w); /* of the model, 0 to the last one that was listed */
 /* Around the ops that use a block's weights, where they are offloaded; nothing to do elsewhere. The next blocks are on their way meanwhile. */
 para_status para_weights_enter(para_weights *w, int block);
 para_status para_weights_leave(para_weights *w, int block);
 bool para_weights_offloaded(const para_weights *w);
 
-/* Who hears, on the calling thread, of bytes that a load has read since it last told; fn NULL: nobody. */
-void para_weights_on_load(para_weights *w, void (*fn)(void *user, int64_t bytes), void *user);
-
 /* Finds every wanted tensor in the checkpoint, checks its shape and type and fills the views. CPU: they point into the
  * mapped files (vectors that are not F32 are converted). Dry: sizes only, no data is touched; with `checkpoint`
- * NULL every tensor counts as `assumed`. Other devices: everything is read into one block of theirs, in pieces, between which the device's check is asked.
+ * NULL every tensor counts as `assumed`. Other devices: everything is read into one block of theirs, in pieces, after each of which the device's on_load is told and its check asked.
  * The checkpoint must stay open as long as the views are used. Errors: PARA_ERR_NOT_FOUND, PARA_ERR_SHAPE (also a type that is no float), PARA_ERR_CONFIG
  * (a size below 1), PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_IO, PARA_ERR_CANCELLED, naming file and tensor. */
 para_status para_weights_load(para_weights *w, para_device *dev, const para_checkpoint *checkpoint, para_dtype assumed);

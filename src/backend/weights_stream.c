@@ -145,7 +145,7 @@ static para_status give_back(stream *s, size_t end) {
     return PARA_OK;
 }
 
-static para_status copy_pieces(stream *s, const para_transfer_progress *progress) {
+static para_status copy_pieces(stream *s) {
     const size_t behind = (size_t)(s->buffers > BEHIND ? BEHIND : s->buffers - 1);
     for (size_t i = 0; i < s->pieces; i++) {
         const piece *p = &s->piece[i];
@@ -153,7 +153,7 @@ static para_status copy_pieces(stream *s, const para_transfer_progress *progress
         PARA_TRY(wait_for(s, i));
         PARA_TRY(copy_piece(s, i));
         if (i >= behind) PARA_TRY(give_back(s, i - behind + 1));
-        if (progress) progress->fn(progress->user, p->count * (int64_t)para_dtype_size(p->transfer->from));
+        if (s->dev->on_load) s->dev->on_load(s->dev->load_user, p->count * (int64_t)para_dtype_size(p->transfer->from));
     }
     for (size_t i = s->pieces > behind ? s->pieces - behind : 0; i < s->pieces; i++) PARA_TRY(give_back(s, i + 1));
     return PARA_OK;
@@ -205,10 +205,10 @@ static void close_buffers(stream *s) {
     }
 }
 
-static para_status run(stream *s, const para_transfer_progress *progress) {
+static para_status run(stream *s) {
     pthread_t reader[READERS];
     int readers = start_readers(s, reader, s->pieces < READERS ? (int)s->pieces : READERS);
-    para_status status = readers > 0 ? copy_pieces(s, progress)
+    para_status status = readers > 0 ? copy_pieces(s)
                                      : para_fail(PARA_ERR_MEMORY, "no thread could be started to read weights");
     pthread_mutex_lock(&s->lock);
     s->stop = true;
@@ -218,8 +218,7 @@ static para_status run(stream *s, const para_transfer_progress *progress) {
     return status;
 }
 
-para_status para_transfer_all(para_device *dev, para_transfer *transfers, size_t count,
-                              const para_transfer_progress *progress) {
+para_status para_transfer_all(para_device *dev, para_transfer *transfers, size_t count) {
     stream s = {.dev = dev};
     if (count == 0) return PARA_OK;
     qsort(transfers, count, sizeof *transfers, by_place);
@@ -230,7 +229,7 @@ para_status para_transfer_all(para_device *dev, para_transfer *transfers, size_t
     pthread_cond_init(&s.change, NULL);
     para_status status = cut(&s, transfers, count);
     if (status == PARA_OK) status = open_buffers(&s);
-    if (status == PARA_OK) status = run(&s, progress);
+    if (status == PARA_OK) status = run(&s);
     close_buffers(&s);
     pthread_cond_destroy(&s.change);
     pthread_mutex_destroy(&s.lock);

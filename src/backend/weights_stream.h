@@ -17,14 +17,8 @@ typedef struct para_transfer {
     bool on_host;            /* in host memory, not the device's */
 } para_transfer;
 
-/* Told after every piece, on the calling thread: bytes that were read since the last call. */
-typedef struct para_transfer_progress {
-    void (*fn)(void *user, int64_t bytes);
-    void *user;
-} para_transfer_progress;
-
-/* Carries them all out and waits; sorts them. Host memory: a few buffers of some MB. Asks the device's check between pieces. PARA_ERR_IO (a file that became
+/* Carries them all out and waits; sorts them. Host memory: a few buffers of some MB. Between pieces the device's on_load is told and its check asked. PARA_ERR_IO (a file that became
  * shorter, too), PARA_ERR_MEMORY, PARA_ERR_CANCELLED, and what the device's copies return. */
-para_status para_transfer_all(para_device *dev, para_transfer *transfers, size_t count, const para_transfer_progress *progress);
+para_status para_transfer_all(para_device *dev, para_transfer *transfers, size_t count);
 
 #endif

@@ -50,9 +50,9 @@ static void some_take_no_turns(void **state) {
     copies_device d;
     para_block_slots *s;
     copies_open(&d);
-    const size_t some[BLOCKS] = {0, 0, 0, 50, 60, 70, 80};
+    const size_t some[BLOCKS] = {0, 50, 0, 60, 0, 70, 80};
     assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, some, 2));
-    for (int i = 3; i < BLOCKS; i++) memset(para_block_slots_host(s, i), i + 1, some[i]);
+    for (int i = 0; i < BLOCKS; i++) if (some[i]) memset(para_block_slots_host(s, i), i + 1, some[i]);
     for (int round = 0; round < 3; round++) {
         int before = d.begun;
         for (int i = 0; i < BLOCKS; i++) use(&d, s, i, some[i]);
@@ -150,7 +150,7 @@ static void weights_of_blocks(void **state) {
     }
     para_weights_unload(w);
     assert_int_equal(d.blocks + d.pinned, 0);
-    para_weights_offload(w, 1, 2); /* the first one stays */
+    para_weights_offload(w, 1, 2); /* one of them stays */
     assert_ok(para_weights_load(w, &d.dev, c, PARA_F32));
     assert_int_equal(para_weights_pinned_bytes(w), 2 * N * K * 4);
     assert_int_equal(para_weights_device_bytes(w), 4 * 256 + 4 * N * K * 4);

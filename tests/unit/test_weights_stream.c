@@ -73,7 +73,7 @@ static para_status load(copies_device *d, const char *folder, model *m, int64_t 
     para_status status = para_weights_open(&w);
     if (status == PARA_OK) {
         want_all(w, m);
-        para_weights_on_load(w, add_bytes, read);
+        d->dev.on_load = add_bytes, d->dev.load_user = read;
         status = para_weights_load(w, &d->dev, c, PARA_F32);
     }
     if (status == PARA_OK) {
