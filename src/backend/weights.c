@@ -188,6 +188,16 @@ void para_weights_block(para_weights *w, int i) {
     if (i >= w->blocks) w->blocks = i + 1;
 }
 
+void para_weights_stays(para_weights *w, const para_linear *layer) {
+    for (size_t i = w->count; i > 0; i--) {
+        want *x = &w->wants[i - 1];
+        if (x->out == &layer->bias) x->block = PARA_NO_BLOCK;
+        if (x->out != &layer->weight) continue;
+        x->block = PARA_NO_BLOCK;
+        return;
+    }
+}
+
 void para_weights_offload(para_weights *w, int kept, int slots) {
     w->kept = kept;
     w->wanted_slots = slots;

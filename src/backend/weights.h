@@ -33,6 +33,8 @@ void para_weights_join(para_weights *w, para_linear *joined, int count);
 /* What is wanted from here on belongs to the model's block i, 0 or more; to none with PARA_NO_BLOCK, as in the beginning. */
 enum { PARA_NO_BLOCK = -1 };
 void para_weights_block(para_weights *w, int i);
+/* This layer does not, though it was wanted there: others than the block use it. */
+void para_weights_stays(para_weights *w, const para_linear *layer);
 
 /* Before loading: matrices of blocks stay in pinned host memory and take turns in `slots` places on a device with copies, but for `kept` blocks, spread
  * evenly, which are on the device as everything is with slots 0. */

@@ -17,8 +17,17 @@ void para_mmdit_close(para_transformer *t) {
 void para_mmdit_weights(para_mmdit *m, para_weights *w) {
     int64_t d = m->dims.inner_dim;
     para_time_text_embed_weights(&m->time_text_embed, w, d, "time_text_embed");
-    for (int i = 0; i < m->num_dual; i++) para_dual_block_weights(&m->dual[i], &m->dims, w, i);
-    for (int i = 0; i < m->num_single; i++) para_single_block_weights(&m->single[i], &m->dims, w, m->num_dual, i);
+    /* Modulation is prepared before the blocks run. */
+    for (int i = 0; i < m->num_dual; i++) {
+        para_weights_block(w, i);
+        para_dual_block_weights(&m->dual[i], &m->dims, w, i);
+        for (int s = 0; s < PARA_SEGMENTS; s++) para_weights_stays(w, &m->dual[i].stream[s].modulation);
+    }
+    for (int i = 0; i < m->num_single; i++) {
+        para_weights_block(w, m->num_dual + i);
+        para_single_block_weights(&m->single[i], &m->dims, w, i);
+        para_weights_stays(w, &m->single[i].modulation);
+    }
     para_weights_block(w, PARA_NO_BLOCK);
     para_weights_linear(w, &m->norm_out, 2 * d, d, true, "norm_out.linear");
     para_weights_linear(w, &m->proj_out, m->base.out_channels, d, true, "proj_out");

@@ -16,9 +16,7 @@ void para_dual_block_weights(para_dual_block *b, const para_mmdit_dims *m, para_
     int64_t d = m->inner_dim;
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         para_mmdit_stream *x = &b->stream[s];
-        para_weights_block(w, PARA_NO_BLOCK); /* modulation is prepared before the blocks run */
         para_weights_linear(w, &x->modulation, 6 * d, d, true, "transformer_blocks.%d.%s.linear", i, norm[s]);
-        para_weights_block(w, i);
         for (int o = 0; o < PARA_OPERANDS; o++)
             para_weights_linear(w, &x->qkv[o], d, d, true, "transformer_blocks.%d.attn.%s", i, qkv[s][o]);
         para_weights_join(w, &x->joined_qkv, PARA_OPERANDS);
@@ -30,12 +28,10 @@ void para_dual_block_weights(para_dual_block *b, const para_mmdit_dims *m, para_
     }
 }
 
-void para_single_block_weights(para_single_block *b, const para_mmdit_dims *m, para_weights *w, int before, int i) {
+void para_single_block_weights(para_single_block *b, const para_mmdit_dims *m, para_weights *w, int i) {
     static const char *const qkv[] = {"to_q", "to_k", "to_v"};
     int64_t d = m->inner_dim;
-    para_weights_block(w, PARA_NO_BLOCK);
     para_weights_linear(w, &b->modulation, 3 * d, d, true, "single_transformer_blocks.%d.norm.linear", i);
-    para_weights_block(w, before + i);
     for (int o = 0; o < PARA_OPERANDS; o++)
         para_weights_linear(w, &b->qkv[o], d, d, true, "single_transformer_blocks.%d.attn.%s", i, qkv[o]);
     para_weights_join(w, &b->joined_qkv, PARA_OPERANDS);

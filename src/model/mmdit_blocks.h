@@ -36,9 +36,9 @@ typedef struct para_single_block {
     para_linear proj_out; /* [D, D + mlp_dim]: columns of attention, then of the MLP */
 } para_single_block;
 
-/* Declare the weights of the i-th block of its kind; before a single one come `before` of the other. */
+/* Declare the weights of the i-th block of its kind. */
 void para_dual_block_weights(para_dual_block *b, const para_mmdit_dims *m, para_weights *w, int i);
-void para_single_block_weights(para_single_block *b, const para_mmdit_dims *m, para_weights *w, int before, int i);
+void para_single_block_weights(para_single_block *b, const para_mmdit_dims *m, para_weights *w, int i);
 
 /* The item's residual stream through a block. modulation F32: [12 D], of each stream shift, scale and gate of attention, then of the MLP; or [3 D],
  * shift, scale and gate. */

@@ -121,6 +121,7 @@ static void weights_of_blocks(void **state) {
     para_checkpoint *c;
     para_weights *w;
     para_linear layer[LAYERS];
+    para_tensor again; /* of layer 2, which does not take turns itself */
     copies_open(&d);
     assert_ok(para_checkpoint_open(&c, temp_path("blocks")));
     assert_ok(para_weights_open(&w));
@@ -128,6 +129,8 @@ static void weights_of_blocks(void **state) {
     for (int i = 0; i < 3; i++) {
         para_weights_block(w, i);
         para_weights_linear(w, &layer[1 + i], N, K, true, "b%d", i);
+        if (i == 1) para_weights_stays(w, &layer[2]);
+        if (i == 1) para_weights_matrix(w, &again, N, K, "b%d.weight", i);
     }
     para_weights_block(w, PARA_NO_BLOCK);
     assert_int_equal(para_weights_blocks(w), 3);
@@ -136,13 +139,14 @@ static void weights_of_blocks(void **state) {
         assert_ok(para_weights_load(w, &d.dev, c, PARA_F32));
         assert_int_equal(para_weights_offloaded(w), slots > 0);
         int64_t matrix = N * K * 4, vectors = 4 * 256;
-        assert_int_equal(para_weights_device_bytes(w), vectors + matrix * (slots ? 1 + slots : 4));
+        assert_int_equal(para_weights_device_bytes(w), vectors + matrix * (slots ? 2 + slots : 5));
         assert_int_equal(para_weights_pinned_bytes(w), slots ? 3 * matrix : 0);
         if (slots) assert_ptr_equal(layer[1].weight.data, layer[3].weight.data);
         for (int round = 0; round < 2; round++)
             for (int i = 0; i < 3; i++) {
                 assert_ok(para_weights_enter(w, i));
-                assert_memory_equal(layer[1 + i].weight.data, values[1 + i], (size_t)matrix);
+                assert_memory_equal(i == 1 ? again.data : layer[1 + i].weight.data, values[1 + i], (size_t)matrix);
+                assert_memory_equal(layer[2].weight.data, values[2], (size_t)matrix);
                 for (int k = 0; k < LAYERS; k++) assert_memory_equal(layer[k].bias.data, values[k], N * 4);
                 assert_memory_equal(layer[0].weight.data, values[0], (size_t)matrix);
                 assert_ok(para_weights_leave(w, i));
@@ -153,7 +157,7 @@ static void weights_of_blocks(void **state) {
     para_weights_offload(w, 1, 2); /* one of them stays */
     assert_ok(para_weights_load(w, &d.dev, c, PARA_F32));
     assert_int_equal(para_weights_pinned_bytes(w), 2 * N * K * 4);
-    assert_int_equal(para_weights_device_bytes(w), 4 * 256 + 4 * N * K * 4);
+    assert_int_equal(para_weights_device_bytes(w), 4 * 256 + 5 * N * K * 4);
     for (int i = 0; i < 3; i++) {
         assert_ok(para_weights_enter(w, i));
         assert_memory_equal(layer[1 + i].weight.data, values[1 + i], N * K * 4);
