@@ -32,6 +32,9 @@ demo|module libpcre2-8|libpcre2-dev|pcre2-devel|pcre2|splits prompts into words
 demo|header dnnl.h|libdnnl-dev|onednn-devel|onednn|oneDNN: fast matrix products and convolutions
 check|command c++|g++|gcc-c++|gcc|checks that the headers work from C++
 check|module cmocka|libcmocka-dev|libcmocka-devel|cmocka|test framework
+check|module libavformat|libavformat-dev|libavformat-free-devel|ffmpeg|writes videos
+check|module libswscale|libswscale-dev|libswscale-free-devel|ffmpeg|writes videos
+check|command ffprobe|ffmpeg|ffmpeg-free|ffmpeg|looks at videos, for a test
 check|command mpicc|libopenmpi-dev|openmpi-devel|openmpi|ranks in several processes (Fedora: module load mpi)
 check|command mpirun|openmpi-bin|openmpi|openmpi|starts these processes
 check|command ip|iproute2|iproute|iproute2|two hosts on one machine, for a test

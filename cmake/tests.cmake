@@ -45,6 +45,11 @@ foreach(source ${PARA_TEST_SOURCES})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier}
     ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
 endforeach()
+target_compile_definitions(test_video_file PRIVATE PARA_MODULE_DIR="${CMAKE_INSTALL_FULL_LIBDIR}/paraattn")
+if(TARGET paraattn-video)
+  target_compile_definitions(test_video_file PRIVATE PARA_VIDEO_MODULE)
+  add_dependencies(test_video_file paraattn-video)
+endif()
 # Fewer threads than asked for must not leave work undone.
 add_test(NAME golden/thread_limit COMMAND test_flux_golden WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
 set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden ENVIRONMENT "OMP_THREAD_LIMIT=1;OMP_WAIT_POLICY=passive")

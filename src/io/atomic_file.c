@@ -74,6 +74,13 @@ para_status para_atomic_write(para_atomic_file *file, const void *bytes, size_t 
     return PARA_OK;
 }
 
+para_status para_atomic_seek(para_atomic_file *file, int64_t offset) {
+    if (lseek(file->fd, (off_t)offset, SEEK_SET) >= 0) return PARA_OK;
+    if (errno != ESPIPE) return cannot_write(file, errno);
+    return para_fail(PARA_ERR_IO, "'%s' is a pipe or a terminal, but what is written is not in order; name a file",
+                     file->path);
+}
+
 para_status para_atomic_commit(para_atomic_file *file) {
     para_status status = PARA_OK;
     if (file->temporary && fsync(file->fd) != 0) status = cannot_write(file, errno);

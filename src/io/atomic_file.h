@@ -4,6 +4,7 @@
 
 #include <paraattn/status.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* A file being written: a temporary one in the folder of `path`, with the permissions that the umask gives. Where `path` is
  * a device or a pipe (/dev/null), the bytes go straight there. */
@@ -14,9 +15,11 @@ typedef struct para_atomic_file {
 } para_atomic_file;
 
 /* Each sets the sentence with path and reason. After a failure of open or commit nothing is left to do; after one
- * of write, call abort. PARA_ERR_IO, PARA_ERR_NOT_FOUND (the folder), PARA_ERR_MEMORY. */
+ * of write or seek, call abort. PARA_ERR_IO, PARA_ERR_NOT_FOUND (the folder), PARA_ERR_MEMORY. */
 para_status para_atomic_open(para_atomic_file *file, const char *path);
 para_status para_atomic_write(para_atomic_file *file, const void *bytes, size_t n);
+/* The next write goes to this offset. PARA_ERR_IO for a pipe or terminal, too. */
+para_status para_atomic_seek(para_atomic_file *file, int64_t offset);
 /* Flushes to the disk and renames. */
 para_status para_atomic_commit(para_atomic_file *file);
 /* Removes the temporary file; keeps the sentence. */

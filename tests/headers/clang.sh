@@ -26,6 +26,10 @@ for file in src/*/*.c src/*/*/*.c src/*/*/*/*.c cli/*.c examples/*.c bench/*.c t
     [ -f "$file" ] || continue
     case $file in
     src/comm/mpi/*) [ -z "${MPI_FLAGS:-}" ] || look "$file" ;;
+    src/io/video/*)
+        # shellcheck disable=SC2046 # the flags are words
+        ! pkg-config --exists libavcodec libavformat libswscale || look "$file" $(pkg-config --cflags libavcodec libavformat libswscale)
+        ;;
     src/backend/cuda/*) [ -z "${CUDA_FLAGS:-}" ] || look "$file" ;;
     */simd/*)
         look "$file" -DPARA_SIMD_ISA=base

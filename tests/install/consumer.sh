@@ -39,6 +39,10 @@ if [ -x "$BUILD/para" ]; then
     echo "ok: the installed program starts"
 fi
 
+if [ -f "$BUILD/paraattn-video.so" ]; then
+    [ -f "$library/paraattn/paraattn-video.so" ] || { echo "FAILED: the video module is not installed beside the library"; exit 1; }
+fi
+
 # The MPI module lies beside the library; where it is absent, a sentence says so.
 module=$library/paraattn/paraattn-mpi.so
 if [ -x "$BUILD/para" ] && [ -f "$BUILD/paraattn-mpi.so" ]; then

@@ -1,0 +1,16 @@
+# The video module: the one object that links FFmpeg's libraries, loaded when a video is written. Without them the rest is built as it is.
+option(PARA_VIDEO "Build the video module where FFmpeg's libraries are found" ON)
+
+if(PARA_VIDEO)
+  pkg_check_modules(FFMPEG IMPORTED_TARGET libavcodec>=58.134 libavformat libavutil libswscale)
+endif()
+if(FFMPEG_FOUND)
+  file(GLOB PARA_VIDEO_SOURCES CONFIGURE_DEPENDS src/io/video/*.c)
+  add_library(paraattn-video MODULE ${PARA_VIDEO_SOURCES})
+  set_target_properties(paraattn-video PROPERTIES PREFIX "")
+  target_include_directories(paraattn-video PRIVATE include src)
+  target_link_libraries(paraattn-video PRIVATE PkgConfig::FFMPEG)
+  install(TARGETS paraattn-video LIBRARY DESTINATION ${PARA_MODULE_DIR})
+else()
+  message(STATUS "No FFmpeg: no .mp4 and .webp; install its libraries (Debian: libavformat-dev libswscale-dev) and configure again")
+endif()
