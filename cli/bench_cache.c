@@ -9,12 +9,15 @@
 #include <time.h>
 
 #include "benchmarks.h"
-#include "cache_study.h"
+#include "cache_figures.h"
 #include "complain.h"
 #include "prompt_file.h"
 #include "session.h"
+#include "svg_plot.h"
 
 #define NAME "bench cache"
+
+enum { SHEET_PROMPTS = 3 };
 
 typedef struct cache_bench {
     request_options request;
@@ -24,8 +27,9 @@ typedef struct cache_bench {
     bool quiet;
     prompt_list prompts;
     cache_study study;
-    int done, total; /* runs */
-    double start;    /* seconds */
+    cache_sheet sheet; /* of the first seed */
+    int done, total;   /* runs */
+    double start;      /* seconds */
 } cache_bench;
 
 static progress_view view;
@@ -54,18 +58,31 @@ static para_status draw(cache_bench *b, const session *s, float threshold, int d
     return status == PARA_OK ? para_generate(s->pipe, &b->request.request, out) : status;
 }
 
+/* A picture of an arm; or, -1, the uncached one, with which it is not compared. */
+static para_status take_in(cache_bench *b, int prompt, int arm, const para_result *picture,
+                           const para_result *uncached) {
+    const para_request *r = &b->request.request;
+    if (arm >= 0) {
+        para_status status = cache_study_add(&b->study, &b->study.arm[arm], prompt + 1, r->seed, picture, uncached);
+        if (status != PARA_OK) return status;
+    }
+    bool first_seed = r->seed == (uint64_t)b->seeds.value[0];
+    return first_seed ? cache_sheet_put(&b->sheet, &b->study, prompt, arm, picture) : PARA_OK;
+}
+
 /* One picture without and with every cache. */
 static para_status draw_all(cache_bench *b, const session *s, int prompt, uint64_t seed) {
     b->request.request.prompt = b->prompts.text[prompt];
     b->request.request.seed = seed;
     para_result *uncached = NULL;
     para_status status = draw(b, s, 0, 0, &uncached);
+    if (status == PARA_OK && s->first) status = take_in(b, prompt, -1, uncached, uncached);
     count_run(b, status);
     for (int i = 0; i < b->study.arms && status == PARA_OK; i++) {
-        cache_arm *arm = &b->study.arm[i];
+        const cache_arm *arm = &b->study.arm[i];
         para_result *cached = NULL;
         status = draw(b, s, arm->threshold, arm->derivatives, &cached);
-        if (status == PARA_OK && s->first) status = cache_study_add(&b->study, arm, prompt + 1, seed, cached, uncached);
+        if (status == PARA_OK && s->first) status = take_in(b, prompt, i, cached, uncached);
         para_result_close(&cached);
         count_run(b, status);
     }
@@ -90,7 +107,12 @@ static para_status study(cache_bench *b, session *s) {
 
 static para_status save(cache_bench *b) {
     session_hold_signals(true);
+    char plot[4096], sheet[4096];
+    snprintf(plot, sizeof plot, "%s/cache.svg", b->folder);
+    snprintf(sheet, sizeof sheet, "%s/cache.png", b->folder);
     para_status status = cache_study_save(&b->study, b->folder);
+    if (status == PARA_OK) status = cache_plot_save(&b->study, plot);
+    if (status == PARA_OK) status = cache_sheet_save(&b->sheet, sheet);
     session_hold_signals(false);
     return status;
 }
@@ -136,7 +158,8 @@ static const char *bad_argument(const cache_bench *b) {
     if (!b->folder) return "where shall the results go? Give -o FOLDER";
     if (!above_0(&b->thresholds)) return "--thresholds: give numbers above 0; it draws without a cache anyway";
     if (!whole_numbers(&b->seeds, 0x1p53)) return "--seeds: give whole numbers of 0 to 2^53";
-    if (!whole_numbers(&b->derivatives, 8)) return "--taylorseer: give whole numbers of 0 to 8";
+    if (!whole_numbers(&b->derivatives, 8) || b->derivatives.count > PLOT_MAX_SERIES)
+        return "--taylorseer: give whole numbers of 0 to 8, eight of them at most";
     return NULL;
 }
 
@@ -151,6 +174,7 @@ static int prepare(cache_bench *b) {
         complain(NAME, "the folder '%s' cannot be made: %s", b->folder, strerror(errno));
         return EXIT_FAILED;
     }
+    b->sheet.prompts = b->prompts.count < SHEET_PROMPTS ? b->prompts.count : SHEET_PROMPTS;
     if (fill_lists(b) && cache_study_open(&b->study, &b->derivatives, &b->thresholds)) return EXIT_DONE;
     complain(NAME, "out of memory");
     return EXIT_FAILED;
@@ -159,7 +183,7 @@ static int prepare(cache_bench *b) {
 int bench_cache(int argc, char **argv) {
     static cache_bench b = {.request = REQUEST_OPTIONS_INIT, .rules = CACHE_ARGUMENTS_INIT};
     static const option options[] = {
-        {"-o", OPTION_TEXT, &b.folder, "FOLDER", NULL, "where results go: cache.csv, runs.csv"},
+        {"-o", OPTION_TEXT, &b.folder, "FOLDER", NULL, "where results go: cache.csv, runs.csv, cache.svg, cache.png"},
         {"--prompts", OPTION_TEXT, &b.prompts_path, "FILE", NULL,
          "prompts, one a line; lines that begin with # do not count"},
         {"--thresholds", OPTION_NUMBERS, &b.thresholds, "D,D,...", NULL, "of the cache (0.05,0.08,0.12,0.16,0.2)"},
@@ -178,11 +202,14 @@ int bench_cache(int argc, char **argv) {
         .operand_required = true,
         .summary = "Draws every prompt without and with the First Block Cache: speed-up of the denoising loop against "
                    "PSNR and SSIM to the\nuncached picture.",
-        .details =
-            "\nPSNR is that of the mean squared difference over all pictures; the worst picture is the one with "
-            "the lowest.\n"
-            "\nExamples:\n"
-            "  para bench cache models/tiny-flux --prompts prompts.txt --max-sequence-length 48 --thresholds 0.1,0.2 -o cache\n",
+        .details = "\ncache.csv has a line for each cache, runs.csv one for each picture. PSNR is that of the mean "
+                   "squared difference over\n"
+                   "all pictures; the worst picture is the one with the lowest. cache.svg shows quality over speed-up, "
+                   "cache.png the first\n"
+                   "pictures: without a cache, then with each threshold; T1: with one derivative.\n"
+                   "\nExamples:\n"
+                   "  para bench cache models/tiny-flux --prompts prompts.txt --max-sequence-length 48 --thresholds "
+                   "0.1,0.2 -o cache\n",
         .options = options,
     };
     const char *model;
@@ -196,6 +223,7 @@ int bench_cache(int argc, char **argv) {
         if (code == EXIT_DONE) code = run(&b, model);
     }
     cache_study_close(&b.study);
+    cache_sheet_close(&b.sheet);
     prompt_list_free(&b.prompts);
     free(b.thresholds.value);
     free(b.seeds.value);
