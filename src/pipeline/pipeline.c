@@ -26,7 +26,7 @@ static para_status find_family(const para_config *index, const para_family **out
 }
 
 void para_pipeline_log(const para_pipeline *pipe, para_log_level level, const char *format, ...) {
-    if (para_world_process(pipe->world) != 0) return;
+    if (para_world_process(pipe->world) != 0 || pipe->muted) return;
     char line[1024];
     va_list args;
     va_start(args, format);

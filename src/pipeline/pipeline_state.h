@@ -90,6 +90,7 @@ struct para_pipeline {
     bool compiled, tuned;
     para_cache_options cache; /* all zero: none; skip_layers is the pipeline's own */
     bool told_alone;    /* the log says that rank 0 computes alone */
+    bool muted;         /* trials of a calibration are not logged */
     bool left;          /* process 0 has closed it */
     void *family_state;
     atomic_bool cancel;
