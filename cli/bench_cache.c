@@ -117,12 +117,20 @@ static para_status save(cache_bench *b) {
     return status;
 }
 
+/* Every cache has pictures: those until Ctrl-C, then. */
+static bool worth_saving(const cache_bench *b, para_status status) {
+    return status == PARA_OK || (status == PARA_ERR_CANCELLED && b->study.arm[b->study.arms - 1].pictures > 0);
+}
+
 static int run(cache_bench *b, const char *model) {
     session s;
     para_status status = session_open(&s, NAME, &b->request, model, &view);
     if (status == PARA_OK) status = study(b, &s);
     progress_break(&view);
-    if (status == PARA_OK && s.first) status = save(b);
+    if (s.first && worth_saving(b, status)) {
+        para_status saved = save(b);
+        if (status == PARA_OK) status = saved;
+    }
     if (status == PARA_OK && s.first) cache_study_print(&b->study);
     return session_close(&s, status);
 }
@@ -202,13 +210,14 @@ int bench_cache(int argc, char **argv) {
         .operand_required = true,
         .summary = "Draws every prompt without and with the First Block Cache: speed-up of the denoising loop against "
                    "PSNR and SSIM to the\nuncached picture.",
-        .details = "\ncache.csv has a line for each cache, runs.csv one for each picture. PSNR is that of the mean "
+        .details = "\nCtrl-C ends it, and what was drawn until then is kept.\n"
+                   "\ncache.csv has a line for each cache, runs.csv one for each picture. PSNR is that of the mean "
                    "squared difference over\n"
                    "all pictures; the worst picture is the one with the lowest. cache.svg shows quality over speed-up, "
                    "cache.png the first\n"
                    "pictures: without a cache, then with each threshold; T1: with one derivative.\n"
                    "\nExamples:\n"
-                   "  para bench cache models/tiny-flux --prompts prompts.txt --max-sequence-length 48 --thresholds "
+                   "  para bench cache models/tiny-flux --prompts prompts.txt --steps 8 --width 128 --thresholds "
                    "0.1,0.2 -o cache\n",
         .options = options,
     };

@@ -41,16 +41,23 @@ static json_t *list_of(const number_list *numbers) {
     return list;
 }
 
+static json_t *calibration_of(const para_cache_calibration *c) {
+    if (c->trials == 0) return json_null();
+    return json_pack("{s:o, s:f, s:i, s:f}", "worst_psnr_db", number_or_null(c->psnr), "speed_up", c->speed_up,
+                     "trials", c->trials, "seconds", c->seconds);
+}
+
 json_t *cache_report(const cache_arguments *arguments, const para_result *result) {
     const para_cache_options *o = &arguments->options;
     const cache_summary s = cache_summary_make(result);
     if (result->num_cache_steps == 0) return json_null();
-    return json_pack("{s:{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o}, s:i, s:f, s:f, s:o, s:o}", "options",
+    return json_pack("{s:{s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o}, s:o, s:i, s:f, s:f, s:o, s:o}", "options",
                      "residual_diff_threshold", (double)o->residual_diff_threshold, "negative_residual_diff_threshold",
                      (double)o->negative_residual_diff_threshold, "warmup_steps", o->warmup_steps,
                      "max_consecutive_hits", o->max_consecutive_hits, "max_hits", o->max_hits, "downsample_factor",
                      o->downsample_factor, "taylorseer_derivatives", o->taylorseer_derivatives, "joint", o->joint,
                      "skip_layers", list_of(&arguments->skip_layers), "skip_range", list_of(&arguments->skip_range),
-                     "hits", result->cache_hits, "flops", s.flops, "flops_saved", s.flops_saved, "speed_up",
+                     "calibration", calibration_of(&arguments->calibration), "hits", result->cache_hits, "flops",
+                     s.flops, "flops_saved", s.flops_saved, "speed_up",
                      number_or_null(s.speed_up > 0 ? s.speed_up : NAN), "steps", steps_of(result));
 }

@@ -99,6 +99,7 @@ static int run(generate_options *g, const char *model) {
     if (g->latents) r->latents = &latents;
     r->on_progress = progress_show;
     r->user = &view;
+    if (status == PARA_OK) status = cache_arguments_calibrate(&g->request.cache, s.pipe, r);
     if (status == PARA_OK) status = para_generate(s.pipe, r, &result);
     if (status == PARA_OK) status = save_result(g, model, &s, result);
     if (status != PARA_OK) progress_break(&view);
@@ -149,6 +150,8 @@ int command_generate(int argc, char **argv) {
         {"--quiet", OPTION_FLAG, &g.quiet, NULL, NULL, "no progress, no warnings"},
         RANK_OPTIONS(g.request),
         CACHE_ARGUMENTS(g.request.cache),
+        {"--cache-psnr", OPTION_NUMBERS, &g.request.cache.psnr, "DB", NULL,
+         "with --cache auto: how near cached pictures shall be to uncached ones (32)"},
         {0},
     };
     static const command c = {
@@ -165,6 +168,9 @@ int command_generate(int argc, char **argv) {
             "  para generate models/tiny-flux --prompt \"a green tree\" --dtype bf16 --report tree.json -o tree.png\n"
             "  para generate models/tiny-flux --prompt \"two snowmen\" --cache 0.1 --cache-taylorseer 1 -o "
             "snowmen.png\n"
+            "  para generate models/tiny-flux --prompt \"a snowman\" --steps 8 --width 128 --cache auto "
+            "--cache-psnr 30 -o "
+            "snowman.png\n"
             "  para generate models/tiny-flux --prompt \"a blue umbrella\" --ranks 2 --steps 6 -o umbrella.png\n",
         .options = options,
     };
@@ -173,7 +179,8 @@ int command_generate(int argc, char **argv) {
     int code = parse_options(&c, argc, argv, &model, &help);
     if (code == EXIT_DONE && !help) {
         request_options_finish(&g.request);
-        code = check_outputs(&g);
+        code = cache_arguments_finish(&g.request.cache, c.name, true);
+        if (code == EXIT_DONE) code = check_outputs(&g);
         progress_open(&view, g.quiet || process_number() > 0);
         session_catch_signals();
         if (code == EXIT_DONE) code = run(&g, model);

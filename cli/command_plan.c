@@ -199,6 +199,7 @@ int command_plan(int argc, char **argv) {
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
     if (code == EXIT_DONE && !help) code = check_rates(&o);
+    if (code == EXIT_DONE && !help) code = cache_arguments_finish(&o.request.cache, c.name, false);
     if (code == EXIT_DONE && !help) {
         request_options_finish(&o.request);
         if (!o.request.request.prompt) o.request.request.prompt = "";

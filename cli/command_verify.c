@@ -137,6 +137,7 @@ int command_verify(int argc, char **argv) {
     const char *model;
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
+    if (code == EXIT_DONE && !help) code = cache_arguments_finish(&o.request.cache, c.name, false);
     if (code == EXIT_DONE && !help) {
         request_options_finish(&o.request);
         if (!o.request.request.prompt) o.request.request.prompt = "a red heart on a blue background";

@@ -47,6 +47,14 @@ static bool parse_numbers(const char *text, number_list *out) {
     return false;
 }
 
+static bool parse_auto(const char *text, auto_number *out) {
+    char *end;
+    *out = (auto_number){.automatic = strcmp(text, "auto") == 0};
+    if (out->automatic) return true;
+    out->value = strtof(text, &end);
+    return end != text && !*end;
+}
+
 static bool parse_device(const char *text, device_choice *out) {
     *out = (device_choice){.gpu = strncmp(text, "cuda", 4) == 0, .text = text};
     if (!out->gpu) return strcmp(text, "cpu") == 0;
@@ -110,6 +118,7 @@ static const char *store(const option *o, const char *text) {
         }
         return choices_text(o);
     case OPTION_DEVICE: return parse_device(text, o->value) ? NULL : "cpu, cuda, cuda:N or cuda:N,M";
+    case OPTION_AUTO: return parse_auto(text, o->value) ? NULL : "a number, or auto";
     }
     return "no argument";
 }

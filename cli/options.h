@@ -7,13 +7,19 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-typedef enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_UINT64, OPTION_FLOAT, OPTION_NUMBERS, OPTION_CHOICE, OPTION_DEVICE } option_type;
+typedef enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_UINT64, OPTION_FLOAT, OPTION_NUMBERS, OPTION_CHOICE, OPTION_DEVICE, OPTION_AUTO } option_type;
 
 /* A list of numbers: "1,0.5,0.25". */
 typedef struct number_list {
     double *value;
     int count;
 } number_list;
+
+/* A number, or "auto". */
+typedef struct auto_number {
+    float value; /* 0 with "auto" */
+    bool automatic;
+} auto_number;
 
 enum { MAX_GPUS = 64 };
 
@@ -27,7 +33,7 @@ typedef struct device_choice {
 typedef struct option {
     const char *name; /* "--steps"; "-o" for a short one; NULL ends the table */
     option_type type;
-    void *value;               /* bool, const char *, int, uint64_t, float, number_list, device_choice; OPTION_CHOICE: int, the index */
+    void *value;               /* bool, const char *, int, uint64_t, float, number_list, device_choice, auto_number; OPTION_CHOICE: int, the index */
     const char *argument;      /* "N" in the help; OPTION_CHOICE: NULL-terminated names follow in choices */
     const char *const *choices;
     const char *help;          /* one line; with the default */

@@ -53,15 +53,15 @@ typedef struct para_cache_calibration_options {
 typedef struct para_cache_calibration {
     float residual_diff_threshold; /* chosen; 0: none that hits gives such pictures */
     double psnr;                   /* of the worst picture with it, in dB; infinite without a cache */
-    double speed_up;               /* of its denoising loop against the uncached one; 1 without a cache */
+    double speed_up;               /* that its operations promise for the denoising loop; 1 without a cache */
     int trials;                    /* thresholds that were tried */
     double seconds;                /* that it all took */
 } para_cache_calibration;
 
 /* Finds the largest threshold whose pictures are still near enough to the uncached ones, and applies the cache with it as
  * para_apply_first_block_cache does. Draws `pictures` pictures of the request's prompt, the request's own first ones, without a cache and with each
- * threshold that it tries, from 0.01 to 1 by halving on a logarithmic scale; the worst picture decides. That costs `pictures` · (1 + about half the
- * trials) pictures: worth it where many are drawn with the same settings. Other prompts and other noise differ; `para bench cache` shows by how much. What
+ * threshold that it tries, from 0.01 to 1 by halving on a logarithmic scale; the worst picture decides. A picture that is less than 0.5 dB too good is good enough. That
+ * costs `pictures` · (1 + a third to a half of the trials) pictures: worth it where many are drawn with the same settings. Other prompts and other noise differ; `para bench cache` shows by how much. What
  * it tries and what it chooses is logged (PARA_LOG_INFO). Where no threshold that hits is good enough, it applies no cache and warns.
  * Runs on the pipeline's ranks; under MPI every process makes the same call, with the same request, and all choose the same. After a failure or
  * para_cancel the pipeline has the cache that it had before. `options` may be NULL. Errors: those of para_apply_first_block_cache and

@@ -49,8 +49,8 @@ static para_status worst_psnr(const para_result *cached, const para_result *unca
 
 static para_status judge(const calibration *c, const para_result *cached, verdict *out) {
     if (!cached) return PARA_OK; /* process 0 does */
-    out->speed_up = c->uncached->denoise_seconds / cached->denoise_seconds;
     out->hit_part = (double)cached->cache_hits / cached->num_cache_steps;
+    out->speed_up = 1 / (1 - out->hit_part * (1 - cached->hit_step_flops / cached->step_flops));
     return worst_psnr(cached, c->uncached, &out->psnr);
 }
 
@@ -84,20 +84,28 @@ static float between(double low, double high) {
     return (float)(round(t / digit) * digit);
 }
 
+static void say_trial(const calibration *c, float threshold, const verdict *v) {
+    if (v->hit_part == 0) para_pipeline_log(c->pipe, PARA_LOG_INFO, "threshold %.3g: no step hits", (double)threshold);
+    else
+        para_pipeline_log(c->pipe, PARA_LOG_INFO,
+                          "threshold %.3g: %.0f %% of the steps hit, %.2f times less to compute; the worst picture has "
+                          "%.2f dB%s",
+                          (double)threshold, 100 * v->hit_part, v->speed_up, v->psnr,
+                          v->psnr < c->options->psnr ? ", which is too little" : "");
+}
+
+/* Halves the range of thresholds until the pictures are good enough by little. */
 static para_status search(calibration *c, para_cache_calibration *out) {
-    double low = 0.01, high = 1;
-    for (out->trials = 0; out->trials < c->options->trials; out->trials++) {
+    double low = 0.01, high = 1, spare = INFINITY;
+    while (out->trials < c->options->trials && !(spare >= 0 && spare < 0.5)) {
         float threshold = between(low, high);
         verdict v;
         PARA_TRY(try_threshold(c, threshold, &v));
-        bool near_enough = v.psnr >= c->options->psnr;
-        para_pipeline_log(c->pipe, PARA_LOG_INFO,
-                          "threshold %.3g: %.0f %% of the steps hit, the worst picture has %.1f dB%s, denoising %.2f "
-                          "times as fast",
-                          (double)threshold, 100 * v.hit_part, v.psnr, near_enough ? "" : ", which is too little",
-                          v.speed_up);
-        *(near_enough ? &low : &high) = (double)threshold;
-        if (!near_enough || v.hit_part == 0) continue;
+        spare = v.psnr - c->options->psnr; /* infinite without a hit */
+        say_trial(c, threshold, &v);
+        out->trials++;
+        *(spare < 0 ? &high : &low) = (double)threshold;
+        if (spare < 0 || v.hit_part == 0) continue;
         out->residual_diff_threshold = threshold;
         out->psnr = v.psnr;
         out->speed_up = v.speed_up;
@@ -119,11 +127,12 @@ static para_cache_options without_hits(const para_cache_options *o) {
 static void say_choice(const calibration *c, const para_cache_calibration *out) {
     const para_cache_calibration_options *o = c->options;
     if (out->residual_diff_threshold > 0)
-        para_pipeline_log(
-            c->pipe, PARA_LOG_INFO,
-            "chosen: residual_diff_threshold (--cache) %.3g, with %.1f dB and denoising about %.2f times as "
-            "fast; the calibration took %.1f s, which this threshold saves the next time",
-            (double)out->residual_diff_threshold, out->psnr, out->speed_up, out->seconds);
+        para_pipeline_log(c->pipe, PARA_LOG_INFO,
+                          "chosen: residual_diff_threshold (--cache) %.3g, worst picture %.2f dB, expected speed-up of "
+                          "denoising %.2f; "
+                          "the calibration took %.1f s, which --cache %.3g saves the next time",
+                          (double)out->residual_diff_threshold, out->psnr, out->speed_up, out->seconds,
+                          (double)out->residual_diff_threshold);
     else
         para_pipeline_log(c->pipe, PARA_LOG_WARNING,
                           "no threshold that was tried hits and gives %g dB: there will be no cache; ask for less "
