@@ -12,6 +12,8 @@
 
 #include "complain.h"
 
+enum { MAX_REPEATS = 10000 };
+
 static bool is_model(const char *folder) {
     char path[PATH_MAX];
     struct stat at;
@@ -28,6 +30,26 @@ const char *bench_model(const char *name, char *path) {
     if (slash && snprintf(path, PATH_MAX, "%s/../share/paraattn/configs/%s", here, name) < PATH_MAX && is_model(path))
         return path;
     return name;
+}
+
+void bench_case(char *out, size_t size, const char *model, const para_plan *p) {
+    size_t length = strlen(model);
+    while (length > 1 && model[length - 1] == '/') length--;
+    size_t from = length;
+    while (from > 0 && model[from - 1] != '/') from--;
+    char high[16] = "", text[32] = "";
+    if (p->height != p->width) snprintf(high, sizeof high, "x%d", p->height);
+    if (p->text_tokens != 512) snprintf(text, sizeof text, "-t%lld", (long long)p->text_tokens);
+    snprintf(out, size, "%.*s-%d%s%s", (int)(length - from), model + from, p->width, high, text);
+}
+
+int bench_check(int repeats, const request_options *o, bench_csv *csv) {
+    if (repeats < 1 || repeats > MAX_REPEATS) {
+        complain("bench", "--repeats %d: give 1 to %d", repeats, (int)MAX_REPEATS);
+        return EXIT_USAGE;
+    }
+    if (!csv->variant) csv->variant = dtype_choices[o->dtype];
+    return EXIT_DONE;
 }
 
 static int compare(const void *a, const void *b) {

@@ -4,7 +4,7 @@
 
 #include <paraattn/bench.h>
 
-#include "options.h"
+#include "request_options.h"
 
 /* Where results go, and under which names. */
 typedef struct bench_csv {
@@ -19,6 +19,12 @@ typedef struct bench_csv {
 
 /* The folder of a model: `name` itself, or a folder of this name among the configs that come with the project. In `path` [PATH_MAX]. */
 const char *bench_model(const char *name, char *path);
+
+/* "flux.1-dev-1024", "flux.1-dev-1040x976-t300": the folder's name, the size, the text where it is not of 512 tokens. */
+void bench_case(char *out, size_t size, const char *model, const para_plan *plan);
+
+/* Checks the number of repeats, and names the variant where nobody did. EXIT_DONE or EXIT_USAGE. */
+int bench_check(int repeats, const request_options *o, bench_csv *csv);
 
 /* Sorts the n values; the one in the middle. */
 double bench_median(double *values, int n);

@@ -2,14 +2,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "benchmarks.h"
 #include "bench_result.h"
 #include "complain.h"
 #include "session.h"
-
-enum { MAX_REPEATS = 10000 };
 
 typedef struct transformer_options {
     request_options request;
@@ -21,17 +18,6 @@ typedef struct transformer_options {
 } transformer_options;
 
 static progress_view view;
-
-/* "flux.1-dev-1024", "flux.1-dev-1040x976-t300" */
-static void case_name(char *out, size_t size, const char *model, const para_plan *p) {
-    size_t length = strlen(model);
-    while (length > 1 && model[length - 1] == '/') length--;
-    size_t from = length;
-    while (from > 0 && model[from - 1] != '/') from--;
-    int n = snprintf(out, size, "%.*s-%d", (int)(length - from), model + from, p->width);
-    if (p->height != p->width) n += snprintf(out + n, size - (size_t)n, "x%d", p->height);
-    if (p->text_tokens != 512) snprintf(out + n, size - (size_t)n, "-t%lld", (long long)p->text_tokens);
-}
 
 /* A tensor of the file, without the dimensions of 1 before the last `rank`. */
 static para_status load_input(para_tensor *out, int rank, const char *name, const char *path) {
@@ -108,7 +94,7 @@ static para_status measure_all(const session *s, const transformer_options *o, c
     progress_break(&view);
     if (status == PARA_OK && s->first) {
         char name[128];
-        case_name(name, sizeof name, model, p);
+        bench_case(name, sizeof name, model, p);
         printf("case          %s: %lld image tokens + %lld text tokens, %s on %s\n", name, (long long)p->image_tokens,
                (long long)p->text_tokens, dtype_choices[o->request.dtype], para_world_device_name(s->world));
         show(o, p, ms, o->repeats, hits);
@@ -139,15 +125,6 @@ static int run(transformer_options *o, const char *name) {
     progress_break(&view);
     para_bench_inputs_free(&inputs);
     return session_close(&s, status);
-}
-
-static int check(transformer_options *o) {
-    if (o->repeats < 1 || o->repeats > MAX_REPEATS) {
-        complain("bench", "--repeats %d: give 1 to %d", o->repeats, (int)MAX_REPEATS);
-        return EXIT_USAGE;
-    }
-    if (!o->csv.variant) o->csv.variant = dtype_choices[o->request.dtype];
-    return EXIT_DONE;
 }
 
 int bench_transformer(int argc, char **argv) {
@@ -184,7 +161,7 @@ int bench_transformer(int argc, char **argv) {
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
     if (code == EXIT_DONE && !help) {
-        code = check(&o);
+        code = bench_check(o.repeats, &o.request, &o.csv);
         progress_open(&view, o.quiet || process_number() > 0);
         session_catch_signals();
         if (code == EXIT_DONE) code = run(&o, model);

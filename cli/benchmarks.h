@@ -3,6 +3,10 @@
 #define PARA_CLI_BENCHMARKS_H
 
 int bench_cache(int argc, char **argv);
+int bench_attention(int argc, char **argv);
+int bench_linear(int argc, char **argv);
+int bench_machine(int argc, char **argv);
+int bench_pipeline(int argc, char **argv);
 int bench_transformer(int argc, char **argv);
 
 #endif

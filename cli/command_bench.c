@@ -12,6 +12,10 @@ static const struct {
     int (*run)(int argc, char **argv);
 } benchmarks[] = {
     {"cache", "what the First Block Cache saves, and what it costs in quality", bench_cache},
+    {"attention", "attention alone", bench_attention},
+    {"linear", "linear layers alone", bench_linear},
+    {"machine", "what limits all else", bench_machine},
+    {"pipeline", "a whole picture, stage by stage", bench_pipeline},
     {"transformer", "a denoising step of a model", bench_transformer},
 };
 

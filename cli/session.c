@@ -62,8 +62,7 @@ static para_status compile(const session *s, const request_options *o) {
     return o->compile == COMPILE_AUTO ? PARA_OK : para_compile(s->pipe, &c);
 }
 
-para_status session_open(session *s, const char *name, const request_options *o, const char *model,
-                         progress_view *view) {
+para_status session_open_world(session *s, const char *name, const request_options *o, progress_view *view) {
     *s = (session){.name = name, .first = process_number() == 0, .view = view};
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.device = o->device.gpu ? PARA_CUDA : PARA_CPU;
@@ -75,10 +74,15 @@ para_status session_open(session *s, const char *name, const request_options *o,
     w.timeout = o->timeout;
     w.log = s->first && view ? on_log : NULL;
     w.log_user = s;
+    return para_world_open(&s->world, &w);
+}
+
+para_status session_open(session *s, const char *name, const request_options *o, const char *model,
+                         progress_view *view) {
     para_pipeline_options p = PARA_PIPELINE_OPTIONS_INIT;
     p.dtype = o->dtype == 1 ? PARA_BF16 : PARA_F32;
     p.random_weights = o->random_weights;
-    para_status status = para_world_open(&s->world, &w);
+    para_status status = session_open_world(s, name, o, view);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
     if (status == PARA_OK) status = parallelize(s, o);
     if (status == PARA_OK) status = compile(s, o);

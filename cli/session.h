@@ -17,6 +17,9 @@ typedef struct session {
  * is shown beside the progress of `view` (NULL: nowhere). After a failure, as after success, session_close must follow. */
 para_status session_open(session *s, const char *name, const request_options *o, const char *model, progress_view *view);
 
+/* The world alone. */
+para_status session_open_world(session *s, const char *name, const request_options *o, progress_view *view);
+
 /* Closes both and gives the exit status; what went wrong is complained of. */
 int session_close(session *s, para_status status);
 /* EXIT_USAGE where the request itself was wrong, else EXIT_FAILED; EXIT_DONE for PARA_OK. */

@@ -29,6 +29,30 @@ PARA_API void para_bench_inputs_free(para_bench_inputs *inputs);
  * caller's (para_tensor_free). One step is computed, op by op. Errors: those of para_generate. Under MPI, data NULL on processes other than 0. */
 PARA_API para_status para_bench_prediction(para_pipeline *pipe, const para_request *request, para_tensor *out);
 
+/* ---- Ops alone: what a machine can do */
+
+typedef enum para_bench_kind {
+    PARA_BENCH_LINEAR = 1,    /* size: M, N, K; y [M, N] = x [M, K] · weightᵀ [N, K] */
+    PARA_BENCH_ATTENTION = 2, /* size: B, H, Sq, Skv, D */
+    PARA_BENCH_COPY = 3,      /* size: bytes */
+} para_bench_kind;
+
+typedef struct para_bench_op {
+    para_bench_kind kind;
+    para_dtype dtype; /* PARA_F32, PARA_BF16 or PARA_F16 where the device has it */
+    int64_t size[5];
+    bool causal;      /* attention: query i sees keys 0 to i */
+} para_bench_op;
+
+typedef struct para_bench_rate {
+    double ms;           /* of a call: the median over rounds of 20 calls, on buffers in turn; fewer on a CPU */
+    double flops, bytes; /* of a call: computed; read and written by a copy */
+} para_bench_rate;
+
+/* Times an op on normal random data on the world's first rank. Where the device can, calls are recorded and played. Products are tuned before.
+ * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_BUSY, and what the op returns. */
+PARA_API para_status para_bench_run_op(para_world *world, const para_bench_op *op, para_bench_rate *out);
+
 #ifdef __cplusplus
 }
 #endif

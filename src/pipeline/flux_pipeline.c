@@ -211,6 +211,11 @@ static para_status flux_schedule(const para_pipeline *pipe, const para_request *
     return status;
 }
 
+/* As good as random: all over the vocabulary. */
+static void scatter_ids(int64_t vocab_size, int length, int32_t *ids) {
+    for (int i = 0; i < length; i++) ids[i] = (int32_t)(((int64_t)i + 1) * 7919 % vocab_size);
+}
+
 /* Ids of a prompt for one text encoder, host [length]; a dry run takes `length` tokens whatever the prompt. */
 static para_status tokenize(para_run *run, const para_tokenizer *t, const char *prompt, int length, const char *half,
                             const char *which, int32_t *ids) {
@@ -227,12 +232,15 @@ static para_status tokenize(para_run *run, const para_tokenizer *t, const char *
 static para_status encode_clip(para_run *run, const char *prompt, const char *half, para_tensor *pooled) {
     const flux_state *s = run->pipe->family_state;
     para_clip_text *m = run->instance[TEXT_ENCODER].model;
-    int length = run->dry ? (int)para_clip_text_max_tokens(m) : para_tokenizer_max_length(s->tokenizer);
+    bool random = run->pipe->options.random_weights;
+    int length = run->dry || random ? (int)para_clip_text_max_tokens(m) : para_tokenizer_max_length(s->tokenizer);
     PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
     if (!para_run_leads(run)) return PARA_OK;
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
-    para_status status = tokenize(run, s->tokenizer, prompt, length, half, "CLIP", ids);
+    para_status status = PARA_OK;
+    if (random) scatter_ids(para_clip_text_vocab_size(m), length, ids);
+    else status = tokenize(run, s->tokenizer, prompt, length, half, "CLIP", ids);
     if (status == PARA_OK) status = para_clip_text_encode(m, run->rank, ids, length, *pooled);
     para_free(ids);
     PARA_TRY(status);
@@ -248,7 +256,9 @@ static para_status encode_t5(para_run *run, const char *prompt, const char *half
     if (!para_run_leads(run)) return PARA_OK;
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
-    para_status status = tokenize(run, s->tokenizer_2, prompt, length, half, "T5", ids);
+    para_status status = PARA_OK;
+    if (run->pipe->options.random_weights) scatter_ids(para_t5_encoder_vocab_size(m), length, ids);
+    else status = tokenize(run, s->tokenizer_2, prompt, length, half, "T5", ids);
     if (status == PARA_OK) status = para_t5_encoder_encode(m, run->rank, ids, length, *hidden);
     para_free(ids);
     PARA_TRY(status);

@@ -93,6 +93,10 @@ int64_t para_clip_text_max_tokens(const para_clip_text *m) {
     return m->max_tokens;
 }
 
+int64_t para_clip_text_vocab_size(const para_clip_text *m) {
+    return m->vocab;
+}
+
 /* The row that is pooled: the first end-of-text token; with the legacy eos_token_id 2, the highest id. */
 static int pooled_row(const para_clip_text *m, const int32_t *ids, int n) {
     int best = 0;

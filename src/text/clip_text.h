@@ -17,6 +17,7 @@ void para_clip_text_weights(para_clip_text *m, para_weights *list, const para_ch
 /* hidden_size, and the most tokens it takes (max_position_embeddings). */
 int64_t para_clip_text_hidden_size(const para_clip_text *m);
 int64_t para_clip_text_max_tokens(const para_clip_text *m);
+int64_t para_clip_text_vocab_size(const para_clip_text *m);
 
 /* pooler_output of the ids: host ids [n], pooled [1, hidden_size] on the rank's device, F32 or BF16: the type computed in.
  * Ids outside the vocabulary: PARA_ERR_CONFIG. */

@@ -104,6 +104,10 @@ int64_t para_t5_encoder_hidden_size(const para_t5_encoder *m) {
     return m->dim;
 }
 
+int64_t para_t5_encoder_vocab_size(const para_t5_encoder *m) {
+    return m->vocab;
+}
+
 /* Bucket of key position minus query position, both directions. Source: T5Attention._relative_position_bucket. */
 static int32_t relative_bucket(const para_t5_encoder *m, int64_t relative) {
     int64_t half = m->buckets / 2, exact = half / 2, distance = relative < 0 ? -relative : relative;

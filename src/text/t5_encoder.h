@@ -16,6 +16,7 @@ void para_t5_encoder_weights(para_t5_encoder *m, para_weights *list, const para_
 
 /* d_model: width of the output. */
 int64_t para_t5_encoder_hidden_size(const para_t5_encoder *m);
+int64_t para_t5_encoder_vocab_size(const para_t5_encoder *m);
 
 /* last_hidden_state of the ids, all attended: host ids [n], out [n, d_model] on the rank's device, F32 or BF16: the type computed in. */
 para_status para_t5_encoder_encode(para_t5_encoder *m, para_rank *rank, const int32_t *ids, int n, para_tensor out);
