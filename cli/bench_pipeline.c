@@ -52,7 +52,8 @@ static para_status measure_on_demand(const session *s, const para_request *r) {
 static para_status show_stage(const session *s, const pipeline_options *o, const char *name, int stage, double *ms) {
     char row[160];
     double median = bench_median(ms, o->repeats);
-    printf("%-13s %.3f ms, median of %d (%.3f to %.3f)\n", stage_names[stage], median, o->repeats, ms[0], ms[o->repeats - 1]);
+    printf("%-13s %.3f ms, median of %d (%.3f to %.3f)\n", stage_names[stage], median, o->repeats, ms[0],
+           ms[o->repeats - 1]);
     snprintf(row, sizeof row, "%s-%s", name, stage_names[stage]);
     return !o->csv.file || bench_csv_add(&o->csv, s->world, row, median) ? PARA_OK : PARA_ERR_IO;
 }
@@ -99,10 +100,12 @@ static int run(pipeline_options *o, const char *name) {
 int bench_pipeline(int argc, char **argv) {
     static pipeline_options o = {.request = REQUEST_OPTIONS_INIT, .repeats = 5};
     static const option options[] = {
-        {"--random-weights", OPTION_FLAG, &o.request.random_weights, NULL, NULL, "read no weights; the folder needs no more than its configs"},
+        {"--random-weights", OPTION_FLAG, &o.request.random_weights, NULL, NULL,
+         "read no weights; the folder needs no more than its configs"},
         REQUEST_OPTIONS(o.request),
         {"--repeats", OPTION_INT, &o.repeats, "N", NULL, "pictures that are timed, after one that is not (5)"},
-        {"--wait", OPTION_FLAG, &o.wait, NULL, NULL, "time one picture for each line of standard input instead, and print its milliseconds"},
+        {"--wait", OPTION_FLAG, &o.wait, NULL, NULL,
+         "time one picture for each line of standard input instead, and print its milliseconds"},
         CSV_OPTIONS(o.csv),
         {"--quiet", OPTION_FLAG, &o.quiet, NULL, NULL, "no progress, no warnings"},
         RANK_OPTIONS(o.request),
@@ -114,7 +117,8 @@ int bench_pipeline(int argc, char **argv) {
         .operand = "CONFIG",
         .operand_required = true,
         .summary = "Times whole pictures: the text encoders, the denoising loop, the VAE.",
-        .details = "\nCONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, flux.1-schnell.\n"
+        .details = "\nCONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, "
+                   "flux.1-schnell.\n"
                    "\nExamples:\n"
                    "  para bench pipeline models/tiny-flux --steps 2 --repeats 2\n"
                    "  para bench pipeline models/tiny-flux --random-weights --steps 2 --repeats 1\n",

@@ -28,22 +28,24 @@ static void op_name(char *out, size_t size, const para_bench_op *op) {
         snprintf(out, size, "linear-M%lld-N%lld-K%lld", (long long)s[0], (long long)s[1], (long long)s[2]);
         break;
     case PARA_BENCH_ATTENTION:
-        snprintf(out, size, "attention-B%lld-H%lld-S%lld%s-D%lld%s", (long long)s[0], (long long)s[1], (long long)s[2], keys,
-                 (long long)s[4], op->causal ? "-causal" : "");
+        snprintf(out, size, "attention-B%lld-H%lld-S%lld%s-D%lld%s", (long long)s[0], (long long)s[1], (long long)s[2],
+                 keys, (long long)s[4], op->causal ? "-causal" : "");
         break;
     case PARA_BENCH_COPY: snprintf(out, size, "copy-%lld", (long long)s[0]); break;
     }
 }
 
 /* Measures and shows an op; ceiling: FLOPs a second to compare with, or 0. */
-static para_status show_op(const session *s, const rate_options *o, const para_bench_op *op, double ceiling, double *rate) {
+static para_status show_op(const session *s, const rate_options *o, const para_bench_op *op, double ceiling,
+                           double *rate) {
     char name[128];
     para_bench_rate r;
     para_status status = para_bench_run_op(s->world, op, &r);
     if (status != PARA_OK) return status;
     op_name(name, sizeof name, op);
     *rate = (r.flops > 0 ? r.flops : r.bytes) / r.ms * 1e3;
-    printf("%-40s %11.5f ms %9.4g %s", name, r.ms, *rate / (r.flops > 0 ? 1e12 : 1e9), r.flops > 0 ? "TFLOP/s" : "GB/s");
+    printf("%-40s %11.5f ms %9.4g %s", name, r.ms, *rate / (r.flops > 0 ? 1e12 : 1e9),
+           r.flops > 0 ? "TFLOP/s" : "GB/s");
     if (ceiling > 0) printf(" %6.1f %% of the ceiling", 100 * *rate / ceiling);
     printf("\n");
     fflush(stdout);
@@ -56,7 +58,8 @@ static para_status show_ceiling(const session *s, const rate_options *o, double 
     return show_op(s, o, &(para_bench_op){PARA_BENCH_LINEAR, type_of(o), {n, n, n}, false}, 0, rate);
 }
 
-static para_status show_shapes(const session *s, const rate_options *o, para_bench_kind kind, const double *sizes, int count, int each) {
+static para_status show_shapes(const session *s, const rate_options *o, para_bench_kind kind, const double *sizes,
+                               int count, int each) {
     double ceiling, rate;
     para_status status = show_ceiling(s, o, &ceiling);
     for (int i = 0; i < count && status == PARA_OK; i += each) {
@@ -80,13 +83,10 @@ static int measure(rate_options *o, para_bench_kind kind, const double *sizes, i
     return session_close(&s, status);
 }
 
-#define RATE_OPTIONS(o)                                                                                                      \
-    {"--dtype", OPTION_CHOICE, &(o).request.dtype, NULL, dtype_choices, "type of the values (f32)"},                         \
-        {"--device", OPTION_DEVICE, &(o).request.device, "cpu|cuda[:N]", NULL, "what to measure: cuda:N is the N-th GPU from 0 (cpu)"}, \
-        {"--threads", OPTION_INT, &(o).request.threads, "N", NULL, "host threads (default: all that the process may use)"},  \
-        CSV_OPTIONS((o).csv)
+#define RATE_OPTIONS(o) DEVICE_OPTIONS((o).request), CSV_OPTIONS((o).csv)
 
-static const char rules[] = "\nThe median of five rounds of 20 calls on random data, on buffers in turn; on a GPU they are recorded and played. The first line\n"
+static const char rules[] = "\nThe median of five rounds of 20 calls on random data, on buffers in turn; on a GPU they "
+                            "are recorded and played. The first line\n"
                             "is the ceiling: a large matrix product.\n";
 
 int bench_attention(int argc, char **argv) {
@@ -94,14 +94,17 @@ int bench_attention(int argc, char **argv) {
                                             1, 24, 32768, 32768, 128, 2, 24, 4096, 4096, 64,  1, 48, 17776, 17776, 64};
     static rate_options o = {.request = REQUEST_OPTIONS_INIT};
     static const option options[] = {
-        {"--shapes", OPTION_NUMBERS, &o.shapes, "B,H,SQ,SKV,D,...", NULL, "five numbers for each (those of FLUX and of video models)"},
+        {"--shapes", OPTION_NUMBERS, &o.shapes, "B,H,SQ,SKV,D,...", NULL,
+         "five numbers for each (those of FLUX and of video models)"},
         {"--causal", OPTION_FLAG, &o.causal, NULL, NULL, "a query sees the keys up to its own place"},
         RATE_OPTIONS(o),
         {0},
     };
     static char details[600];
-    snprintf(details, sizeof details, "%s\nExamples:\n  para bench attention --shapes 1,4,128,128,64,1,4,64,256,64\n", rules);
-    const command c = {.name = "bench attention", .summary = "Times attention alone.", .details = details, .options = options};
+    snprintf(details, sizeof details, "%s\nExamples:\n  para bench attention --shapes 1,4,128,128,64,1,4,64,256,64\n",
+             rules);
+    const command c = {
+        .name = "bench attention", .summary = "Times attention alone.", .details = details, .options = options};
     const char *operand;
     bool help;
     int code = parse_options(&c, argc, argv, &operand, &help);
@@ -112,8 +115,8 @@ int bench_attention(int argc, char **argv) {
 }
 
 int bench_linear(int argc, char **argv) {
-    static const double flux[] = {4608, 9216, 3072,  4608, 12288, 3072,  4608, 3072, 12288, 4608, 21504, 3072,
-                                  4608, 3072, 15360, 4608, 3072,  3072,  4096, 9216, 3072,  512,  9216,  3072};
+    static const double flux[] = {4608, 9216, 3072,  4608, 12288, 3072, 4608, 3072, 12288, 4608, 21504, 3072,
+                                  4608, 3072, 15360, 4608, 3072,  3072, 4096, 9216, 3072,  512,  9216,  3072};
     static rate_options o = {.request = REQUEST_OPTIONS_INIT};
     static const option options[] = {
         {"--shapes", OPTION_NUMBERS, &o.shapes, "M,N,K,...", NULL, "three numbers for each (those of FLUX)"},
@@ -122,7 +125,10 @@ int bench_linear(int argc, char **argv) {
     };
     static char details[600];
     snprintf(details, sizeof details, "%s\nExamples:\n  para bench linear --shapes 128,256,64,512,256,256\n", rules);
-    const command c = {.name = "bench linear", .summary = "Times linear layers alone: [M, K] times the transpose of [N, K].", .details = details, .options = options};
+    const command c = {.name = "bench linear",
+                       .summary = "Times linear layers alone: [M, K] times the transpose of [N, K].",
+                       .details = details,
+                       .options = options};
     const char *operand;
     bool help;
     int code = parse_options(&c, argc, argv, &operand, &help);
@@ -139,7 +145,9 @@ static para_status show_machine(const session *s, const rate_options *o) {
     printf("%s\n", para_world_device_name(s->world));
     para_status status = show_ceiling(s, o, &rate);
     if (status == PARA_OK) status = show_op(s, o, &attention, 0, &rate);
-    return status == PARA_OK ? show_op(s, o, &(para_bench_op){PARA_BENCH_COPY, PARA_F32, {gpu ? 1 << 30 : 1 << 26}, false}, 0, &rate) : status;
+    return status == PARA_OK
+               ? show_op(s, o, &(para_bench_op){PARA_BENCH_COPY, PARA_F32, {gpu ? 1 << 30 : 1 << 26}, false}, 0, &rate)
+               : status;
 }
 
 int bench_machine(int argc, char **argv) {
@@ -147,7 +155,8 @@ int bench_machine(int argc, char **argv) {
     static const option options[] = {RATE_OPTIONS(o), {0}};
     const command c = {.name = "bench machine",
                        .summary = "Measures what limits all else: a large matrix product, attention, a copy in memory.",
-                       .details = "\nA copy counts bytes read and written.\n\nExamples:\n  para bench machine --dtype bf16\n",
+                       .details =
+                           "\nA copy counts bytes read and written.\n\nExamples:\n  para bench machine --dtype bf16\n",
                        .options = options};
     const char *operand;
     bool help;

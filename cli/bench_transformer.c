@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "benchmarks.h"
 #include "bench_result.h"
+#include "benchmarks.h"
 #include "complain.h"
 #include "session.h"
 
@@ -78,7 +78,8 @@ static void show(const transformer_options *o, const para_plan *p, double *ms, i
     printf("work          %.4g TFLOP a step, attention %.4g of it\n", flops / 1e12, p->step_attention_flops / 1e12);
     if (hits > 0) printf("cache         %d of %d steps hit\n", hits, o->request.request.num_inference_steps * p->items);
     else printf("rate          %.4g TFLOP/s\n", flops / median / 1e9);
-    if (hits == 0 && o->ceiling > 0) printf("share         %.1f %% of %g TFLOP/s\n", flops / median / 1e7 / (double)o->ceiling, (double)o->ceiling);
+    if (hits == 0 && o->ceiling > 0)
+        printf("share         %.1f %% of %g TFLOP/s\n", flops / median / 1e7 / (double)o->ceiling, (double)o->ceiling);
 }
 
 static para_status measure_all(const session *s, const transformer_options *o, const char *model, const para_plan *p) {
@@ -130,14 +131,17 @@ static int run(transformer_options *o, const char *name) {
 int bench_transformer(int argc, char **argv) {
     static transformer_options o = {.request = REQUEST_OPTIONS_INIT, .text_tokens = 512, .repeats = 5};
     static const option options[] = {
-        {"--random-weights", OPTION_FLAG, &o.request.random_weights, NULL, NULL, "read no weights; the folder needs no more than its configs"},
+        {"--random-weights", OPTION_FLAG, &o.request.random_weights, NULL, NULL,
+         "read no weights; the folder needs no more than its configs"},
         STEP_OPTIONS(o.request),
         {"--text-tokens", OPTION_INT, &o.text_tokens, "N", NULL, "of the random text (512)"},
         {"--repeats", OPTION_INT, &o.repeats, "N", NULL, "runs of all steps that are timed, after one that is not (5)"},
-        {"--wait", OPTION_FLAG, &o.wait, NULL, NULL, "time one run for each line of standard input instead, and print its milliseconds a step"},
+        {"--wait", OPTION_FLAG, &o.wait, NULL, NULL,
+         "time one run for each line of standard input instead, and print its milliseconds a step"},
         {"--inputs", OPTION_TEXT, &o.inputs, "FILE", NULL,
          "not random: latents, encoder_hidden_states and pooled_projections of a safetensors file"},
-        {"--save-output", OPTION_TEXT, &o.save_output, "FILE", NULL, "write the prediction at the first timestep as safetensors"},
+        {"--save-output", OPTION_TEXT, &o.save_output, "FILE", NULL,
+         "write the prediction at the first timestep as safetensors"},
         {"--ceiling", OPTION_FLOAT, &o.ceiling, "TFLOPS", NULL, "what the machine can do: print the share of it"},
         CSV_OPTIONS(o.csv),
         {"--quiet", OPTION_FLAG, &o.quiet, NULL, NULL, "no progress, no warnings"},
@@ -150,11 +154,13 @@ int bench_transformer(int argc, char **argv) {
         .operand = "CONFIG",
         .operand_required = true,
         .summary = "Times the denoising steps of a model on random latents and a random text.",
-        .details = "\nCONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, flux.1-schnell.\n"
+        .details = "\nCONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, "
+                   "flux.1-schnell.\n"
                    "A step is what one of N takes, with its share of what is prepared before the first.\n"
                    "\nExamples:\n"
                    "  para bench transformer models/tiny-flux --width 256 --height 256 --steps 4\n"
-                   "  para bench transformer models/tiny-flux --random-weights --width 256 --height 256 --steps 4 --dtype bf16\n",
+                   "  para bench transformer models/tiny-flux --random-weights --width 256 --height 256 --steps 4 "
+                   "--dtype bf16\n",
         .options = options,
     };
     const char *model;

@@ -32,30 +32,25 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 #define SETTING_OPTIONS(o)                                                                                                   \
     {"--negative-prompt", OPTION_TEXT, &(o).request.negative_prompt, "TEXT", NULL, "what not to draw; needs --true-cfg above 1"}, \
         {"--true-cfg", OPTION_FLOAT, &(o).request.true_cfg_scale, "SCALE", NULL, "guidance away from the negative prompt (1: off)"}, \
-        {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                     \
-        {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
-        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
         {"--sigmas", OPTION_NUMBERS, &(o).sigmas, "S,S,...", NULL, "the scheduler's sigmas instead of even spacing; sets --steps"}, \
-        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
         {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the second text encoder, 1 to 512 (512)"}, \
         {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
-        {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
-        {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N,M]", NULL, "what to compute on: cuda:N is the N-th GPU from 0; cuda:N,M one for each rank (cpu)"}, \
+        STEP_OPTIONS(o)
+/* of these the steps alone, */
+#define STEP_OPTIONS(o)                                                                                                      \
+    {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                         \
+        {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
+        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
+        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
         {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
+        DEVICE_OPTIONS(o)
+/* of these what they run on; */
+#define DEVICE_OPTIONS(o)                                                                                                    \
+    {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                            \
+        {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N,M]", NULL, "what to compute on: cuda:N is the N-th GPU from 0; cuda:N,M one for each rank (cpu)"}, \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 /* and both. */
 #define REQUEST_OPTIONS(o) PROMPT_OPTIONS(o), SETTING_OPTIONS(o)
-
-/* Those of the denoising loop alone. */
-#define STEP_OPTIONS(o)                                                                                                      \
-    {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                     \
-        {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
-        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
-        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
-        {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                        \
-        {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N]", NULL, "what to compute on: cuda:N is the N-th GPU from 0 (cpu)"}, \
-        {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
-        {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 
 /* And of the ranks that it runs on. */
 #define RANK_OPTIONS(o)                                                                                                      \

@@ -191,7 +191,7 @@ typedef struct para_plan {
     double text_flops;           /* tokens to embeddings, once */
     double decode_flops;         /* VAE, all pictures */
     double total_flops;          /* text + preparation + all steps + decode */
-    int64_t weight_bytes;        /* of all components */
+    int64_t weight_bytes;        /* of the components that the request needs */
     int64_t arena_bytes;         /* activations of all ranks of this process at their peak */
     int64_t result_bytes;        /* host buffers of noise and pictures */
     int64_t peak_bytes;          /* predicted peak resident memory of the process */

@@ -10,12 +10,12 @@
 #include "parallel/world_state.h"
 
 enum {
-    CALLS = 20,        /* of a recording */
+    CALLS = 20, /* of a recording */
     ROUNDS = 5,
-    LONG_ROUNDS = 2,   /* where one takes seconds */
-    MAX_SETS = 8,      /* of buffers that calls take in turn */
-    TENSORS = 4,       /* of a set, at most */
-    DRAWN = 1 << 22,   /* values, cut from at several places */
+    LONG_ROUNDS = 2, /* where one takes seconds */
+    MAX_SETS = 8,    /* of buffers that calls take in turn */
+    TENSORS = 4,     /* of a set, at most */
+    DRAWN = 1 << 22, /* values, cut from at several places */
 };
 static const int64_t cold_bytes = 256 << 20;  /* of all sets together, if one is smaller: more than any cache */
 static const int64_t scratch_bytes = 1 << 30; /* for what the ops take themselves */
@@ -159,7 +159,9 @@ static para_status measure(op_bench *b) {
     PARA_TRY(wait(b));
     PARA_TRY(time_calls(b, 1, &once));
     bool records = b->dev->ops->record != NULL;
-    b->calls = records || once * CALLS < round_seconds ? CALLS : once < round_seconds ? (int)(round_seconds / once) + 1 : 1;
+    b->calls = records || once * CALLS < round_seconds ? CALLS
+               : once < round_seconds                  ? (int)(round_seconds / once) + 1
+                                                       : 1;
     if (records) {
         PARA_TRY(b->dev->ops->record(b->dev));
         para_status status = all_calls(b);
@@ -167,7 +169,8 @@ static para_status measure(op_bench *b) {
         PARA_TRY(status);
     }
     PARA_TRY(time_calls(b, 1, &once));
-    int times = once < round_seconds ? (int)(round_seconds / once) + 1 : 1, rounds = once > long_seconds ? LONG_ROUNDS : ROUNDS;
+    int times = once < round_seconds ? (int)(round_seconds / once) + 1 : 1,
+        rounds = once > long_seconds ? LONG_ROUNDS : ROUNDS;
     for (int i = 0; i < rounds; i++) PARA_TRY(time_calls(b, times, &seconds[i]));
     qsort(seconds, (size_t)rounds, sizeof *seconds, compare);
     double median = rounds % 2 ? seconds[rounds / 2] : (seconds[0] + seconds[1]) / 2;
@@ -209,7 +212,8 @@ para_status para_bench_run_op(para_world *world, const para_bench_op *op, para_b
         return para_fail(PARA_ERR_ARGUMENT, "para_bench_run_op: world, op and out must not be NULL");
     op_bench *b = para_alloc(1, sizeof *b);
     if (!b) return PARA_ERR_MEMORY;
-    *out = (para_bench_rate){.flops = flops_of(op), .bytes = op->kind == PARA_BENCH_COPY ? 2.0 * (double)op->size[0] : 0};
+    *out =
+        (para_bench_rate){.flops = flops_of(op), .bytes = op->kind == PARA_BENCH_COPY ? 2.0 * (double)op->size[0] : 0};
     b->op = op;
     b->out = out;
     para_status status = para_world_take(world, NULL);

@@ -15,9 +15,10 @@ static void record_counts(para_run *run, para_stage stage) {
     *c = (para_counts){0};
 }
 
-static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_instance *instance,
-                                 int64_t *weight_bytes) {
+static para_status dry_instances(para_pipeline *pipe, const para_request *request, para_device *dev,
+                                 para_instance *instance, int64_t *weight_bytes) {
     for (int i = 0; i < pipe->num_components; i++) {
+        if (!para_request_needs(pipe, request, i)) continue;
         PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, &pipe->options));
         *weight_bytes += para_weights_bytes(instance[i].weights);
     }
@@ -74,7 +75,7 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
                     .mesh = *mesh,
                     .stage_done = record_counts,
                     .user = out};
-    para_status status = dry_instances(pipe, rank.device, instance, &out->weight_bytes);
+    para_status status = dry_instances(pipe, request, rank.device, instance, &out->weight_bytes);
     if (status == PARA_OK) status = para_run_all(&run);
     out->arena_bytes = (int64_t)rank.device->arena.peak;
     out->exchanged_bytes = run.exchanged_bytes;

@@ -11,7 +11,7 @@ typedef struct para_dry_result {
     int64_t exchanged_bytes;        /* that the rank sends while denoising */
     int64_t exchanged_messages;     /* that it sends in all */
     int64_t stage_bytes;            /* of all stages that a trace would see, on a rank that is alone */
-    int64_t weight_bytes;           /* all components, in the files' types */
+    int64_t weight_bytes;           /* of the components that the request needs, in the files' types */
 } para_dry_result;
 
 /* Which rank a dry run stands for. */

@@ -142,7 +142,8 @@ static para_status decode_pictures(para_run *run, const para_comm *comm, int64_t
     if (para_run_leads(run)) PARA_TRY(para_new(dev, &images, PARA_F32, 4, dim));
     PARA_TRY(run->pipe->family->decode(run, comm, latents, images));
     for (int64_t i = 0; i < n && para_run_leads(run); i++)
-        PARA_TRY(para_run_check_finite(run, para_rows(images, i, 1), "decoding picture %lld", (long long)(first + i + 1)));
+        PARA_TRY(
+            para_run_check_finite(run, para_rows(images, i, 1), "decoding picture %lld", (long long)(first + i + 1)));
     if (run->result) {
         float *host = (float *)run->result->images.data + first * 3 * g->height * g->width;
         PARA_TRY(dev->ops->download(dev, host, &images));

@@ -36,6 +36,7 @@ typedef struct program_options {
     long file_size_limit; /* bytes that a file may have; 0: any */
     long memory_limit;    /* bytes of address space; 0: any */
     const char *output;   /* file for standard output instead of program.out */
+    const char *input;    /* file for standard input */
     const char *directory;
 } program_options;
 
@@ -47,6 +48,8 @@ static inline double program_seconds(void) {
 
 static inline void program_child(const program_options *o, const char *out, int err, const char *const *argv) {
     int to = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    int from = o->input ? open(o->input, O_RDONLY) : STDIN_FILENO;
+    if (from < 0 || dup2(from, STDIN_FILENO) < 0) _exit(99);
     if (to < 0 || dup2(to, STDOUT_FILENO) < 0 || dup2(err, STDERR_FILENO) < 0) _exit(99);
     if (o->file_size_limit) {
         struct rlimit limit = {(rlim_t)o->file_size_limit, (rlim_t)o->file_size_limit};

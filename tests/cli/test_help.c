@@ -3,7 +3,8 @@
 
 static program p;
 
-static const char *const commands[][2] = {{"generate"}, {"info"}, {"plan"}, {"verify"}, {"bench", "cache"}, {"bench", "transformer"}};
+static const char *const commands[][2] = {{"generate"}, {"info"}, {"plan"}, {"verify"}, {"bench", "cache"}, {"bench", "transformer"},
+                                           {"bench", "pipeline"}, {"bench", "attention"}, {"bench", "linear"}, {"bench", "machine"}};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void show_help(const char *const command[2], const char *word) {

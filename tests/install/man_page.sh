@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 options() { grep -o -E '(^|[^A-Za-z0-9-])--?[a-z][a-z0-9-]*' | sed 's/^[^-]*//' | sort -u; }
-for command in generate info plan verify bench 'bench cache' 'bench transformer'; do
+for command in generate info plan verify bench 'bench cache' 'bench transformer' 'bench pipeline' 'bench attention' 'bench linear' 'bench machine'; do
     "$program" $command --help
 done >"$work/help"
 "$program" --help >>"$work/help"

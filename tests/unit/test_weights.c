@@ -1,6 +1,8 @@
 /* The weights table, on devices that only keep memory. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/weights.h"
 
+#include <math.h>
+
 #include "core/float.h"
 #include "io_checks.h"
 
@@ -328,12 +330,74 @@ static para_status whole_life(const para_checkpoint *c, const para_ops *ops) {
     return status;
 }
 
+enum { LARGE = 3000 };
+
+/* The same at each call; matrices about 0 and scales of norms about 1; none is another's. */
+static void load_random(void **state) {
+    (void)state;
+    DEVICE(cpu, cpu_ops);
+    DEVICE(gpu, gpu_ops);
+    para_weights *w, *again;
+    para_linear lin[2], lin2[2];
+    para_tensor norm, norm2;
+    para_weights *both[2];
+    for (int i = 0; i < 2; i++) {
+        assert_ok(para_weights_open(&both[i]));
+        para_linear *l = i ? lin2 : lin;
+        para_weights_linear(both[i], &l[0], LARGE, 8, true, "a");
+        para_weights_linear(both[i], &l[1], LARGE, 8, true, "b");
+        para_weights_vector(both[i], i ? &norm2 : &norm, LARGE, "norm.weight");
+    }
+    w = both[0], again = both[1];
+    assert_ok(para_weights_load_random(w, &cpu.dev, PARA_BF16));
+    assert_ok(para_weights_load_random(again, &gpu.dev, PARA_BF16));
+    assert_int_equal(para_weights_bytes(w), (2 * (LARGE * 8 + LARGE) + LARGE) * 2);
+    assert_int_equal(para_weights_dtype(w), PARA_BF16);
+    assert_int_equal(norm.dtype, PARA_F32);
+    assert_int_equal((uintptr_t)lin[1].weight.data % 64, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_memory_equal(lin[i].weight.data, lin2[i].weight.data, LARGE * 8 * 2);
+        assert_memory_equal(lin[i].bias.data, lin2[i].bias.data, LARGE * 4);
+    }
+    assert_memory_equal(norm.data, norm2.data, LARGE * 4);
+    assert_memory_not_equal(lin[0].weight.data, lin[1].weight.data, LARGE * 8 * 2);
+    double mean[2] = {0}, square[2] = {0};
+    for (int i = 0; i < LARGE; i++) {
+        double value[2] = {(double)((float *)lin[0].bias.data)[i], (double)((float *)norm.data)[i] - 1};
+        for (int k = 0; k < 2; k++) mean[k] += value[k] / LARGE, square[k] += value[k] * value[k] / LARGE;
+    }
+    for (int k = 0; k < 2; k++) { /* five times the standard errors */
+        assert_true(fabs(mean[k]) < 5 * 0.02 / sqrt(LARGE));
+        assert_true(fabs(sqrt(square[k]) / 0.02 - 1) < 5 / sqrt(2.0 * LARGE));
+    }
+    para_weights_close(&w);
+    para_weights_close(&again);
+    assert_int_equal(cpu.blocks + gpu.blocks, 0);
+}
+
+static para_status random_life(const para_ops *ops) {
+    memory_device d = {.dev.ops = ops};
+    d.dev.impl = &d;
+    para_weights *w = NULL;
+    small_model m;
+    para_status status = para_weights_open(&w);
+    if (status == PARA_OK) {
+        want_all(w, &m);
+        status = para_weights_load_random(w, &d.dev, PARA_BF16);
+    }
+    para_weights_close(&w);
+    assert_int_equal(d.blocks, 0);
+    return status;
+}
+
 static void alloc_failure(void **state) {
     (void)state;
     para_checkpoint *c;
     assert_ok(para_checkpoint_open(&c, temp_path("ckpt")));
     assert_survives_alloc_failure(80, whole_life(c, &cpu_ops));
     assert_survives_alloc_failure(80, whole_life(c, &gpu_ops));
+    assert_survives_alloc_failure(10, random_life(&cpu_ops));
+    assert_survives_alloc_failure(10, random_life(&gpu_ops));
     para_checkpoint_close(&c);
 }
 
@@ -341,7 +405,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(load_cpu),      cmocka_unit_test(load_other_device), cmocka_unit_test(joined_layers),
         cmocka_unit_test(load_dry),      cmocka_unit_test(unaligned_vector),  cmocka_unit_test(mismatches),
-        cmocka_unit_test(alloc_failure),
+        cmocka_unit_test(load_random),      cmocka_unit_test(alloc_failure),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, temp_folder_teardown);
 }
