@@ -1,5 +1,6 @@
 /* Small Llama models with redrawn weights: HunyuanVideo's text embeddings and the number of valid tokens against diffusers.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "backend/counts.h"
 #include "golden.h"
 #include "model_copy.h"
 #include "text/hunyuan_prompt.h"
@@ -231,6 +232,40 @@ static void ids_outside_the_vocabulary(void **state) {
     encoder_close(&e);
 }
 
+/* A dry device counts for the real text encoder of HunyuanVideo, a Llama 3 8B, what its sizes say: 30 of 32 layers. */
+static void the_real_config_on_a_dry_device(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"vocab_size\": 128320, \"hidden_size\": 4096, \"intermediate_size\": 14336, \"num_hidden_layers\": 32,"
+        "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"rope_theta\": 500000.0}";
+    enum { TOKENS = 351, FIRST = 95 };
+    static int32_t ids[TOKENS];
+    int64_t matrices = 30 * (2 * 4096 * 4096 + 2 * 1024 * 4096 + (int64_t)3 * 14336 * 4096),
+            rest = (int64_t)128320 * 4096 + 30 * 2 * 4096;
+    para_config config;
+    para_device *dry;
+    para_tensor out;
+    encoder e = {0};
+    assert_ok(para_config_parse(&config, text, sizeof text - 1, "memory"));
+    assert_ok(para_llama_model_open(&e.model, &config, PARA_HUNYUAN_LAYERS_TO_SKIP));
+    para_config_close(&config);
+    assert_ok(para_dry_open(&dry));
+    assert_ok(para_rank_open(&e.rank, dry, NULL));
+    assert_ok(para_weights_open(&e.weights));
+    para_llama_model_weights(e.model, e.weights, NULL);
+    assert_ok(para_weights_load(e.weights, dry, NULL, PARA_BF16));
+    assert_int_equal(para_weights_parameters(e.weights), matrices + rest);
+    assert_ok(PARA_NEW(dry, &out, PARA_BF16, TOKENS - FIRST, 4096));
+    assert_ok(para_llama_model_encode(e.model, &e.rank, ids, TOKENS, FIRST, out));
+    assert_true(para_dry_counts(dry)->matmul_flops == 2.0 * TOKENS * (double)matrices);
+    assert_true(para_dry_counts(dry)->attention_flops == 30 * 4.0 * 32 * 128 * TOKENS * TOKENS);
+    print_message("Llama 3 8B, 351 tokens: %.2f TFLOP, activations %.1f MB\n",
+                  1e-12 * (para_dry_counts(dry)->matmul_flops + para_dry_counts(dry)->attention_flops),
+                  1e-6 * (double)dry->arena.peak);
+    assert_true(dry->arena.peak < 64e6);
+    encoder_close(&e);
+}
+
 static para_status whole_run(void) {
     encoder e;
     para_tokenizer *t = NULL;
@@ -252,9 +287,13 @@ static void survives_failed_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(default_template),           cmocka_unit_test(scaled_rope_and_biases),
-        cmocka_unit_test(prompts_and_templates),      cmocka_unit_test(configs_that_are_refused),
-        cmocka_unit_test(ids_outside_the_vocabulary), cmocka_unit_test(survives_failed_allocations),
+        cmocka_unit_test(default_template),
+        cmocka_unit_test(scaled_rope_and_biases),
+        cmocka_unit_test(prompts_and_templates),
+        cmocka_unit_test(configs_that_are_refused),
+        cmocka_unit_test(ids_outside_the_vocabulary),
+        cmocka_unit_test(the_real_config_on_a_dry_device),
+        cmocka_unit_test(survives_failed_allocations),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }
