@@ -37,6 +37,17 @@ static void write_frames(para_video *v, int n) {
     }
 }
 
+static int entries(void) {
+    int n = 0;
+    DIR *dir = opendir(temp_folder);
+    assert_non_null(dir);
+    for (const struct dirent *d; (d = readdir(dir));) n += d->d_name[0] != '.' || d->d_name[1] == 'p'; /* ".para-…": a temporary file */
+    closedir(dir);
+    return n;
+}
+
+#ifdef PARA_VIDEO_MODULE
+
 static size_t write_video(const char *name, const para_video_settings *s, int n) {
     para_video *v;
     struct stat at;
@@ -48,17 +59,6 @@ static size_t write_video(const char *name, const para_video_settings *s, int n)
     assert_int_equal(stat(temp_path(name), &at), 0);
     return (size_t)at.st_size;
 }
-
-static int entries(void) {
-    int n = 0;
-    DIR *dir = opendir(temp_folder);
-    assert_non_null(dir);
-    for (const struct dirent *d; (d = readdir(dir));) n += d->d_name[0] != '.' || d->d_name[1] == 'p'; /* ".para-…": a temporary file */
-    closedir(dir);
-    return n;
-}
-
-#ifdef PARA_VIDEO_MODULE
 
 /* Standard output of a command, to be freed. */
 static char *output_of(const char *command, size_t *n) {
