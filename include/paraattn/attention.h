@@ -100,7 +100,7 @@ typedef struct para_attention_job {
 } para_attention_job;
 
 /* Starts an attention. args says types and sizes; an operand or `out` without data gets room in the rank's memory, which lasts as long as the job,
- * so that a model can write there what it computes. Then put for each operand, as soon as it is there; compute, which waits for
+ * so that a model can write there what it computes; a token's heads in such an `out` lie side by side. Then put for each operand, as soon as it is there; compute, which waits for
  * the operands; end, which waits for the result. Between these calls the model may compute something else. */
 PARA_API para_status para_attention_begin(para_rank *rank, const para_attention_args *args, para_attention_job *job);
 PARA_API para_status para_attention_put(para_rank *rank, para_attention_job *job, para_operand operand);

@@ -55,10 +55,12 @@ static para_tensor modulation_vector(const para_mmdit_dims *m, para_tensor modul
     return para_slice(modulation, 0, k * m->inner_dim, m->inner_dim);
 }
 
-/* A block's attention, and [S, 3D] that its projections fill where attention reads Q, K and V as they lie there; or none. */
+/* A block's attention. */
 typedef struct projected {
     para_attention_job job;
-    para_tensor rows;
+    para_tensor
+        rows; /* [S, 3D] that its projections fill where attention reads Q, K and V as they lie there; or none */
+    para_tensor attended; /* [S, D]: its result */
 } projected;
 
 /* Heads of D columns of a matrix from `column` on: [1, H, S, head_dim]. */
@@ -71,23 +73,27 @@ static para_tensor heads_of(const para_mmdit_dims *m, para_tensor rows, int64_t 
                          .data = t.data};
 }
 
-/* Attention of the rank's tokens, the result to out [S, D]. The operands get room where the modes want them; in place of one product where
- * there is no mode and the weights are joined. */
-static para_status begin_attention(const para_mmdit_dims *m, para_rank *rank, bool joined, para_tensor out,
+/* Attention of the rank's tokens. Operands and result get room where the modes want them; in place of one product where there is no mode
+ * and the weights are joined. */
+static para_status begin_attention(const para_mmdit_dims *m, para_rank *rank, const para_item *item, bool joined,
                                    projected *p) {
-    int64_t tokens = out.dim[0], d = m->inner_dim;
-    para_tensor operand = para_tensor_make(NULL, out.dtype, 4, (int64_t[]){1, m->heads, tokens, m->head_dim});
+    int64_t tokens = item->residual_stream.dim[0], d = m->inner_dim;
+    para_dtype dtype = item->residual_stream.dtype;
+    para_tensor operand = para_tensor_make(NULL, dtype, 4, (int64_t[]){1, m->heads, tokens, m->head_dim});
     para_attention_args args = {
-        .q = operand, .k = operand, .v = operand, .scale = (float)(1.0 / sqrt((double)m->head_dim))};
-    args.out = heads_of(m, out, 0);
+        .q = operand, .k = operand, .v = operand, .out = operand, .scale = (float)(1.0 / sqrt((double)m->head_dim))};
     p->rows = (para_tensor){0};
     if (joined && !para_attention_moves(rank)) {
-        PARA_TRY(PARA_NEW(rank->device, &p->rows, out.dtype, tokens, PARA_OPERANDS * d));
+        PARA_TRY(PARA_NEW(rank->device, &p->rows, dtype, tokens, PARA_OPERANDS * d));
         args.q = heads_of(m, p->rows, PARA_QUERY * d);
         args.k = heads_of(m, p->rows, PARA_KEY * d);
         args.v = heads_of(m, p->rows, PARA_VALUE * d);
     }
-    return para_attention_begin(rank, &args, &p->job);
+    PARA_TRY(para_attention_begin(rank, &args, &p->job));
+    const para_tensor *out = &p->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
+    p->attended =
+        (para_tensor){.dtype = dtype, .rank = 2, .dim = {tokens, d}, .stride = {out->stride[2], 1}, .data = out->data};
+    return PARA_OK;
 }
 
 /* Where an operand of the rows [first, first + tokens) has to be written: [H, S, D]. */
@@ -179,11 +185,10 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
     int64_t d = m->inner_dim;
     para_dtype dtype = item->conditioning->dtype;
     projected p;
-    para_tensor attended, normed; /* [S, D]; normed is later the input of the MLP */
+    para_tensor normed; /* [S, D]; later the input of the MLP */
     bool joined = b->stream[PARA_IMAGE].joined_qkv.weight.data && b->stream[PARA_TEXT].joined_qkv.weight.data;
-    PARA_TRY(PARA_NEW(dev, &attended, dtype, para_shard_tokens(shard), d));
     PARA_TRY(PARA_NEW(dev, &normed, dtype, para_shard_tokens(shard), d));
-    PARA_TRY(begin_attention(m, rank, joined, attended, &p));
+    PARA_TRY(begin_attention(m, rank, item, joined, &p));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const para_mmdit_stream *w = &b->stream[s];
         const qkv_weights qkv = {w->qkv, &w->joined_qkv, w->norm_q, w->norm_k};
@@ -206,7 +211,7 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
         PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
         PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
         PARA_TRY(dev->ops->linear(
-            dev, &(para_linear_args){.x = para_rows(attended, first, tokens), .w = &w->out, .y = out}));
+            dev, &(para_linear_args){.x = para_rows(p.attended, first, tokens), .w = &w->out, .y = out}));
         para_norm_args norm2 = para_modulated_norm(x, modulation_vector(m, mod, 3), modulation_vector(m, mod, 4), y);
         para_residual_args attention = {.x = x, .gate = modulation_vector(m, mod, 2), .y = out, .norm = &norm2};
         PARA_TRY(dev->ops->residual(dev, &attention));
@@ -226,13 +231,12 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     para_device *dev = rank->device;
     int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0];
     para_dtype dtype = item->conditioning->dtype;
-    para_tensor x = item->residual_stream, attended, normed, mid;
+    para_tensor x = item->residual_stream, normed, mid;
     projected p;
     const qkv_weights qkv = {b->qkv, &b->joined_qkv, b->norm_q, b->norm_k};
-    PARA_TRY(PARA_NEW(dev, &attended, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &normed, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
-    PARA_TRY(begin_attention(m, rank, b->joined_qkv.weight.data, attended, &p));
+    PARA_TRY(begin_attention(m, rank, item, b->joined_qkv.weight.data, &p));
     para_norm_args norm =
         para_modulated_norm(x, modulation_vector(m, modulation, 0), modulation_vector(m, modulation, 1), normed);
     PARA_TRY(dev->ops->norm(dev, &norm));
@@ -245,8 +249,8 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = normed}));
     PARA_TRY(para_attention_end(rank, &p.job));
-    PARA_TRY(
-        dev->ops->linear(dev, &(para_linear_args){.x = attended, .w = &of_attention, .y = normed, .accumulate = true}));
+    PARA_TRY(dev->ops->linear(
+        dev, &(para_linear_args){.x = p.attended, .w = &of_attention, .y = normed, .accumulate = true}));
     return dev->ops->residual(dev,
                               &(para_residual_args){.x = x, .gate = modulation_vector(m, modulation, 2), .y = normed});
 }

@@ -20,12 +20,16 @@ typedef struct head_group {
 
 typedef struct ulysses {
     para_parts queries, keys;
+    bool
+        by_rank; /* "all tokens" are one rank's after the other's, which nobody can tell from the order of the layout */
     int64_t key_heads, shared; /* of all ranks; query heads of each */
     para_attention_mode ring;  /* inside, where there is one */
     para_mask_gather columns;  /* of the mask */
     para_tensor local_mask;    /* [B | 1, H | 1, own queries, keys]: rows to exchange, or none */
     para_tensor mask;          /* [B | 1, own heads | 1, queries of all parts | 1, keys] */
     para_exchange rows[PARA_SEGMENTS];
+    para_tensor whole[PARA_OPERANDS],
+        whole_out; /* all heads and all tokens, of which own heads and own tokens are used; or none */
     int groups;
     head_group *group; /* [groups] */
 } ulysses;
@@ -46,18 +50,37 @@ static head_run heads_of(const ulysses *u, int rank, int group) {
     return (head_run){own.first + part.first, part.count};
 }
 
+/* Tokens that are exchanged at once: rows of what a rank holds, and of "all tokens". */
+typedef struct token_run {
+    int64_t here, there, count;
+} token_run;
+
+/* The s-th run of rank i: its tokens of a segment; by rank, all that it holds. */
+static token_run tokens_of(const ulysses *u, const para_parts *p, int i, int s) {
+    const para_span *part = &p->part[i];
+    if (!u->by_rank) return (token_run){para_span_row(part, part, s), para_span_row(&p->all, part, s), part->count[s]};
+    token_run run = {0, 0, para_span_tokens(part)};
+    for (int before = 0; before < i; before++) run.there += para_span_tokens(&p->part[before]);
+    return run;
+}
+
+static int runs(const ulysses *u) {
+    return u->by_rank ? 1 : PARA_SEGMENTS;
+}
+
 /* Between `local` [B, all heads, own tokens, …] and `whole` [B, own heads, tokens of all parts, …], there or back.
  * heads: of x for each key head; 0: x has one head for all. */
 static para_status exchange(const ulysses *u, const para_parts *p, para_tensor local, para_tensor whole, int group,
                             int64_t heads, bool back, para_exchange x[PARA_SEGMENTS]) {
-    const para_span *own = para_parts_own(p);
-    for (int s = 0; s < PARA_SEGMENTS; s++) {
-        if (p->all.count[s] == 0) continue;
+    for (int s = 0; s < runs(u); s++) {
+        token_run own = tokens_of(u, p, p->comm.index, s);
+        if (!u->by_rank && p->all.count[s] == 0) continue;
         for (int i = 0; i < p->comm.size; i++) {
             head_run run = heads_of(u, i, group);
+            token_run its = tokens_of(u, p, i, s);
             para_tensor here = heads ? para_slice(local, 1, run.first * heads, run.count * heads) : local;
-            here = para_slice(here, 2, para_span_row(own, own, s), own->count[s]);
-            para_tensor there = para_slice(whole, 2, para_span_row(&p->all, &p->part[i], s), p->part[i].count[s]);
+            here = para_slice(here, 2, own.here, own.count);
+            para_tensor there = para_slice(whole, 2, its.there, its.count);
             p->send[i] = back ? there : here;
             p->receive[i] = back ? here : there;
         }
@@ -102,6 +125,13 @@ static para_status begin_group(ulysses *u, para_attention_job *job, int g) {
     inner.k = para_tensor_make(NULL, a->k.dtype, 4, (int64_t[]){b, run.count, skv, a->k.dim[3]});
     inner.v = para_tensor_make(NULL, a->v.dtype, 4, (int64_t[]){b, run.count, skv, a->v.dim[3]});
     inner.out = para_tensor_make(NULL, a->out.dtype, 4, (int64_t[]){b, heads, sq, a->v.dim[3]});
+    for (int o = 0; o < PARA_OPERANDS; o++) {
+        int64_t shared = o == PARA_QUERY ? u->shared : 1;
+        if (u->whole[o].data)
+            *para_attention_operand(&inner, (para_operand)o) =
+                para_slice(u->whole[o], 1, run.first * shared, run.count * shared);
+    }
+    if (u->whole_out.data) inner.out = para_slice(u->whole_out, 1, run.first * u->shared, heads);
     inner.mask = u->mask;
     if (u->mask.data && a->mask.dim[1] > 1)
         inner.mask = para_slice(u->mask, 1, (run.first - all.first) * u->shared, heads);
@@ -119,6 +149,28 @@ static para_status begin_groups(ulysses *u, para_attention_job *job, int wanted)
     PARA_TRY(para_rank_scratch(u->queries.comm.rank, (size_t)u->groups * sizeof *u->group, &groups));
     u->group = groups;
     for (int g = 0; g < u->groups; g++) PARA_TRY(begin_group(u, job, g));
+    return PARA_OK;
+}
+
+/* What the caller leaves to the mode gets room where own heads' own tokens lie at once where attention reads and writes them: they need not be moved. */
+static para_status room_by_rank(ulysses *u, para_attention_args *a) {
+    para_device *dev = u->queries.comm.rank->device;
+    const int own = u->queries.comm.index;
+    for (int o = 0; o < PARA_OPERANDS; o++) {
+        const para_parts *p = o == PARA_QUERY ? &u->queries : &u->keys;
+        para_tensor *t = para_attention_operand(a, (para_operand)o);
+        token_run run = tokens_of(u, p, own, 0);
+        if (t->data) continue;
+        PARA_TRY(PARA_NEW(dev, &u->whole[o], t->dtype, t->dim[0], t->dim[1], para_span_tokens(&p->all), t->dim[3]));
+        *t = para_slice(u->whole[o], 2, run.there, run.count);
+    }
+    if (a->out.data) return PARA_OK;
+    const int64_t *out = a->out.dim;
+    token_run run = tokens_of(u, &u->queries, own, 0);
+    para_tensor rows;
+    PARA_TRY(PARA_NEW(dev, &rows, a->out.dtype, out[0], para_span_tokens(&u->queries.all), out[1], out[3]));
+    u->whole_out = PARA_PERMUTE(rows, 0, 2, 1, 3);
+    a->out = para_slice(u->whole_out, 2, run.there, run.count);
     return PARA_OK;
 }
 
@@ -146,6 +198,8 @@ static para_status unified_begin(para_rank *rank, para_attention_job *job) {
     if (comm.size == 1) return para_attention_hand_down(rank, job, job->depth);
     u->key_heads = a->k.dim[1];
     u->shared = u->key_heads ? a->q.dim[1] / u->key_heads : 0;
+    u->by_rank = kind == PARA_MASK_NONE && !a->causal && job->depth == 0;
+    if (u->by_rank) PARA_TRY(room_by_rank(u, a));
     PARA_TRY(para_attention_room(rank, a));
     PARA_TRY(begin_mask(u, a, kind));
     return begin_groups(u, job, m->head_groups);
