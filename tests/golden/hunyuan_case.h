@@ -131,6 +131,7 @@ static inline para_status hunyuan_runs(hunyuan_case *c, para_transformer *t, par
     const para_trace trace = {index == 0 ? hunyuan_on_stage : hunyuan_on_nothing, c};
     para_status status = PARA_OK;
     for (int run = 0; run < c->runs && status == PARA_OK; run++) {
+        size_t mark = para_arena_mark(&rank->device->arena);
         para_layout *layout;
         para_layout_options o = PARA_LAYOUT_OPTIONS_INIT;
         o.tokens[PARA_IMAGE] = c->frames / c->patch_t * (c->height / c->patch) * (c->width / c->patch);
@@ -142,6 +143,7 @@ static inline para_status hunyuan_runs(hunyuan_case *c, para_transformer *t, par
         status = hunyuan_run(c, t, rank, &shard, run);
         rank->device->trace = NULL;
         para_layout_close(&layout);
+        para_arena_release(&rank->device->arena, mark);
     }
     return status;
 }

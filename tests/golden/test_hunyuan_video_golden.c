@@ -1,6 +1,7 @@
 /* Small HunyuanVideo transformers with redrawn weights, on text without its padding: every stage against diffusers, which masks it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "hunyuan_case.h"
+#include "parallel/mesh.h"
 #include "unit/io_checks.h"
 
 static void stages_are_those_of_diffusers(void **state) {
@@ -90,7 +91,43 @@ static void norms_get_their_eps(void **state) {
     para_device_close(&cpu);
 }
 
-/* ---- memory that runs out */
+/* ---- memory */
+
+/* The case's runs on a device with the arena that it has: the most of it that was used. */
+static size_t run_on(hunyuan_case *c, para_device *dev) {
+    const para_pipeline_options options = PARA_PIPELINE_OPTIONS_INIT;
+    para_rank rank = {.device = dev, .size = 1};
+    para_instance instance;
+    assert_ok(para_instance_open(&instance, &c->component, dev, &options));
+    para_hunyuan_video_patch(instance.model, &c->patch_t, &c->patch);
+    assert_ok(hunyuan_runs(c, instance.model, &rank));
+    para_instance_close(&instance);
+    return dev->arena.peak;
+}
+
+static void a_dry_run_tells_the_memory(void **state) {
+    (void)state;
+    for (int i = 0; i < HUNYUAN_CASES; i++) {
+        hunyuan_case c = {.dtype = i % 2 ? PARA_BF16 : PARA_F32, .untraced = true};
+        para_mesh mesh = {1, 1, 1};
+        para_device *dry, *cpu;
+        char folder[512];
+        snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, hunyuan_cases[i]);
+        hunyuan_case_open(&c, hunyuan_cases[i]);
+        c.mesh = &mesh;
+        assert_ok(para_component_open(&c.component, folder, "transformer", "HunyuanVideoTransformer3DModel"));
+        assert_ok(para_dry_open(&dry));
+        assert_ok(para_cpu_open(&cpu, 2));
+        dry->threads = 2;
+        size_t peak = run_on(&c, dry);
+        assert_ok(para_device_reserve(cpu, peak));
+        assert_int_equal(run_on(&c, cpu), peak);
+        para_device_close(&cpu);
+        para_device_close(&dry);
+        para_component_close(&c.component);
+        golden_close(&c.g);
+    }
+}
 
 static void each_allocation_fails_cleanly(void **state) {
     (void)state;
@@ -105,6 +142,7 @@ int main(void) {
         cmocka_unit_test(stages_are_those_of_diffusers),
         cmocka_unit_test(bfloat16_errs_no_more_than_diffusers),
         cmocka_unit_test(norms_get_their_eps),
+        cmocka_unit_test(a_dry_run_tells_the_memory),
         cmocka_unit_test(each_allocation_fails_cleanly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
