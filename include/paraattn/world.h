@@ -16,6 +16,13 @@ extern "C" {
 
 typedef enum para_device_kind { PARA_CPU = 1, PARA_CUDA = 2 } para_device_kind;
 
+/* Whose kernel computes attention on a GPU. */
+typedef enum para_attention_kernel {
+    PARA_ATTENTION_AUTO,  /* the fastest that was measured: ours */
+    PARA_ATTENTION_PARA,  /* ours */
+    PARA_ATTENTION_CUDNN, /* cuDNN's, for attention without a mask; ours for the rest */
+} para_attention_kernel;
+
 typedef enum para_log_level { PARA_LOG_WARNING = 1, PARA_LOG_INFO = 2 } para_log_level;
 
 typedef struct para_world para_world;

@@ -210,6 +210,9 @@ struct para_device {
     void *check_user;        /* of check */
     void (*on_load)(void *user, int64_t bytes); /* told of so many more bytes of weights that were read for it; or NULL */
     void *load_user;         /* of on_load */
+    void (*note)(void *user, para_log_level level, const char *line); /* hears of what takes long, or goes wrong without failing; or NULL */
+    void *note_user;         /* of note */
+    para_attention_kernel attention; /* whose kernel computes attention that has no mask (PARA_ATTENTION_AUTO) */
     void *impl;              /* the back end's own state */
 };
 
@@ -228,6 +231,9 @@ void para_device_close(para_device **dev);
 
 /* Asks the device's check, if there is one. Called between ops that take long. */
 para_status para_device_check(const para_device *dev);
+
+/* Hands a line (printf format) to the device's note, if there is one. */
+void para_device_note(const para_device *dev, para_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Gives the device an empty arena of at least `bytes`, keeping the old one where it suffices. */
 para_status para_device_reserve(para_device *dev, size_t bytes);

@@ -15,6 +15,11 @@ static const para_cuda_host host = {
     .free = para_free,
     .arena_take = para_arena_take,
     .arena_release = para_arena_release,
+    .note = para_device_note,
+    .choices_open = para_choices_open,
+    .choices_close = para_choices_close,
+    .choices_find = para_choices_find,
+    .choices_add = para_choices_add,
 };
 
 para_status para_cuda_open(para_device **out, int index) {
@@ -24,7 +29,7 @@ para_status para_cuda_open(para_device **out, int index) {
     para_cuda_table_function table;
     memcpy(&table, &function, sizeof table);
     const para_cuda_module *module = table();
-    if (module->abi != PARA_CUDA_ABI || module->size != sizeof *module)
+    if (module->abi != PARA_CUDA_ABI || module->size != sizeof *module || module->host_size != sizeof host)
         return para_fail(PARA_ERR_LIBRARY, "the module paraattn-cuda.so is of another version of this library; install both from one build");
     return module->open(&host, index, out);
 }

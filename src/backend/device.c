@@ -28,6 +28,16 @@ para_status para_device_check(const para_device *dev) {
     return dev->check ? dev->check(dev->check_user) : PARA_OK;
 }
 
+void para_device_note(const para_device *dev, para_log_level level, const char *format, ...) {
+    if (!dev->note) return;
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    dev->note(dev->note_user, level, line);
+}
+
 para_status para_device_reserve(para_device *dev, size_t bytes) {
     para_arena_release(&dev->arena, 0);
     dev->arena.peak = 0;

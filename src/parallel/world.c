@@ -44,6 +44,10 @@ static para_status check_options(const para_world_options *o) {
     return PARA_OK;
 }
 
+static void note(void *world, para_log_level level, const char *line) {
+    para_world_log(world, level, "%s", line);
+}
+
 /* The local-th rank with its share of the threads, the first ones one more. */
 static para_status open_worker(para_world *world, int local) {
     para_worker *w = &world->worker[local];
@@ -54,6 +58,8 @@ static para_status open_worker(para_world *world, int local) {
     const int *gpus = world->options.device_indices;
     int gpu = gpus ? gpus[local] : world->options.device_index + local;
     PARA_TRY(para_device_open(world->options.device, gpu, share > 0 ? share : 1, &device));
+    device->note = note;
+    device->note_user = world;
     para_status status = para_rank_open(&w->rank, device, para_group_endpoint(world->group, local));
     if (status != PARA_OK) {
         para_device_close(&device);

@@ -25,6 +25,7 @@ typedef struct para_cuda {
     double *sums;           /* device: of the op `change` */
     struct para_cuda_copy_state *copy; /* cuda_copies.c */
     void *attention_workspace; /* device: of the fused kernel */
+    para_choices *choices;  /* NULL until the first one is asked for */
 } para_cuda;
 
 static inline para_cuda *para_cuda_of(const para_device *dev) {
@@ -83,6 +84,10 @@ para_status para_cuda_download(para_device *dev, void *dst, const para_tensor *s
 para_status para_cuda_constant(para_device *dev, para_tensor vector);
 /* The BF16 copy of a constant vector whose every element BF16 can hold, or NULL. */
 const void *para_cuda_bf16_of(const para_device *dev, const void *vector);
+
+/* ---- cuda_choices.c */
+/* What was found on this GPU with these versions of the libraries; the device's own. */
+para_status para_cuda_choices(para_device *dev, para_choices **out);
 
 /* ---- the ops */
 para_status para_cuda_copy(para_device *dev, para_tensor dst, para_tensor src);

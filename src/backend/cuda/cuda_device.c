@@ -60,6 +60,7 @@ static void cuda_close(para_device *dev) {
         para_cuda_cudnn_close(cuda);
         para_cuda_matmuls_close(cuda);
         para_cuda_copies_close(dev);
+        para_choices_close(&cuda->choices);
         para_cuda_memory_close(dev);
         if (cuda->flag) cudaFree(cuda->flag);
         if (cuda->sums) cudaFree(cuda->sums);
@@ -144,7 +145,7 @@ static para_status cuda_open(const para_cuda_host *host, int index, para_device 
     return status;
 }
 
-static const para_cuda_module table = {.abi = PARA_CUDA_ABI, .size = sizeof table, .open = cuda_open};
+static const para_cuda_module table = {.abi = PARA_CUDA_ABI, .size = sizeof table, .host_size = sizeof(para_cuda_host), .open = cuda_open};
 
 __attribute__((visibility("default"))) const para_cuda_module *para_cuda_module_table(void);
 

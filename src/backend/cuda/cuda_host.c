@@ -23,6 +23,15 @@ para_status para_fail(para_status code, const char *format, ...) {
     return library->fail(code, "%s", sentence);
 }
 
+void para_device_note(const para_device *dev, para_log_level level, const char *format, ...) {
+    char line[SENTENCE_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    library->note(dev, level, "%s", line);
+}
+
 void *para_alloc(size_t count, size_t size) {
     return library->alloc(count, size);
 }
@@ -41,4 +50,20 @@ para_status para_arena_take(para_arena *arena, size_t bytes, void **out) {
 
 void para_arena_release(para_arena *arena, size_t mark) {
     library->arena_release(arena, mark);
+}
+
+para_status para_choices_open(para_choices **out, const para_device *dev, const char *machine) {
+    return library->choices_open(out, dev, machine);
+}
+
+void para_choices_close(para_choices **choices) {
+    library->choices_close(choices);
+}
+
+const void *para_choices_find(const para_choices *choices, const char *kind, const void *key, size_t key_bytes, size_t *value_bytes) {
+    return library->choices_find(choices, kind, key, key_bytes, value_bytes);
+}
+
+para_status para_choices_add(para_choices *choices, const char *kind, const void *key, size_t key_bytes, const void *value, size_t value_bytes) {
+    return library->choices_add(choices, kind, key, key_bytes, value, value_bytes);
 }

@@ -75,6 +75,9 @@ void para_cuda_launch_softmax(const para_softmax_job *job, cudaStream_t stream);
 void para_cuda_launch_attention_out(const para_softmax_job *job, const float *sum, cudaStream_t stream);
 void para_cuda_launch_merge(const para_merge_args *a, cudaStream_t stream);
 
+/* x [count], 4- or 2-byte floats ← numbers between -1 and 1 */
+void para_cuda_launch_noise(void *x, para_dtype type, int64_t count, cudaStream_t stream);
+
 #ifdef __cplusplus
 }
 #endif

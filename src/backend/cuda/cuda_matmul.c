@@ -1,33 +1,17 @@
 /* Matrix products by cuBLASLt: one description and one choice of kernel for each kind of product, kept. SPDX-License-Identifier: Apache-2.0
  *
  * cuBLASLt is column-major: a row-major y = x · wᵀ is its yᵀ = w · xᵀ, with A = w, B = x, D = y. */
-#include "backend/cuda/cuda_matmul.h"
+#include "backend/cuda/cuda_matmul_tune.h"
 
-#include <cublasLt.h>
 #include <string.h>
 
 #include "core/alloc.h"
 
-enum { WORKSPACE = 32 << 20, FIRST_SLOTS = 256 };
-
-/* What tells one kind of product from another; compared as bytes. */
-typedef struct product_key {
-    int64_t m, n, k, x_row, w_row, y_row, batch, x_batch, w_batch, y_batch;
-    int32_t in, out, turned, accumulate, epilogue, bias;
-    uint32_t x_align, w_align, y_align, padding;
-} product_key;
-
-typedef struct product_plan {
-    product_key key;
-    cublasLtMatmulDesc_t product;
-    cublasLtMatrixLayout_t w, x, y;
-    cublasLtMatmulAlgo_t algorithm;
-} product_plan;
+enum { FIRST_SLOTS = 256 };
 
 struct para_cuda_matmuls {
-    cublasLtHandle_t handle;
-    void *workspace;
-    product_plan **slots; /* a hash table; NULL: free */
+    para_cuda_lt lt;
+    para_product_plan **slots; /* a hash table; NULL: free */
     size_t room, count;
 };
 
@@ -48,8 +32,8 @@ static uint32_t alignment(const void *p, int64_t step, para_dtype type) {
     return low == 0 || low > 256 ? 256 : low;
 }
 
-static product_key key_of(const para_cuda_product *p) {
-    product_key key;
+static para_product_key key_of(const para_cuda_product *p) {
+    para_product_key key;
     memset(&key, 0, sizeof key);
     key.m = p->m, key.n = p->n, key.k = p->k;
     key.x_row = p->m > 1 ? p->x_row : p->k, key.y_row = p->m > 1 ? p->y_row : p->n;
@@ -63,7 +47,7 @@ static product_key key_of(const para_cuda_product *p) {
 }
 
 /* FNV-1a. */
-static size_t slot_of(const para_cuda_matmuls *l, const product_key *key) {
+static size_t slot_of(const para_cuda_matmuls *l, const para_product_key *key) {
     const unsigned char *bytes = (const unsigned char *)key;
     uint64_t hash = 14695981039346656037u;
     for (size_t i = 0; i < sizeof *key; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
@@ -85,7 +69,7 @@ static para_status make_room(para_cuda_matmuls *l) {
     return PARA_OK;
 }
 
-static void free_plan(product_plan *plan) {
+static void free_plan(para_product_plan *plan) {
     if (plan->product) cublasLtMatmulDescDestroy(plan->product);
     if (plan->w) cublasLtMatrixLayoutDestroy(plan->w);
     if (plan->x) cublasLtMatrixLayoutDestroy(plan->x);
@@ -106,10 +90,10 @@ static para_status make_layout(cublasLtMatrixLayout_t *out, para_dtype type, int
     return PARA_OK;
 }
 
-static para_status describe(product_plan *plan) {
+static para_status describe(para_product_plan *plan) {
     static const cublasLtEpilogue_t plain[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_RELU, CUBLASLT_EPILOGUE_GELU},
                                     biased[] = {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_RELU_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
-    const product_key *key = &plan->key;
+    const para_product_key *key = &plan->key;
     cublasOperation_t turn = key->turned ? CUBLAS_OP_N : CUBLAS_OP_T;
     cublasLtEpilogue_t epilogue = (key->bias ? biased : plain)[key->epilogue];
     cudaDataType_t bias = type_of((para_dtype)key->out);
@@ -123,15 +107,13 @@ static para_status describe(product_plan *plan) {
     return make_layout(&plan->y, (para_dtype)key->out, key->n, key->m, key->y_row, key->batch, key->y_batch);
 }
 
-/* The first that cuBLASLt proposes. Timing the candidates belongs here. */
-static para_status choose(para_cuda_matmuls *l, product_plan *plan) {
-    const product_key *key = &plan->key;
-    size_t workspace = WORKSPACE;
+cublasStatus_t para_cuda_propose(const para_cuda_lt *lt, const para_product_plan *plan, size_t workspace, int room,
+                                 cublasLtMatmulHeuristicResult_t *out, int *count) {
+    const para_product_key *key = &plan->key;
     /* Parts of a sum are added up in float32, in a fixed order. */
     uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t found;
-    int count = 0;
+    *count = 0;
     cublasStatus_t status = cublasLtMatmulPreferenceCreate(&preference);
 #define PREFER(attribute, value)                                                                                       \
     if (status == CUBLAS_STATUS_SUCCESS)                                                                               \
@@ -144,8 +126,16 @@ static para_status choose(para_cuda_matmuls *l, product_plan *plan) {
     PREFER(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key->y_align);
 #undef PREFER
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = cublasLtMatmulAlgoGetHeuristic(l->handle, plan->product, plan->w, plan->x, plan->y, plan->y, preference, 1, &found, &count);
+        status = cublasLtMatmulAlgoGetHeuristic(lt->handle, plan->product, plan->w, plan->x, plan->y, plan->y, preference, room, out, count);
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    return status;
+}
+
+static para_status choose(const para_cuda_lt *lt, para_product_plan *plan) {
+    const para_product_key *key = &plan->key;
+    cublasLtMatmulHeuristicResult_t found;
+    int count;
+    cublasStatus_t status = para_cuda_propose(lt, plan, PARA_LT_WORKSPACE, 1, &found, &count);
     if (status != CUBLAS_STATUS_SUCCESS || count == 0)
         return para_fail(PARA_ERR_LIBRARY,
                          "cuBLASLt has no kernel for a product of %lld x %lld x %lld (types %s and %s, rows %lld, %lld and %lld elements apart, at "
@@ -153,19 +143,19 @@ static para_status choose(para_cuda_matmuls *l, product_plan *plan) {
                          (long long)key->m, (long long)key->n, (long long)key->k, para_dtype_name((para_dtype)key->in),
                          para_dtype_name((para_dtype)key->out), (long long)key->x_row, (long long)key->w_row, (long long)key->y_row, key->x_align,
                          key->w_align, key->y_align, cublasLtGetStatusString(status));
-    plan->algorithm = found.algo;
+    plan->proposed = found.algo;
     return PARA_OK;
 }
 
-static para_status find(para_cuda_matmuls *l, const product_key *key, product_plan **out) {
+static para_status find(para_cuda_matmuls *l, const para_product_key *key, para_product_plan **out) {
     PARA_TRY(make_room(l));
     size_t at = slot_of(l, key);
     if (!l->slots[at]) {
-        product_plan *plan = para_alloc(1, sizeof *plan);
+        para_product_plan *plan = para_alloc(1, sizeof *plan);
         if (!plan) return PARA_ERR_MEMORY;
         plan->key = *key;
         para_status status = describe(plan);
-        if (status == PARA_OK) status = choose(l, plan);
+        if (status == PARA_OK) status = choose(&l->lt, plan);
         if (status != PARA_OK) {
             free_plan(plan);
             return status;
@@ -177,16 +167,24 @@ static para_status find(para_cuda_matmuls *l, const product_key *key, product_pl
     return PARA_OK;
 }
 
+/* Not while ops are recorded: what is tried would be recorded, too. */
+static para_status make_fast(para_device *dev, const para_cuda_lt *lt, para_product_plan *plan) {
+    enum cudaStreamCaptureStatus recording;
+    CUDA_TRY(cudaStreamIsCapturing(para_cuda_of(dev)->stream, &recording), "look at the stream");
+    return recording == cudaStreamCaptureStatusNone ? para_cuda_tune(dev, lt, plan) : PARA_OK;
+}
+
 para_status para_cuda_multiply(para_device *dev, const para_cuda_product *p) {
     para_cuda *cuda = para_cuda_of(dev);
     para_cuda_matmuls *l = cuda->matmuls;
     float one = 1, beta = p->accumulate ? 1 : 0;
-    product_key key = key_of(p);
-    product_plan *plan;
+    para_product_key key = key_of(p);
+    para_product_plan *plan;
     PARA_TRY(find(l, &key, &plan));
+    if (dev->tunes && !plan->tuned) PARA_TRY(make_fast(dev, &l->lt, plan));
     if (p->bias) SET(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, p->bias);
-    LT_TRY(cublasLtMatmul(l->handle, plan->product, &one, p->w, plan->w, p->x, plan->x, &beta, p->y, plan->y, p->y, plan->y, &plan->algorithm,
-                          l->workspace, WORKSPACE, cuda->stream),
+    LT_TRY(cublasLtMatmul(l->lt.handle, plan->product, &one, p->w, plan->w, p->x, plan->x, &beta, p->y, plan->y, p->y, plan->y,
+                          dev->tunes && plan->tuned ? &plan->fastest : &plan->proposed, l->lt.workspace, PARA_LT_WORKSPACE, cuda->stream),
            "multiply matrices");
     return PARA_OK;
 }
@@ -194,8 +192,8 @@ para_status para_cuda_multiply(para_device *dev, const para_cuda_product *p) {
 para_status para_cuda_matmuls_open(para_cuda *cuda) {
     para_cuda_matmuls *l = cuda->matmuls = para_alloc(1, sizeof *l);
     if (!l) return PARA_ERR_MEMORY;
-    LT_TRY(cublasLtCreate(&l->handle), "start");
-    CUDA_TRY(cudaMalloc(&l->workspace, WORKSPACE), "allocate 32 MiB on the GPU");
+    LT_TRY(cublasLtCreate(&l->lt.handle), "start");
+    CUDA_TRY(cudaMalloc(&l->lt.workspace, PARA_LT_WORKSPACE), "allocate 32 MiB on the GPU");
     return PARA_OK;
 }
 
@@ -205,8 +203,8 @@ void para_cuda_matmuls_close(para_cuda *cuda) {
     for (size_t i = 0; i < l->room; i++)
         if (l->slots[i]) free_plan(l->slots[i]);
     para_free(l->slots);
-    if (l->workspace) cudaFree(l->workspace);
-    if (l->handle) cublasLtDestroy(l->handle);
+    if (l->lt.workspace) cudaFree(l->lt.workspace);
+    if (l->lt.handle) cublasLtDestroy(l->lt.handle);
     para_free(l);
     cuda->matmuls = NULL;
 }

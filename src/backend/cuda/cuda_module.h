@@ -2,7 +2,7 @@
 #ifndef PARA_CUDA_MODULE_H
 #define PARA_CUDA_MODULE_H
 
-#include "backend/backend.h"
+#include "backend/choices.h"
 
 enum { PARA_CUDA_ABI = 1 };
 
@@ -17,11 +17,17 @@ typedef struct para_cuda_host {
     void (*free)(void *p);
     para_status (*arena_take)(para_arena *arena, size_t bytes, void **out);
     void (*arena_release)(para_arena *arena, size_t mark);
+    void (*note)(const para_device *dev, para_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+    para_status (*choices_open)(para_choices **out, const para_device *dev, const char *machine);
+    void (*choices_close)(para_choices **choices);
+    const void *(*choices_find)(const para_choices *choices, const char *kind, const void *key, size_t key_bytes, size_t *value_bytes);
+    para_status (*choices_add)(para_choices *choices, const char *kind, const void *key, size_t key_bytes, const void *value, size_t value_bytes);
 } para_cuda_host;
 
 typedef struct para_cuda_module {
-    int abi;     /* PARA_CUDA_ABI */
-    size_t size; /* sizeof(para_cuda_module) */
+    int abi;          /* PARA_CUDA_ABI */
+    size_t size;      /* sizeof(para_cuda_module) */
+    size_t host_size; /* sizeof(para_cuda_host) */
     /* Opens the index-th GPU of this machine. PARA_ERR_DEVICE (no driver, no GPU, index, capability), PARA_ERR_MEMORY, PARA_ERR_LIBRARY. */
     para_status (*open)(const para_cuda_host *host, int index, para_device **out);
 } para_cuda_module;

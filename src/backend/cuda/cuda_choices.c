@@ -1,0 +1,20 @@
+/* The choices of a GPU. SPDX-License-Identifier: Apache-2.0 */
+#include <cublasLt.h>
+#include <cudnn.h>
+#include <stdio.h>
+
+#include "backend/cuda/cuda.h"
+
+para_status para_cuda_choices(para_device *dev, para_choices **out) {
+    para_cuda *cuda = para_cuda_of(dev);
+    struct cudaDeviceProp found;
+    char machine[400];
+    if (!cuda->choices) {
+        CUDA_TRY(cudaGetDeviceProperties(&found, cuda->index), "look at the GPU");
+        snprintf(machine, sizeof machine, "%s with %d multiprocessors, cuBLASLt %zu, cuDNN %zu", found.name, found.multiProcessorCount,
+                 cublasLtGetVersion(), cudnnGetVersion());
+        PARA_TRY(para_choices_open(&cuda->choices, dev, machine));
+    }
+    *out = cuda->choices;
+    return PARA_OK;
+}
