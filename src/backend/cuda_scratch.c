@@ -47,7 +47,9 @@ para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a) {
     para_cuda_conv_plan p = {.product = taps == 1 && a->stride == 1 && !a->pad_top && !a->pad_left && !a->pad_bottom && !a->pad_right, .slice = pixels};
     if (p.product) return p;
     p.slice = slice_of(pixels, taps * w[1] * size, PATCH_BYTES);
-    p.weight_bytes = rounded(w[0] * taps * w[1] * size);
+    p.channels = a->x.dtype == PARA_F32 || w[1] % 8 ? w[0] : (w[0] + 7) / 8 * 8;
+    p.weight_bytes = rounded(p.channels * taps * w[1] * size);
+    if (p.channels > w[0]) p.bias_bytes = rounded(p.channels * 4), p.padded_bytes = rounded(pixels * p.channels * size);
     p.patch_bytes = rounded(p.slice * taps * w[1] * size);
     return p;
 }
@@ -59,7 +61,8 @@ size_t para_cuda_conv2d_scratch(const para_conv2d_args *a) {
     para_linear_args product = {.x = para_tensor_make(NULL, a->x.dtype, 2, (int64_t[]){p.slice, w[1] * w[2] * w[3]}),
                                 .w = &layer,
                                 .y = para_tensor_make(NULL, a->y.dtype, 2, (int64_t[]){p.slice, w[0]})};
-    return p.weight_bytes + p.patch_bytes + para_cuda_linear_scratch(&product);
+    size_t patches = p.patch_bytes + para_cuda_linear_scratch(&product), padded = p.bias_bytes + p.padded_bytes;
+    return p.weight_bytes + (patches > padded ? patches : padded);
 }
 
 para_cuda_attention_plan para_cuda_plan_attention(const para_attention_args *a) {

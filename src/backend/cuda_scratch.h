@@ -15,11 +15,12 @@ typedef struct para_cuda_linear_plan {
 /* `fused`: no sum waits. */
 para_cuda_linear_plan para_cuda_plan_linear(const para_linear_args *a, bool fused);
 
-/* A convolution whose patches are written out, output pixels in slices. */
+/* A convolution by cuDNN, with output channels added up to a multiple of 8; or one whose patches are written out, output pixels in slices. */
 typedef struct para_cuda_conv_plan {
     bool product;      /* 1 × 1: a linear layer as it is */
+    int64_t channels;  /* of the output, with those that are added */
     int64_t slice;     /* output pixels at a time */
-    size_t weight_bytes, patch_bytes;
+    size_t weight_bytes, bias_bytes, padded_bytes, patch_bytes; /* padded: all output channels, where some are added; the bias likewise */
 } para_cuda_conv_plan;
 para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a);
 

@@ -9,7 +9,7 @@
 #include "core/error.h"
 
 typedef struct para_cuda_matmuls para_cuda_matmuls; /* cuda_matmul.c */
-typedef struct para_cuda_convs para_cuda_convs;     /* cuda_cudnn.c */
+typedef struct para_cuda_cudnn para_cuda_cudnn;     /* cuda_cudnn.c */
 typedef struct para_cuda_memory para_cuda_memory;   /* cuda_memory.c */
 
 typedef struct para_cuda {
@@ -20,7 +20,7 @@ typedef struct para_cuda {
     cudaStream_t fetching;  /* but `fetch`; NULL until it reaches another device */
     para_cuda_memory *memory;
     para_cuda_matmuls *matmuls;
-    para_cuda_convs *convs; /* NULL until the first convolution */
+    para_cuda_cudnn *cudnn; /* NULL until it is asked for something */
     int *flag;              /* device: what all_finite finds */
     double *sums;           /* device: of the op `change` */
     struct para_cuda_copy_state *copy; /* cuda_copies.c */

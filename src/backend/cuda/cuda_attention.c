@@ -4,7 +4,10 @@
 #include <limits.h>
 
 #include "backend/cuda/cuda_attention_plain.h"
+#include "backend/cuda/cuda_cudnn.h"
 #include "backend/cuda/cuda_kernels.h"
+
+enum { CUDNN_WIDTH = 128 }; /* of a head of a transformer; what is wider, as in autoencoders, is not cuDNN's to compute */
 
 para_status para_cuda_attention_open(para_device *dev) {
     para_cuda *cuda = para_cuda_of(dev);
@@ -34,6 +37,16 @@ static bool fused_args(const para_cuda *cuda, const para_attention_args *a, para
     return true;
 }
 
+/* What was asked for and does not work is no reason to compute something else. */
+static para_status by_cudnn(para_device *dev, const para_attention_args *a) {
+    bool done;
+    PARA_TRY(para_cuda_cudnn_attention(dev, a, &done));
+    if (done) return PARA_OK;
+    return para_fail(PARA_ERR_CONFIG,
+                     "cuDNN has no kernel for attention over %lld heads of %lld in %s to %s; use the project's own (PARA_ATTENTION_AUTO, --attention auto)",
+                     (long long)a->q.dim[1], (long long)a->q.dim[3], para_dtype_name(a->q.dtype), para_dtype_name(a->out.dtype));
+}
+
 para_status para_cuda_attend(para_device *dev, const para_attention_args *a) {
     const para_cuda *cuda = para_cuda_of(dev);
     const int64_t *q = a->q.dim, *k = a->k.dim, *v = a->v.dim, *out = a->out.dim;
@@ -52,6 +65,7 @@ para_status para_cuda_attend(para_device *dev, const para_attention_args *a) {
                              "attention", "lse must be [B, H, Sq] of F32"));
     if (q[0] * q[1] * q[2] == 0) return PARA_OK;
     para_cuda_attention fused;
+    if (dev->attention == PARA_ATTENTION_CUDNN && !a->mask.data && !a->causal && q[3] <= CUDNN_WIDTH) return by_cudnn(dev, a);
     if (cuda->major == 9 && cuda->minor == 0 && fused_args(cuda, a, &fused) && para_cuda_attention_sm90_takes(&fused))
         return para_cuda_checked((cudaError_t)para_cuda_attention_sm90(&fused, cuda->stream), "compute attention");
     return para_cuda_attention_plain(dev, a);

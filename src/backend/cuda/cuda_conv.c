@@ -18,6 +18,42 @@ static para_status turn_weight(para_device *dev, const para_conv2d_args *a, void
     return para_cuda_copy(dev, turned, PARA_PERMUTE(a->w->weight, 0, 2, 3, 1));
 }
 
+/* The bias in the type that cuDNN's compiled kernels take, where that holds all of it; those for F32 are compiled when they are met. */
+static para_tensor bias_of(const para_device *dev, const para_conv2d_args *a) {
+    para_tensor bias = a->w->bias;
+    void *bf16 = a->x.dtype == PARA_BF16 && bias.data ? (void *)(uintptr_t)para_cuda_bf16_of(dev, bias.data) : NULL;
+    return bf16 ? para_tensor_make(bf16, PARA_BF16, 1, bias.dim) : bias;
+}
+
+/* By cuDNN, with more output channels than there are: those added have a weight and a bias of 0. */
+static para_status run_padded(para_device *dev, const para_conv2d_args *a, const para_cuda_conv_plan *p, char *weight, bool *done) {
+    cudaStream_t stream = para_cuda_of(dev)->stream;
+    para_tensor bias = bias_of(dev, a), y = a->y; /* [N, OH, OW, channels] */
+    size_t size = para_dtype_size(a->x.dtype), used = (size_t)para_tensor_count(&a->w->weight) * size;
+    y.dim[3] = p->channels;
+    y = para_tensor_make(NULL, a->y.dtype, 4, y.dim);
+    PARA_TRY(para_arena_take(&dev->arena, p->padded_bytes, &y.data));
+    CUDA_TRY(cudaMemsetAsync(weight + used, 0, (size_t)p->channels * used / (size_t)a->y.dim[3] - used, stream), "clear memory on the GPU");
+    if (bias.data) {
+        void *padded;
+        size_t bytes = (size_t)bias.dim[0] * para_dtype_size(bias.dtype);
+        PARA_TRY(para_arena_take(&dev->arena, p->bias_bytes, &padded));
+        CUDA_TRY(cudaMemsetAsync(padded, 0, p->bias_bytes, stream), "clear memory on the GPU");
+        CUDA_TRY(cudaMemcpyAsync(padded, bias.data, bytes, cudaMemcpyDeviceToDevice, stream), "copy on the GPU");
+        bias = para_tensor_make(padded, bias.dtype, 1, &p->channels);
+    }
+    PARA_TRY(para_cuda_cudnn_conv2d(dev, a, weight, bias, y, done));
+    return *done ? para_cuda_copy(dev, a->y, para_slice(y, 3, 0, a->y.dim[3])) : PARA_OK;
+}
+
+static para_status run_cudnn(para_device *dev, const para_conv2d_args *a, const para_cuda_conv_plan *p, char *weight, bool *done) {
+    if (p->channels == a->y.dim[3]) return para_cuda_cudnn_conv2d(dev, a, weight, bias_of(dev, a), a->y, done);
+    size_t mark = para_arena_mark(&dev->arena);
+    para_status status = run_padded(dev, a, p, weight, done);
+    para_arena_release(&dev->arena, mark);
+    return status;
+}
+
 static para_status run_patches(para_device *dev, const para_conv2d_args *a, const para_cuda_conv_plan *p, void *weight, void *patches) {
     const int64_t *w = a->w->weight.dim;
     int64_t pixels = a->y.dim[0] * a->y.dim[1] * a->y.dim[2], depth = w[1] * w[2] * w[3];
@@ -63,7 +99,7 @@ para_status para_cuda_conv2d(para_device *dev, const para_conv2d_args *a) {
     para_status status;
     PARA_TRY_GOTO(status, done, para_arena_take(&dev->arena, plan.weight_bytes, &weight));
     PARA_TRY_GOTO(status, done, turn_weight(dev, a, weight));
-    PARA_TRY_GOTO(status, done, para_cuda_cudnn_conv2d(dev, a, weight, &by_cudnn));
+    PARA_TRY_GOTO(status, done, run_cudnn(dev, a, &plan, weight, &by_cudnn));
     if (by_cudnn) goto done;
     PARA_TRY_GOTO(status, done, para_arena_take(&dev->arena, plan.patch_bytes, &patches));
     status = run_patches(dev, a, &plan, weight, patches);

@@ -57,7 +57,7 @@ static void cuda_close(para_device *dev) {
     para_cuda *cuda = dev->impl;
     if (cuda && para_cuda_enter(dev) == PARA_OK) {
         if (cuda->stream) cudaStreamSynchronize(cuda->stream);
-        para_cuda_cudnn_close(cuda);
+        para_dnn_close(cuda);
         para_cuda_matmuls_close(cuda);
         para_cuda_copies_close(dev);
         para_choices_close(&cuda->choices);
