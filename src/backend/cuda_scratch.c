@@ -6,6 +6,7 @@ enum {
     PATCH_BYTES = 64 << 20,
     SCORE_BYTES = 128 << 20,
     SLICE_STEP = 64,
+    SPLIT_ROWS = 64,         /* of activations that are split into parts */
     CHUNK_PIXELS = 64,       /* least of group norm's chunks, and most of them */
     MOST_CHUNKS = 512,
 };
@@ -25,6 +26,12 @@ static int64_t slice_of(int64_t n, int64_t bytes, int64_t room) {
     return least(slice < SLICE_STEP ? SLICE_STEP : slice, n);
 }
 
+/* As many slices, of about one size. */
+static int64_t evened(int64_t n, int64_t slice) {
+    int64_t count = (n + slice - 1) / slice, even = n > 0 ? (n + count - 1) / count : 0;
+    return least((even + SLICE_STEP - 1) / SLICE_STEP * SLICE_STEP, slice);
+}
+
 para_cuda_linear_plan para_cuda_plan_linear(const para_linear_args *a, bool fused) {
     int64_t m = a->x.dim[0], k = a->x.dim[1], n = a->y.dim[1], size = (int64_t)para_dtype_size(a->x.dtype);
     para_cuda_linear_plan p = {.convert = a->w->weight.dtype != a->x.dtype, .slice = n};
@@ -35,10 +42,22 @@ para_cuda_linear_plan para_cuda_plan_linear(const para_linear_args *a, bool fuse
     return p;
 }
 
+para_cuda_split_plan para_cuda_plan_split(const para_linear_args *a) {
+    int64_t m = a->x.dim[0], k = a->x.dim[1], n = a->y.dim[1];
+    para_cuda_split_plan p = {.serves = a->x.dtype == PARA_F32 && a->w->weight.dtype == PARA_BF16 && m <= SPLIT_ROWS && k % 8 == 0 && k > 0};
+    p.chunks = (k + PARA_CUDA_PART_DEPTH - 1) / PARA_CUDA_PART_DEPTH;
+    p.slice = evened(n, slice_of(n, p.chunks * PARA_CUDA_PARTS * m * 4, SLICE_BYTES));
+    p.part_bytes = rounded(PARA_CUDA_PARTS * m * k * 2);
+    p.sum_bytes = rounded(p.chunks * PARA_CUDA_PARTS * m * p.slice * 4);
+    return p;
+}
+
 size_t para_cuda_linear_scratch(const para_linear_args *a) {
     para_cuda_linear_plan fused = para_cuda_plan_linear(a, true), plain = para_cuda_plan_linear(a, false);
+    para_cuda_split_plan split = para_cuda_plan_split(a);
     size_t most = plain.weight_bytes + plain.sum_bytes;
-    return most > fused.weight_bytes ? most : fused.weight_bytes;
+    if (most < fused.weight_bytes) most = fused.weight_bytes;
+    return split.serves && most < split.part_bytes + split.sum_bytes ? split.part_bytes + split.sum_bytes : most;
 }
 
 para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a) {

@@ -15,6 +15,18 @@ typedef struct para_cuda_linear_plan {
 /* `fused`: no sum waits. */
 para_cuda_linear_plan para_cuda_plan_linear(const para_linear_args *a, bool fused);
 
+/* Few rows of F32 by a weight of BF16: rather than the weight, the activations change their type, as three numbers of BF16 each whose sum they are. The products are
+ * cut along K, too: tensor cores round sums downwards, which over a long K adds up to more than float32's own error. */
+enum { PARA_CUDA_PARTS = 3, PARA_CUDA_PART_DEPTH = 256 };
+typedef struct para_cuda_split_plan {
+    bool serves;       /* types and sizes are such; strides and addresses at 16 bytes are wanted besides */
+    int64_t chunks;    /* of K */
+    int64_t slice;     /* rows of the weight at a time */
+    size_t part_bytes; /* [3, M, K] BF16 */
+    size_t sum_bytes;  /* [chunks, 3, M, slice] F32 */
+} para_cuda_split_plan;
+para_cuda_split_plan para_cuda_plan_split(const para_linear_args *a);
+
 /* A convolution by cuDNN, with output channels added up to a multiple of 8; or one whose patches are written out, output pixels in slices. */
 typedef struct para_cuda_conv_plan {
     bool product;      /* 1 × 1: a linear layer as it is */

@@ -55,8 +55,10 @@ void para_cuda_launch_change(para_tensor before, para_tensor now, double *sums, 
 /* out [B · keys] ← para_mask_column */
 void para_cuda_launch_mask_columns(para_tensor mask, uint8_t *out, cudaStream_t stream);
 
-/* y[m, n] (+)= f(sum[m, n] + bias[n]); sum contiguous F32 */
-void para_cuda_launch_epilogue(const float *sum, para_tensor y, const float *bias, para_activation f, bool accumulate, cudaStream_t stream);
+/* y[m, n] (+)= f(Σ sums[i, m, n] + bias[n]); sums [count, m, n] contiguous F32 */
+void para_cuda_launch_epilogue(const float *sums, int count, para_tensor y, const float *bias, para_activation f, bool accumulate, cudaStream_t stream);
+/* parts [3, M, K] BF16 ← numbers whose sum is x [M, K] F32, the largest first */
+void para_cuda_launch_split(para_tensor x, void *parts, cudaStream_t stream);
 /* columns [rows, kh · kw · I] ← the patches that output pixels [first, first + rows) of [N, OH, OW] see */
 void para_cuda_launch_patches(const para_conv2d_args *a, int64_t first, int64_t rows, void *columns, cudaStream_t stream);
 

@@ -50,8 +50,47 @@ static para_status run_slice(para_device *dev, const para_linear_args *a, bool f
     p.y = sum, p.out = PARA_F32, p.y_row = columns;
     PARA_TRY(para_cuda_multiply(dev, &p));
     const float *own = a->w->bias.data ? (const float *)a->w->bias.data + column : NULL;
-    para_cuda_launch_epilogue((const float *)(const void *)sum, y, own, a->activation, a->accumulate, para_cuda_of(dev)->stream);
+    para_cuda_launch_epilogue((const float *)(const void *)sum, 1, y, own, a->activation, a->accumulate, para_cuda_of(dev)->stream);
     return para_cuda_launched("linear");
+}
+
+/* Weight rows [column, column + columns) times all parts of x → sums → those columns of y. */
+static para_status run_split_slice(para_device *dev, const para_linear_args *a, const para_cuda_split_plan *p, const char *parts, float *sums, int64_t column,
+                                   int64_t columns) {
+    int64_t m = a->x.dim[0], k = a->x.dim[1], rows = PARA_CUDA_PARTS * m, whole = k / PARA_CUDA_PART_DEPTH, rest = k % PARA_CUDA_PART_DEPTH;
+    const para_tensor *weight = &a->w->weight;
+    const char *w = (const char *)weight->data + 2 * column * weight->stride[0];
+    para_cuda_product product = {.x = parts, .w = w, .y = sums, .in = PARA_BF16, .out = PARA_F32, .m = rows, .n = columns, .k = PARA_CUDA_PART_DEPTH,
+                                 .x_row = k, .w_row = weight->stride[0], .y_row = columns, .batch = whole,
+                                 .x_batch = PARA_CUDA_PART_DEPTH, .w_batch = PARA_CUDA_PART_DEPTH, .y_batch = rows * columns};
+    if (whole > 0) PARA_TRY(para_cuda_multiply(dev, &product));
+    if (rest > 0) {
+        product.x = parts + 2 * whole * PARA_CUDA_PART_DEPTH;
+        product.w = w + 2 * whole * PARA_CUDA_PART_DEPTH;
+        product.y = sums + whole * rows * columns;
+        product.k = rest, product.batch = 1;
+        PARA_TRY(para_cuda_multiply(dev, &product));
+    }
+    const float *bias = a->w->bias.data ? (const float *)a->w->bias.data + column : NULL;
+    para_cuda_launch_epilogue(sums, (int)(p->chunks * PARA_CUDA_PARTS), para_slice(a->y, 1, column, columns), bias, a->activation, a->accumulate,
+                              para_cuda_of(dev)->stream);
+    return para_cuda_launched("linear");
+}
+
+static para_status run_split(para_device *dev, const para_linear_args *a, const para_cuda_split_plan *p) {
+    int64_t n = a->y.dim[1];
+    size_t mark = para_arena_mark(&dev->arena);
+    void *parts, *sums;
+    para_status status;
+    PARA_TRY_GOTO(status, done, para_arena_take(&dev->arena, p->part_bytes, &parts));
+    PARA_TRY_GOTO(status, done, para_arena_take(&dev->arena, p->sum_bytes, &sums));
+    para_cuda_launch_split(a->x, parts, para_cuda_of(dev)->stream);
+    PARA_TRY_GOTO(status, done, para_cuda_launched("linear"));
+    for (int64_t column = 0; column < n; column += p->slice)
+        PARA_TRY_GOTO(status, done, run_split_slice(dev, a, p, parts, sums, column, n - column < p->slice ? n - column : p->slice));
+done:
+    para_arena_release(&dev->arena, mark);
+    return status;
 }
 
 para_status para_cuda_linear(para_device *dev, const para_linear_args *a) {
@@ -63,6 +102,8 @@ para_status para_cuda_linear(para_device *dev, const para_linear_args *a) {
                              "linear", "the bias must be [N] of F32, and every tensor lie at a multiple of its elements' size"));
     int64_t n = a->y.dim[1];
     if (a->x.dim[0] == 0 || n == 0) return PARA_OK;
+    para_cuda_split_plan split = para_cuda_plan_split(a);
+    if (split.serves && at_16(w)) return run_split(dev, a, &split);
     const void *bias;
     bool fused = fuses(dev, a, &bias);
     para_cuda_linear_plan plan = para_cuda_plan_linear(a, fused);
