@@ -9,7 +9,7 @@
 
 typedef struct request_options {
     para_request request;
-    int rng, dtype, compile; /* indices into the choices below */
+    int rng, dtype, attention, compile; /* indices into the choices below */
     device_choice device;
     int ranks, threads, batch, ring, ulysses, head_groups;
     float timeout;
@@ -18,7 +18,7 @@ typedef struct request_options {
     cache_arguments cache;
 } request_options;
 
-extern const char *const rng_choices[], *const dtype_choices[], *const compile_choices[];
+extern const char *const rng_choices[], *const dtype_choices[], *const attention_choices[], *const compile_choices[];
 enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 
 #define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120, .cache = CACHE_ARGUMENTS_INIT }
@@ -42,6 +42,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
         {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
         {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
         {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
+        {"--attention", OPTION_CHOICE, &(o).attention, NULL, attention_choices, "whose kernel computes the transformer's attention on a GPU (auto: para)"}, \
         {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
         DEVICE_OPTIONS(o)
 /* of these what they run on; */

@@ -81,6 +81,7 @@ para_status session_open(session *s, const char *name, const request_options *o,
                          progress_view *view) {
     para_pipeline_options p = PARA_PIPELINE_OPTIONS_INIT;
     p.dtype = o->dtype == 1 ? PARA_BF16 : PARA_F32;
+    p.attention = (para_attention_kernel)o->attention;
     p.random_weights = o->random_weights;
     para_status status = session_open_world(s, name, o, view);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);

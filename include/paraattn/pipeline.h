@@ -24,9 +24,11 @@ typedef struct para_pipeline_options {
     size_t size;      /* sizeof(para_pipeline_options), set by PARA_PIPELINE_OPTIONS_INIT */
     para_dtype dtype; /* type of the activations: PARA_F32 or PARA_BF16 (PARA_F32) */
     bool random_weights; /* for measuring: random weights of that type and random tokens; the folder needs no more than its configs (false) */
+    para_attention_kernel attention; /* of the transformer, on a GPU; the text encoders' and the VAE's is ours in any case (PARA_ATTENTION_AUTO).
+                                        PARA_ATTENTION_CUDNN: PARA_CUDA and PARA_BF16 only */
 } para_pipeline_options;
 
-#define PARA_PIPELINE_OPTIONS_INIT { sizeof(para_pipeline_options), PARA_F32, false }
+#define PARA_PIPELINE_OPTIONS_INIT { sizeof(para_pipeline_options), PARA_F32, false, PARA_ATTENTION_AUTO }
 
 typedef enum para_rng_source {
     PARA_SEED_CPU = 1,  /* as torch.Generator("cpu").manual_seed(seed) */

@@ -179,6 +179,14 @@ static void tell(para_choices *c, const char *why) {
     c->told = true;
 }
 
+static para_status keep(para_choices *c) {
+    para_status status = write_all(c);
+    if (status == PARA_OK || status == PARA_ERR_MEMORY) return status;
+    tell(c, para_last_error());
+    para_clear_error();
+    return PARA_OK;
+}
+
 /* ---- The folder */
 
 /* Creates a folder and the one above it where they are not there. */
@@ -189,15 +197,19 @@ static void make_folder(const char *path) {
     mkdir(path, 0700); /* where it fails, so does writing there, which says why */
 }
 
-static char *cache_folder(void) {
+/* *out: NULL where the environment names none. */
+static para_status cache_folder(char **out) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (cache && cache[0] == '/') return para_path_join(cache, "paraattn", "");
-    if (!home || home[0] != '/') return NULL;
-    return para_path_join(home, ".cache/paraattn", "");
+    bool given = cache && cache[0] == '/';
+    *out = NULL;
+    if (!given && (!home || home[0] != '/')) return PARA_OK;
+    *out = given ? para_path_join(cache, "paraattn", "") : para_path_join(home, ".cache/paraattn", "");
+    return *out ? PARA_OK : PARA_ERR_MEMORY;
 }
 
 static para_status set_paths(para_choices *c) {
-    char name[64], *folder = cache_folder();
+    char name[64], *folder;
+    PARA_TRY(cache_folder(&folder));
     if (!folder) return PARA_OK;
     snprintf(name, sizeof name, "choices-%016" PRIx64, check_of(c->machine, strlen(c->machine)));
     make_folder(folder);
@@ -271,8 +283,7 @@ para_status para_choices_add(para_choices *c, const char *kind, const void *key,
     if (status == PARA_OK) status = insert(c, &new);
     else free_choice(&new);
     if (lock >= 0) {
-        if (status == PARA_OK && write_all(c) != PARA_OK) tell(c, para_last_error());
-        if (status == PARA_OK) para_clear_error();
+        if (status == PARA_OK) status = keep(c);
         close(lock);
     } else if (status == PARA_OK) {
         tell(c, c->lock_path ? strerror(why) : "neither XDG_CACHE_HOME nor HOME names a folder");

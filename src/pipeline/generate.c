@@ -140,6 +140,7 @@ static para_status generate_on_rank(para_rank *rank, void *user) {
     para_run_progress(&run, PARA_STAGE_LOAD, 1, 1);
     rank->device->trace = trace_of(pipe, rank);
     rank->device->tunes = pipe->tuned;
+    rank->device->attention = pipe->options.attention;
     para_status status = para_run_all(&run);
     rank->device->trace = NULL;
     return status;

@@ -73,6 +73,18 @@ static para_status open_components(para_pipeline *pipe, const para_config *index
     return pipe->family->open(pipe);
 }
 
+static para_status check_attention(const para_pipeline_options *o, const para_world *world) {
+    if (o->attention != PARA_ATTENTION_AUTO && o->attention != PARA_ATTENTION_PARA && o->attention != PARA_ATTENTION_CUDNN)
+        return para_fail(PARA_ERR_ARGUMENT, "there is no attention kernel %d; use PARA_ATTENTION_AUTO, _PARA or _CUDNN", (int)o->attention);
+    if (o->attention != PARA_ATTENTION_CUDNN) return PARA_OK;
+    if (world->options.device != PARA_CUDA)
+        return para_fail(PARA_ERR_ARGUMENT, "attention (--attention) cudnn is NVIDIA's, and the pipeline's device is the CPU; leave it out, or open the "
+                                            "world on PARA_CUDA (--device cuda)");
+    if (o->dtype != PARA_BF16)
+        return para_fail(PARA_ERR_ARGUMENT, "attention (--attention) cudnn is not for %s; use bf16 (--dtype bf16), or leave it out", para_dtype_name(o->dtype));
+    return PARA_OK;
+}
+
 static para_status check_options(const para_pipeline_options *o) {
     if (o->size != sizeof *o)
         return para_fail(PARA_ERR_ARGUMENT,
@@ -111,6 +123,7 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
     para_pipeline_options o = PARA_PIPELINE_OPTIONS_INIT;
     if (options) o = *options;
     PARA_TRY(check_options(&o));
+    PARA_TRY(check_attention(&o, world));
     para_pipeline *pipe = para_alloc(1, sizeof *pipe);
     if (!pipe) return PARA_ERR_MEMORY;
     pipe->world = world;

@@ -73,6 +73,8 @@ static void bad_numbers(void **state) {
         {"--threads", "-1", "give 0"},
         {"--dtype", "f64", "give f32 or bf16"},
         {"--rng", "mt", "give cpu or cuda"},
+        {"--attention", "flash", "give auto, para or cudnn"},
+        {"--attention", "cudnn", "the pipeline's device is the CPU"},
         {"--device", "tpu", "give cpu"},
         {"--sigmas", "", "numbers separated by commas"},
         {"--sigmas", "1,,0.5", "numbers separated by commas"},
