@@ -7,12 +7,10 @@
 
 para_status para_cuda_choices(para_device *dev, para_choices **out) {
     para_cuda *cuda = para_cuda_of(dev);
-    struct cudaDeviceProp found;
-    char machine[400];
+    char machine[200];
     if (!cuda->choices) {
-        CUDA_TRY(cudaGetDeviceProperties(&found, cuda->index), "look at the GPU");
-        snprintf(machine, sizeof machine, "%s with %d multiprocessors, cuBLASLt %zu, cuDNN %zu", found.name, found.multiProcessorCount,
-                 cublasLtGetVersion(), cudnnGetVersion());
+        snprintf(machine, sizeof machine, "%s with %d multiprocessors, cuBLASLt %zu, cuDNN %zu", dev->name, cuda->processors, cublasLtGetVersion(),
+                 cudnnGetVersion());
         PARA_TRY(para_choices_open(&cuda->choices, dev, machine));
     }
     *out = cuda->choices;
