@@ -17,7 +17,7 @@ para_cuda_linear_plan para_cuda_plan_linear(const para_linear_args *a, bool fuse
 
 /* Few rows of F32 by a weight of BF16: rather than the weight, the activations change their type, as three numbers of BF16 each whose sum they are. The products are
  * cut along K, too: tensor cores round sums downwards, which over a long K adds up to more than float32's own error. */
-enum { PARA_CUDA_PARTS = 3, PARA_CUDA_PART_DEPTH = 256 };
+enum { PARA_CUDA_PARTS = 3, PARA_CUDA_PART_DEPTH = 768 };
 typedef struct para_cuda_split_plan {
     bool serves;       /* types and sizes are such; strides and addresses at 16 bytes are wanted besides */
     int64_t chunks;    /* of K */
