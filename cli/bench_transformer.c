@@ -14,7 +14,7 @@ typedef struct transformer_options {
     const char *inputs, *save_output;
     int text_tokens, repeats;
     float ceiling;
-    bool wait, quiet;
+    bool wait, profile, quiet;
 } transformer_options;
 
 static progress_view view;
@@ -52,6 +52,24 @@ static para_status save_prediction(const session *s, const transformer_options *
     para_status status = para_bench_prediction(s->pipe, &o->request.request, &prediction);
     if (status == PARA_OK && s->first) status = para_save_tensor(&prediction, "prediction", o->save_output);
     para_tensor_free(&prediction);
+    return status;
+}
+
+/* Where the time of a step goes, in a run of its own: its last step is run op by op. */
+static para_status show_profile(const session *s, const para_request *request) {
+    para_request r = *request;
+    para_result *result = NULL;
+    double all = 0;
+    r.profile = true;
+    para_status status = para_generate(s->pipe, &r, &result);
+    progress_break(&view);
+    for (int i = 0; result && i < result->num_step_ops; i++) all += result->step_ops[i].seconds;
+    if (result) printf("op by op      %.3f ms in %d kinds of ops\n", 1e3 * all, result->num_step_ops);
+    for (int i = 0; result && i < result->num_step_ops; i++) {
+        const para_op_time *o = &result->step_ops[i];
+        printf("  %-15s %5d calls %10.3f ms %5.1f %%\n", o->name, o->calls, 1e3 * o->seconds, 100 * o->seconds / all);
+    }
+    para_result_close(&result);
     return status;
 }
 
@@ -102,7 +120,7 @@ static para_status measure_all(const session *s, const transformer_options *o, c
         if (o->csv.file && !bench_csv_add(&o->csv, s->world, name, bench_median(ms, o->repeats))) status = PARA_ERR_IO;
     }
     free(ms);
-    return status;
+    return status == PARA_OK && o->profile ? show_profile(s, r) : status;
 }
 
 static int run(transformer_options *o, const char *name) {
@@ -142,6 +160,8 @@ int bench_transformer(int argc, char **argv) {
          "not random: latents, encoder_hidden_states and pooled_projections of a safetensors file"},
         {"--save-output", OPTION_TEXT, &o.save_output, "FILE", NULL,
          "write the prediction at the first timestep as safetensors"},
+        {"--profile", OPTION_FLAG, &o.profile, NULL, NULL,
+         "show how long each kind of op takes, in one more run whose last step is not played from a recording"},
         {"--ceiling", OPTION_FLOAT, &o.ceiling, "TFLOPS", NULL, "what the machine can do: print the share of it"},
         CSV_OPTIONS(o.csv),
         {"--quiet", OPTION_FLAG, &o.quiet, NULL, NULL, "no progress, no warnings"},
@@ -167,7 +187,9 @@ int bench_transformer(int argc, char **argv) {
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
     if (code == EXIT_DONE && !help) {
-        code = bench_check(o.repeats, &o.request, &o.csv);
+        request_options_finish(&o.request);
+        code = cache_arguments_finish(&o.request.cache, "bench", false);
+        if (code == EXIT_DONE) code = bench_check(o.repeats, &o.request, &o.csv);
         progress_open(&view, o.quiet || process_number() > 0);
         session_catch_signals();
         if (code == EXIT_DONE) code = run(&o, model);

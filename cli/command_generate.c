@@ -97,6 +97,7 @@ static int run(generate_options *g, const char *model) {
     para_status status = session_open(&s, "generate", &g->request, model, &view);
     if (status == PARA_OK && g->latents) status = para_load_tensor(&latents, "latents", g->latents);
     if (g->latents) r->latents = &latents;
+    r->profile = g->report != NULL;
     r->on_progress = progress_show;
     r->user = &view;
     if (status == PARA_OK) status = cache_arguments_calibrate(&g->request.cache, s.pipe, r);

@@ -43,16 +43,26 @@ static json_t *settings(const char *model, const request_options *o, const para_
                      "threads", o->threads);
 }
 
+/* {"linear": {"calls": 12, "seconds": 0.1}, …}; null where nothing was timed. */
+static json_t *step_ops(const para_result *result) {
+    json_t *ops = result->num_step_ops ? json_object() : json_null();
+    for (int i = 0; i < result->num_step_ops; i++) {
+        const para_op_time *o = &result->step_ops[i];
+        json_object_set_new(ops, o->name, json_pack("{s:i, s:f}", "calls", o->calls, "seconds", o->seconds));
+    }
+    return ops;
+}
+
 para_status report_write(const char *path, const char *model, const request_options *o, const para_result *result) {
     double step = result->denoise_seconds / o->request.num_inference_steps;
     json_t *report = json_pack(
-        "{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I, s:I}, s:i, s:{s:i, s:i, s:i}, s:o}", "version",
+        "{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I, s:I}, s:i, s:{s:i, s:i, s:i}, s:o, s:o}", "version",
         para_version(), "build", para_build_info(), "settings", settings(model, o, result), "seconds", "load",
         result->load_seconds, "text", result->text_seconds, "denoise", result->denoise_seconds, "step", step, "decode",
         result->decode_seconds, "bytes", "peak_memory", (json_int_t)peak_memory(), "activations",
         (json_int_t)result->arena_bytes, "weights", (json_int_t)result->weight_bytes, "exchanged",
         (json_int_t)result->exchanged_bytes, "ranks", result->ranks, "mesh", "batch", result->batch, "ring",
-        result->ring, "ulysses", result->ulysses, "cache", cache_report(&o->cache, result));
+        result->ring, "ulysses", result->ulysses, "cache", cache_report(&o->cache, result), "step_ops", step_ops(result));
     char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
     json_decref(report);
     if (!text) return PARA_ERR_MEMORY;

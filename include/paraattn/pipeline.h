@@ -65,12 +65,20 @@ typedef struct para_request {
     int max_sequence_length;       /* tokens of the second text encoder, 1 to 512 (512) */
     bool vae_tiling;               /* decode in diffusers' tiles: less memory, other pixels near the seams (false) */
     bool latents_only;             /* diffusers' output_type "latent": no VAE runs or is loaded, the result has no images (false) */
+    bool profile;                  /* time each kind of op in the last step, which then is not played from a recording: step_ops of the result (false) */
     void (*on_progress)(void *user, const para_progress *progress); /* on the calling thread (NULL) */
     void *user;                    /* handed to on_progress (NULL) */
 } para_request;
 
 #define PARA_REQUEST_INIT                                                                                              \
-    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 28, NULL, 3.5f, 1, 0, PARA_SEED_CPU, NULL, NULL, NULL, 512, false, false, NULL, NULL }
+    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 28, NULL, 3.5f, 1, 0, PARA_SEED_CPU, NULL, NULL, NULL, 512, false, false, false, NULL, NULL }
+
+/* Time in ops of a kind. */
+typedef struct para_op_time {
+    const char *name; /* "linear", "attention" */
+    int calls;
+    double seconds;   /* on the device's own clock, where it has one */
+} para_op_time;
 
 /* What a request gave. The caller's until para_result_close. */
 typedef struct para_result {
@@ -88,6 +96,8 @@ typedef struct para_result {
     const struct para_cache_step *cache_steps; /* cache.h: [num_cache_steps] by step, picture, half; NULL without a cache */
     int num_cache_steps;
     int cache_hits;           /* of them */
+    const para_op_time *step_ops; /* with profile: [num_step_ops], of the leading rank in the last step, the longest first */
+    int num_step_ops;
     double step_flops, hit_step_flops; /* with a cache: of a step of all items that is computed, and that is a hit */
 } para_result;
 

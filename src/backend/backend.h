@@ -188,6 +188,11 @@ typedef struct para_ops {
     para_status (*play)(para_device *dev, const para_recording *recording);
     void (*recording_close)(para_device *dev, para_recording **recording); /* sets it to NULL; takes NULL in it */
 
+    /* When ops run, and what they belong to. */
+    para_status (*stamp)(para_device *dev, int i);                                 /* the i-th moment, from 0: here. NULL, both: ops are done when they return */
+    para_status (*stamp_seconds)(para_device *dev, int from, int to, double *out); /* between two moments; waits */
+    void (*range)(para_device *dev, const char *name); /* from here on ops belong to `name`, for profilers; NULL: the innermost range ends. NULL: nobody looks */
+
     /* Between the devices of a process; all five NULL where ops are done when they return. */
     para_status (*reach)(para_device *dev, const para_device *other);  /* from now on fetch of `dev` reads the memory of `other`. PARA_ERR_DEVICE where it cannot */
     para_status (*fetch)(para_device *dev, const para_fetch_args *a);  /* copies beside what `dev` computes: whoever needs the result asks for a mark */
@@ -206,6 +211,7 @@ struct para_device {
     bool joins;              /* one product of joined weights is faster than each by itself */
     bool tunes;              /* ops may spend seconds on a shape that they meet for the first time, to find what is fastest */
     const para_trace *trace; /* or NULL */
+    struct para_profile *profile; /* profile.h: while one is open; or NULL */
     para_status (*check)(void *user); /* called between ops: a failure ends the request; or NULL */
     void *check_user;        /* of check */
     void (*on_load)(void *user, int64_t bytes); /* told of so many more bytes of weights that were read for it; or NULL */
@@ -228,6 +234,11 @@ para_status para_dry_open(para_device **out);
 void para_dry_stand_for(para_device *dry, para_device_kind kind);
 /* Closes; takes NULL. */
 void para_device_close(para_device **dev);
+
+/* For profilers: from here on ops belong to `name`; NULL: the innermost range ends. */
+static inline void para_device_range(para_device *dev, const char *name) {
+    if (dev->ops->range) dev->ops->range(dev, name);
+}
 
 /* Asks the device's check, if there is one. Called between ops that take long. */
 para_status para_device_check(const para_device *dev);

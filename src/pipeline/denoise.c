@@ -1,4 +1,5 @@
 /* The denoising loop over the items of a request, shared out over batch groups and, inside them, by tokens. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/profile.h"
 #include "core/alloc.h"
 #include "core/error.h"
 #include "parallel/gather.h"
@@ -145,16 +146,33 @@ static para_status wave(denoiser *d, int step, int64_t first) {
     return PARA_OK;
 }
 
+static para_status one_step(denoiser *d, int step) {
+    para_run *run = d->run;
+    PARA_TRY(para_loop_cache_begin_step(&d->cache, step, d->latents, d->model_input));
+    for (int64_t first = 0; first < d->items; first += d->batch.size) PARA_TRY(wave(d, step, first));
+    PARA_TRY(para_run_check_finite(run, d->latents, "denoising step %d of %d", step + 1,
+                                   run->request->num_inference_steps));
+    return para_trace_tokens(run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, "step.%d.latents", step);
+}
+
+static para_status profiled_step(denoiser *d, int step) {
+    para_result *result = d->run->result;
+    para_op_time *ops = NULL;
+    para_profile *profile = NULL;
+    PARA_TRY(para_profile_open(d->dev, &profile));
+    para_status status = one_step(d, step);
+    para_status closed = para_profile_close(d->dev, &profile, status == PARA_OK ? &ops : NULL, &result->num_step_ops);
+    result->step_ops = ops;
+    return status == PARA_OK ? closed : status;
+}
+
 static para_status all_steps(denoiser *d) {
     para_run *run = d->run;
     int steps = run->request->num_inference_steps;
     for (int step = 0; step < steps; step++) {
+        bool profiled = run->request->profile && run->result && step == steps - 1;
         para_run_progress(run, PARA_STAGE_DENOISE, step, steps);
-        PARA_TRY(para_loop_cache_begin_step(&d->cache, step, d->latents, d->model_input));
-        for (int64_t first = 0; first < d->items; first += d->batch.size) PARA_TRY(wave(d, step, first));
-        PARA_TRY(para_run_check_finite(run, d->latents, "denoising step %d of %d", step + 1, steps));
-        PARA_TRY(
-            para_trace_tokens(run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, "step.%d.latents", step));
+        PARA_TRY(profiled ? profiled_step(d, step) : one_step(d, step));
     }
     para_run_progress(run, PARA_STAGE_DENOISE, steps, steps);
     return PARA_OK;

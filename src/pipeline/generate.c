@@ -252,6 +252,7 @@ void para_result_close(para_result **result) {
     para_free((*result)->images.data);
     para_free((*result)->latents.data);
     para_free((void *)(*result)->cache_steps);
+    para_free((void *)(*result)->step_ops);
     para_free(*result);
     *result = NULL;
 }

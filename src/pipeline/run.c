@@ -223,13 +223,22 @@ static para_status all_stages(para_run *run) {
     const para_geometry *g = &run->geometry;
     para_tensor latents;
     if (run->rank->index < para_mesh_ranks(&run->mesh)) {
-        PARA_TRY(text_stage(run, inputs));
-        PARA_TRY(para_run_denoise(run, inputs, &latents));
+        para_device_range(run->rank->device, stage_names[PARA_STAGE_TEXT]);
+        para_status status = text_stage(run, inputs);
+        para_device_range(run->rank->device, NULL);
+        PARA_TRY(status);
+        para_device_range(run->rank->device, stage_names[PARA_STAGE_DENOISE]);
+        status = para_run_denoise(run, inputs, &latents);
+        para_device_range(run->rank->device, NULL);
+        PARA_TRY(status);
     } else {
         PARA_TRY(PARA_NEW(run->rank->device, &latents, PARA_F32, run->request->num_images,
                           g->frames * g->grid_h * g->grid_w, g->channels));
     }
-    return decode_stage(run, latents);
+    para_device_range(run->rank->device, stage_names[PARA_STAGE_DECODE]);
+    para_status status = decode_stage(run, latents);
+    para_device_range(run->rank->device, NULL);
+    return status;
 }
 
 para_status para_run_all(para_run *run) {

@@ -54,12 +54,15 @@ static para_status run_blocks(void *args) {
         if (b->skip && b->skip[i]) continue;
         PARA_TRY(para_rank_check(b->rank));
         size_t host = para_arena_mark(&b->rank->host);
-        if (offloaded) PARA_TRY(para_weights_enter(offloaded, i));
-        PARA_TRY(b->t->table->block(b->t, b->rank, b->item, i));
-        if (offloaded) PARA_TRY(para_weights_leave(offloaded, i));
-        para_arena_release(&b->rank->host, host);
         char stage[32];
         snprintf(stage, sizeof stage, "block.%d", i);
+        if (offloaded) PARA_TRY(para_weights_enter(offloaded, i));
+        para_device_range(b->rank->device, stage);
+        para_status status = b->t->table->block(b->t, b->rank, b->item, i);
+        para_device_range(b->rank->device, NULL);
+        PARA_TRY(status);
+        if (offloaded) PARA_TRY(para_weights_leave(offloaded, i));
+        para_arena_release(&b->rank->host, host);
         PARA_TRY(trace_item(b->rank, b->item, stage));
     }
     return PARA_OK;

@@ -36,10 +36,13 @@ static void transformer(void **state) {
     expect_out("case          flux-dev-32x48-t7: 6 image tokens + 7 text tokens, f32 on CPU");
     expect_out("ms, median of 3 (");
     expect_out("% of 1000 TFLOP/s");
+    assert_null(strstr(p.out, "op by op"));
     program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--repeats", "1", "--random-weights", "--dtype", "bf16",
-                "--csv", csv);
+                "--csv", csv, "--profile");
     program_expect(&p, 0, "");
     expect_out("512 text tokens, bf16");
+    expect_out("\nop by op ");
+    expect_out("\n  attention           4 calls "); /* of 2 + 2 blocks */
     assert_int_equal(rows_of(csv), 2);
     size_t n;
     char *text = slurp(csv, &n);

@@ -26,6 +26,7 @@ typedef struct para_cuda {
     struct para_cuda_copy_state *copy; /* cuda_copies.c */
     void *attention_workspace; /* device: of the fused kernel */
     para_choices *choices;  /* NULL until the first one is asked for */
+    struct para_cuda_stamps *stamps; /* cuda_stamps.c; NULL until the first */
 } para_cuda;
 
 static inline para_cuda *para_cuda_of(const para_device *dev) {
@@ -109,6 +110,12 @@ para_status para_cuda_upsample2x(para_device *dev, para_tensor x, para_tensor y)
 para_status para_cuda_blend(para_device *dev, para_tensor edge, para_tensor dst, int axis);
 para_status para_cuda_all_finite(para_device *dev, para_tensor x, bool *out);
 para_status para_cuda_mask_columns(para_device *dev, para_tensor mask, uint8_t *out);
+
+/* ---- cuda_stamps.c */
+para_status para_cuda_stamp(para_device *dev, int i);
+para_status para_cuda_stamp_seconds(para_device *dev, int from, int to, double *out);
+void para_cuda_range(para_device *dev, const char *name);
+void para_cuda_stamps_close(para_cuda *cuda);
 
 /* ---- cuda_record.c */
 para_status para_cuda_record(para_device *dev);

@@ -61,6 +61,7 @@ static void cuda_close(para_device *dev) {
         para_cuda_matmuls_close(cuda);
         para_cuda_copies_close(dev);
         para_choices_close(&cuda->choices);
+        para_cuda_stamps_close(cuda);
         para_cuda_memory_close(dev);
         if (cuda->flag) cudaFree(cuda->flag);
         if (cuda->sums) cudaFree(cuda->sums);
@@ -100,6 +101,9 @@ static const para_ops cuda_ops = {
     .blend = para_cuda_blend,
     .all_finite = para_cuda_all_finite,
     .mask_columns = para_cuda_mask_columns,
+    .stamp = para_cuda_stamp,
+    .stamp_seconds = para_cuda_stamp_seconds,
+    .range = para_cuda_range,
     .record = para_cuda_record,
     .record_end = para_cuda_record_end,
     .play = para_cuda_play,
