@@ -33,7 +33,7 @@ typedef struct trial {
     int count;
     char *memory; /* operands, several of each, so that none is found in the cache: [sets] of x, w, y; then a bias */
     int sets, next;
-    size_t x_bytes, w_bytes, y_bytes;
+    size_t bytes, x_bytes, w_bytes, y_bytes; /* of it, and of one of each */
     cudaEvent_t event[CANDIDATES + 1];
 } trial;
 
@@ -67,10 +67,8 @@ static bool make_operands(trial *t) {
     size_t set = t->x_bytes + t->w_bytes + t->y_bytes, wanted = 3 * (size_t)cache / set + 1;
     if (set > TRIAL_BYTES) return false;
     t->sets = wanted < MOST_SETS ? (int)wanted : MOST_SETS;
-    if (cudaMalloc((void **)&t->memory, (size_t)t->sets * set + bias_bytes(k)) != cudaSuccess) {
-        (void)cudaGetLastError();
-        return false;
-    }
+    t->bytes = (size_t)t->sets * set + bias_bytes(k);
+    if (para_cuda_take(t->dev, t->bytes, (void **)&t->memory) != PARA_OK) return false;
     for (int i = 0; i < t->sets; i++) {
         char *at = t->memory + (size_t)i * set;
         para_cuda_launch_noise(at, (para_dtype)k->in, (int64_t)((t->x_bytes + t->w_bytes) / para_dtype_size((para_dtype)k->in)), stream);
@@ -209,7 +207,7 @@ static para_status run_trial(para_device *dev, const para_cuda_lt *lt, para_prod
     }
     for (int i = 0; i <= CANDIDATES; i++)
         if (t.event[i]) cudaEventDestroy(t.event[i]);
-    if (t.memory) cudaFree(t.memory); /* waits for what still uses it */
+    para_cuda_give(dev, t.memory, t.bytes); /* waits for what still uses it */
     return status;
 }
 
