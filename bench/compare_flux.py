@@ -12,7 +12,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,28 +22,13 @@ from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import flux_torch  # noqa: E402
+from para_bench import ParaBench, append  # noqa: E402
 
 
-class Para:
-    """para bench transformer --wait: weights stay loaded, a line starts a run."""
-
-    def __init__(self, a, inputs, output):
-        words = [a.para, "bench", "transformer", str(a.model), "--inputs", inputs, "--save-output", output, "--width", str(a.width), "--height", str(a.height),
-                 "--steps", str(a.steps), "--device", a.device, "--dtype", {"bfloat16": "bf16", "float32": "f32"}[a.dtype], "--guidance", str(flux_torch.GUIDANCE),
-                 "--quiet", "--wait", *a.para_options.split()]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        ready = self.process.stdout.readline().split()
-        assert ready and ready[0] == "ready", "para did not start"
-        self.flops, self.attention_flops = float(ready[1]), float(ready[2])
-
-    def run(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return float(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        assert self.process.wait() == 0
+def para_step(a, inputs, output):
+    return ParaBench(a.para, "bench", "transformer", str(a.model), "--inputs", inputs, "--save-output", output, "--width", str(a.width), "--height", str(a.height),
+                     "--steps", str(a.steps), "--device", a.device, "--dtype", {"bfloat16": "bf16", "float32": "f32"}[a.dtype], "--guidance",
+                     str(flux_torch.GUIDANCE), *a.para_options.split())
 
 
 def arguments():
@@ -121,7 +105,8 @@ def main():
     if a.device == "cuda":
         torch.cuda.empty_cache()
 
-    para = Para(a, path, output)
+    para = para_step(a, path, output)
+    flops, attention_flops = map(float, para.ready)
     model, inputs = flux_torch.load(a.model, a.device, dtype), inputs_of(dtype)
     loops = {}
     for name in filter(None, a.variants.split(",")):
@@ -140,7 +125,7 @@ def main():
     times = {side: [] for side in sides}
     for _ in range(a.rounds):
         for side in random.sample(list(sides), len(sides)):
-            times[side].append(sides[side].run())
+            times[side] += sides[side].run()
     para.close()
 
     rows = []
@@ -148,22 +133,17 @@ def main():
     for (system, variant), values in times.items():
         ms = statistics.median(values)
         rows.append((a.case, system, variant, ms))
-        print(f"{a.case} {system} {variant}: {ms:.2f} ms a step ({min(values):.2f} to {max(values):.2f}), {para.flops / ms / 1e9:.0f} TFLOP/s; para takes {ours / ms:.3f} x")
+        print(f"{a.case} {system} {variant}: {ms:.2f} ms a step ({min(values):.2f} to {max(values):.2f}), {flops / ms / 1e9:.0f} TFLOP/s; para takes {ours / ms:.3f} x")
     if a.device == "cuda":
         heads, head_dim = config["num_attention_heads"], config["attention_head_dim"]
         most = flux_torch.ceilings(tokens, heads, head_dim)
-        limit = 1e3 * ((para.flops - para.attention_flops) / most["gemm"][1] + para.attention_flops / most["attention"][1])
+        limit = 1e3 * ((flops - attention_flops) / most["gemm"][1] + attention_flops / most["attention"][1])
         for name, (ms, rate) in most.items():
             print(f"ceiling {name}: {rate / 1e12:.0f} TFLOP/s")
             rows.append((f"ceiling-{name}", "torch", "8192" if name == "gemm" else f"B1-H{heads}-S{tokens}-D{head_dim}", ms))
         print(f"limit: {limit:.1f} ms a step at these ceilings; para reaches {100 * limit / ours:.1f} % of it")
     if a.csv:
-        gpu = torch.cuda.get_device_name() if a.device == "cuda" else "CPU"
-        new = not os.path.exists(a.csv)
-        with open(a.csv, "a") as f:
-            if new:
-                f.write("run,gpu,gpus,case,system,variant,ms\n")
-            f.writelines(f"{a.run},{gpu},1,{case},{system},{variant},{ms:.5f}\n" for case, system, variant, ms in rows)
+        append(a.csv, a.run, torch.cuda.get_device_name() if a.device == "cuda" else "CPU", rows)
 
 
 main()

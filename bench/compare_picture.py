@@ -1,0 +1,112 @@
+"""A whole FLUX picture by para and by diffusers, on the same folder: text encoders, denoising loop and VAE, sides in turn.
+
+    python3 bench/peers/make_flux.py bench/configs/flux.1-dev /tmp/flux --tokenizers models/tiny-flux
+    python3 bench/compare_picture.py /tmp/flux --variants eager,compiled --csv bench/results/flux.csv
+
+Warm: every side has drawn a picture before. In each round every side draws one, in random order. diffusers' "compiled" has the transformer's blocks, the text
+encoders and the VAE's decoder compiled, and cuDNN's attention. Prints medians and ratios; appends rows to the CSV. SPDX-License-Identifier: Apache-2.0
+"""
+import argparse
+import random
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from diffusers import FluxPipeline
+
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+from flux_torch import attention_of, wait  # noqa: E402
+from para_bench import ParaBench, append  # noqa: E402
+from torch.nn.attention import SDPBackend  # noqa: E402
+
+PROMPT = "a red heart on a blue background"
+STAGES = ("text", "loop", "decode", "picture")
+
+
+class Picture:
+    def __init__(self, a, compiled):
+        self.a, self.backend = a, SDPBackend.CUDNN_ATTENTION if compiled else None
+        self.pipe = FluxPipeline.from_pretrained(a.model, torch_dtype=getattr(torch, a.dtype)).to(a.device)
+        self.pipe.set_progress_bar_config(disable=True)
+        if compiled:
+            self.pipe.transformer.compile_repeated_blocks(fullgraph=True)
+            for model in (self.pipe.text_encoder, self.pipe.text_encoder_2):
+                model.compile()
+            self.pipe.vae.decoder.compile()
+
+    def timed(self, call):
+        wait(self.a.device)
+        start = time.perf_counter()
+        result = call()
+        wait(self.a.device)
+        return result, 1e3 * (time.perf_counter() - start)
+
+    def decode(self, latents):
+        pipe, vae = self.pipe, self.pipe.vae
+        latents = pipe._unpack_latents(latents, self.a.height, self.a.width, pipe.vae_scale_factor)
+        image = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor, return_dict=False)[0]
+        return pipe.image_processor.postprocess(image, output_type="pt").float().cpu()
+
+    @torch.no_grad()
+    def run(self):
+        a, pipe = self.a, self.pipe
+        (embeds, pooled, _), text = self.timed(lambda: pipe.encode_prompt(PROMPT, None, device=a.device, max_sequence_length=512))
+        with attention_of(self.backend):
+            latents, loop = self.timed(lambda: pipe(
+                prompt_embeds=embeds, pooled_prompt_embeds=pooled, height=a.height, width=a.width, num_inference_steps=a.steps, output_type="latent",
+                generator=torch.Generator("cpu").manual_seed(0)).images)
+            decode = self.timed(lambda: self.decode(latents))[1]
+        return [text, loop, decode, text + loop + decode]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--para", default="build/release/para")
+    parser.add_argument("--para-options", default="")
+    parser.add_argument("--variants", default="eager,compiled")
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--height", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=28)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--case", default="flux.1-dev-1024")
+    parser.add_argument("--csv")
+    parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + "-picture")
+    return parser.parse_args()
+
+
+def main():
+    a = arguments()
+    para = ParaBench(a.para, "bench", "pipeline", str(a.model), "--prompt", PROMPT, "--width", str(a.width), "--height", str(a.height), "--steps", str(a.steps),
+                     "--device", a.device, "--dtype", {"bfloat16": "bf16", "float32": "f32"}[a.dtype], *a.para_options.split())
+    sides = {("para", "bf16" if a.dtype == "bfloat16" else "f32"): para}
+    for name in filter(None, a.variants.split(",")):
+        start = time.perf_counter()
+        sides["diffusers", name] = Picture(a, name == "compiled")
+        sides["diffusers", name].run()
+        print(f"{name}: loaded and drawn once in {time.perf_counter() - start:.0f} s", flush=True)
+
+    times = {side: [] for side in sides}
+    for _ in range(a.rounds):
+        for side in random.sample(list(sides), len(sides)):
+            times[side].append(sides[side].run())
+    para.close()
+
+    ours, *_ = times.values()
+    rows = []
+    for stage, column in zip(STAGES, range(len(STAGES))):
+        own = statistics.median(run[column] for run in ours)
+        for (system, variant), runs in times.items():
+            values = [run[column] for run in runs]
+            ms = statistics.median(values)
+            rows.append((f"{a.case}-{stage}", system, variant, ms))
+            print(f"{a.case}-{stage} {system} {variant}: {ms:.1f} ms ({min(values):.1f} to {max(values):.1f}); para takes {own / ms:.3f} x")
+    if a.csv:
+        append(a.csv, a.run, torch.cuda.get_device_name() if a.device == "cuda" else "CPU", rows)
+
+
+main()
