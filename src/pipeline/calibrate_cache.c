@@ -160,6 +160,7 @@ static para_status calibrate(calibration *c, para_cache_calibration *out) {
 static void take_request(calibration *c, const para_request *request) {
     c->request = *request;
     c->request.num_images = c->options->pictures;
+    c->request.latents_only = false;
     if (!request->latents || request->latents->dim[0] < 1) return;
     c->latents = *request->latents;
     if (c->latents.dim[0] < c->request.num_images) c->request.num_images = (int)c->latents.dim[0];

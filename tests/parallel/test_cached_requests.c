@@ -215,6 +215,34 @@ static void nothing_passes_to_the_next_request(void **state) {
     close_machine(&m);
 }
 
+/* A request has one prompt, so a batch of prompts is so many requests: each comes out, bit for bit, as it does first and alone, whatever was before. */
+static void prompts_in_any_order_come_out_as_alone(void **state) {
+    (void)state;
+    static const char *const prompts[] = {"three small crabs on a turquoise background", "a red heart",
+                                          "fox, large, pink background"};
+    static const int order[] = {2, 0, 1, 0, 2, 1};
+    para_cache_options c = cache_of(0.15f);
+    para_request r = small_request(false);
+    para_result *alone[3], *again;
+    for (int i = 0; i < 3; i++) {
+        machine m = open_machine(1, &c);
+        r.prompt = prompts[i];
+        OK(para_generate(m.pipe, &r, &alone[i]));
+        close_machine(&m);
+    }
+    for (int i = 0; i < 3; i++) assert_true(alone[i]->cache_hits > 0);
+    machine m = open_machine(1, &c);
+    for (int i = 0; i < 6; i++) {
+        r.prompt = prompts[order[i]];
+        OK(para_generate(m.pipe, &r, &again));
+        assert_memory_equal(again->images.data, alone[order[i]]->images.data, PIXELS * sizeof(float));
+        assert_true(same_decisions(again, alone[order[i]]) == 0);
+        para_result_close(&again);
+    }
+    for (int i = 0; i < 3; i++) para_result_close(&alone[i]);
+    close_machine(&m);
+}
+
 static void threshold_0_is_no_cache(void **state) {
     (void)state;
     machine m = open_machine(1, NULL);
@@ -298,6 +326,7 @@ int main(void) {
         cmocka_unit_test(joint_halves_decide_together),
         cmocka_unit_test(pictures_of_a_batch_come_out_as_alone),
         cmocka_unit_test(nothing_passes_to_the_next_request),
+        cmocka_unit_test(prompts_in_any_order_come_out_as_alone),
         cmocka_unit_test(threshold_0_is_no_cache),
         cmocka_unit_test(hits_are_bounded),
         cmocka_unit_test(bad_options_are_refused_by_name),
