@@ -8,14 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test_device.h"
 #include <cmocka.h>
 #include <jansson.h>
 #include <paraattn/paraattn.h>
-#include "test_device.h"
 
 #define FOLDER PARA_SOURCE_DIR "/tests/golden/cache"
 
-enum { SIDE = 128, VALUES = SIDE * SIDE * 3, MOST_LAYERS = 16 };
+enum { SIZES = 2, MOST_LAYERS = 16 };
+
+/* The pictures of a size, one below the other, and how many have been compared. */
+typedef struct sheet {
+    int side, count, next;
+    uint8_t *rgb;
+} sheet;
 
 /* Relative, of each step's d. Measured: 1.0e-5. */
 static const double difference_bound = 1e-4;
@@ -78,24 +84,29 @@ static bool same_steps(const json_t *run, const para_result *got, double *worst)
     return same;
 }
 
-static int largest_difference(const para_result *got, const uint8_t *want) {
-    const float *x = got->images.data; /* [1, 3, SIDE, SIDE] */
-    int largest = 0;
-    for (int i = 0; i < VALUES; i++) {
-        float v = fminf(fmaxf(x[i % 3 * SIDE * SIDE + i / 3], 0), 1);
+/* From the next picture of its size. */
+static int largest_difference(const para_result *got, sheet sheets[SIZES]) {
+    const float *x = got->images.data; /* [1, 3, side, side] */
+    sheet *s = &sheets[got->images.dim[2] != sheets[0].side];
+    assert_true(got->images.dim[2] == s->side && got->images.dim[3] == s->side && s->next < s->count);
+    int plane = s->side * s->side, largest = 0;
+    const uint8_t *want = s->rgb + 3 * plane * s->next++;
+    for (int i = 0; i < 3 * plane; i++) {
+        float v = fminf(fmaxf(x[i % 3 * plane + i / 3], 0), 1);
         int d = abs((int)lrintf(v * 255) - want[i]);
         if (d > largest) largest = d;
     }
     return largest;
 }
 
-static uint8_t *read_pictures(size_t runs) {
+static sheet read_pictures(const char *path) {
     png_image image = {.version = PNG_IMAGE_VERSION};
-    assert_true(png_image_begin_read_from_file(&image, FOLDER "/pictures.png"));
-    assert_true(image.width == SIDE && image.height == SIDE * runs && image.format == PNG_FORMAT_RGB);
-    uint8_t *all = malloc(PNG_IMAGE_SIZE(image));
-    assert_true(png_image_finish_read(&image, NULL, all, 0, NULL));
-    return all;
+    assert_true(png_image_begin_read_from_file(&image, path));
+    assert_true(image.height % image.width == 0 && image.format == PNG_FORMAT_RGB);
+    sheet s = {
+        .side = (int)image.width, .count = (int)(image.height / image.width), .rgb = malloc(PNG_IMAGE_SIZE(image))};
+    assert_true(png_image_finish_read(&image, NULL, s.rgb, 0, NULL));
+    return s;
 }
 
 static void open_model(para_world **world, para_pipeline **pipe) {
@@ -110,7 +121,7 @@ static void steps_and_pictures_are_those_of_para_attention(void **state) {
     (void)state;
     json_t *root = json_load_file(FOLDER "/case.json", 0, NULL), *runs = json_object_get(root, "runs"), *run;
     size_t i, count = json_array_size(runs);
-    uint8_t *want = read_pictures(count);
+    sheet want[SIZES] = {read_pictures(FOLDER "/pictures-128.png"), read_pictures(FOLDER "/pictures-256.png")};
     para_world *world;
     para_pipeline *pipe;
     int failures = 0;
@@ -124,18 +135,19 @@ static void steps_and_pictures_are_those_of_para_attention(void **state) {
         OK(para_apply_first_block_cache(pipe, &cache));
         OK(para_generate(pipe, &request, &got));
         bool same = same_steps(run, got, &worst);
-        int picture = largest_difference(got, want + i * VALUES);
+        int picture = largest_difference(got, want);
         print_message("  %-14s %2d of %2d hits%s, d differs by %.1e, the picture by %d of 255\n",
                       json_string_value(json_object_get(run, "name")), got->cache_hits, got->num_cache_steps,
                       same ? "" : " (not the same steps)", worst, picture);
         failures += !same || !(worst <= difference_bound) || picture > picture_bound;
         para_result_close(&got);
     }
-    assert_true(count == 32);
+    assert_int_equal(count, 34);
+    for (int k = 0; k < SIZES; k++) assert_int_equal(want[k].next, want[k].count);
     assert_int_equal(failures, 0);
     para_pipeline_close(&pipe);
     para_world_close(&world);
-    free(want);
+    for (int k = 0; k < SIZES; k++) free(want[k].rgb);
     json_decref(root);
 }
 

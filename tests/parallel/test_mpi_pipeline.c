@@ -9,8 +9,9 @@
 #include "pipeline/pipeline_state.h"
 #include "unit/io_checks.h"
 
-#define DEV PARA_SOURCE_DIR "/tests/golden/flux-dev"
-#define CFG PARA_SOURCE_DIR "/tests/golden/flux-cfg"
+#define DEV  PARA_SOURCE_DIR "/tests/golden/flux-dev"
+#define TINY PARA_SOURCE_DIR "/models/tiny-flux"
+#define CFG  PARA_SOURCE_DIR "/tests/golden/flux-cfg"
 
 static const double pixel_bound = 1e-4; /* measured: 1.1e-6 */
 
@@ -164,6 +165,53 @@ static void what_fails_on_one(void **state) {
     model_copy_close(&m);
 }
 
+/* What the cache decides, and which threshold a calibration finds, on a pipeline. */
+static para_result *run_cached(para_pipeline *pipe, para_cache_calibration *found) {
+    para_request r = PARA_REQUEST_INIT;
+    para_cache_calibration_options how = PARA_CACHE_CALIBRATION_OPTIONS_INIT;
+    para_cache_options cache = PARA_CACHE_OPTIONS_INIT;
+    para_result *result;
+    r.prompt = "a red heart";
+    r.negative_prompt = "a pink background";
+    r.true_cfg_scale = 1.5f;
+    r.height = r.width = 64;
+    r.num_inference_steps = 8;
+    r.max_sequence_length = 16;
+    how.psnr = 35;
+    how.pictures = 2;
+    how.trials = 3;
+    assert_ok(para_calibrate_first_block_cache(pipe, &r, &how, found));
+    cache.residual_diff_threshold = 0.5f;
+    cache.taylorseer_derivatives = 1;
+    assert_ok(para_apply_first_block_cache(pipe, &cache));
+    assert_ok(para_generate(pipe, &r, &result));
+    return result;
+}
+
+static void the_cache_decides_as_on_one_rank(void **state) {
+    (void)state;
+    para_cache_calibration found, wanted;
+    para_pipeline *pipe;
+    para_world *w;
+    assert_ok(para_world_open(&w, NULL));
+    assert_ok(para_pipeline_open(&pipe, w, TINY, NULL));
+    para_result *want = run_cached(pipe, &wanted);
+    para_pipeline_close(&pipe);
+    para_world_close(&w);
+    assert_ok(para_pipeline_open(&pipe, world, TINY, NULL));
+    assert_ok(para_parallelize(pipe, NULL));
+    para_result *got = run_cached(pipe, &found);
+    assert_true(wanted.residual_diff_threshold > 0 && found.residual_diff_threshold == wanted.residual_diff_threshold);
+    assert_int_equal(found.trials, wanted.trials); /* on every process */
+    assert_true((got != NULL) == (me == 0));
+    for (int i = 0; got && i < want->num_cache_steps; i++)
+        assert_true(got->cache_steps[i].hit == want->cache_steps[i].hit);
+    if (got) assert_true(got->cache_hits == want->cache_hits && got->cache_hits > 0);
+    para_result_close(&got);
+    para_result_close(&want);
+    para_pipeline_close(&pipe);
+}
+
 static void *cancel_soon(void *pipe) {
     usleep(50000);
     para_cancel(pipe);
@@ -192,8 +240,12 @@ static void cancel(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(others_follow),     cmocka_unit_test(all_call), cmocka_unit_test(what_differs),
-        cmocka_unit_test(what_fails_on_one), cmocka_unit_test(cancel),
+        cmocka_unit_test(others_follow),
+        cmocka_unit_test(all_call),
+        cmocka_unit_test(what_differs),
+        cmocka_unit_test(what_fails_on_one),
+        cmocka_unit_test(the_cache_decides_as_on_one_rank),
+        cmocka_unit_test(cancel),
     };
     para_world_options o = PARA_WORLD_OPTIONS_INIT;
     const char *place = getenv("OMPI_COMM_WORLD_RANK");

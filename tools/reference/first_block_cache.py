@@ -5,7 +5,7 @@ Needs an environment of its own, requirements_cache.txt: para-attn works with an
 case.json, `runs`: the request and the cache's options under ParaAttention's names; for each call of the transformer, in the order of the steps
 and, under true CFG, conditional half first, `d` (null: not measured) and `hit`; `margin`: the smallest |d - threshold| / threshold. A threshold
 is raised by 0.4 % until its margin is 2e-3 or more.
-pictures.png: the pictures one below the other, in the order of the runs.
+pictures-SIZE.png: the pictures of that size one below the other, in the order of the runs.
 """
 
 import json
@@ -38,6 +38,9 @@ OTHERS = {
                                                   taylorseer_kwargs=dict(n_derivatives=3))),
     "halves": (CFG, dict(HALVES, residual_diff_threshold=0.12)),
     "halves-apart": (CFG, dict(HALVES, residual_diff_threshold=0.1, alter_residual_diff_threshold=0.2)),
+    "256": (dict(prompt=PROMPTS[3], height=256, width=256), dict(residual_diff_threshold=0.2)),
+    "256-taylorseer": (dict(prompt=PROMPTS[4], height=256, width=256), dict(residual_diff_threshold=0.25, enable_taylorseer=True,
+                                                                           taylorseer_kwargs=dict(n_derivatives=2))),
     "skip-layers": (CFG, dict(HALVES, residual_diff_threshold=0.1, slg_layers=[2, 5, 9], slg_start=0.1, slg_end=0.6)),
 }
 calls = []  # of the transformer: [d or None, hit]
@@ -98,15 +101,16 @@ def main():
     record()
     wanted = {f"{i}-{t}": (dict(prompt=p), dict(residual_diff_threshold=t)) for i, p in enumerate(PROMPTS) for t in THRESHOLDS}
     wanted.update(OTHERS)
-    runs, pictures = [], []
+    runs, pictures = [], {}
     for name, (request, options) in wanted.items():
         picture, run = away_from_doubt(pipe, dict(BASE, **request), options)
         runs.append(dict(name=name, **run))
-        pictures.append(picture)
+        pictures.setdefault(len(picture), []).append(picture)
         print(f"{name:14} {sum(run['hit']):2} hits of {len(run['hit'])}, margin {run['margin']:.1e} "
               + "".join(".#"[h] for h in run["hit"]), flush=True)
     os.makedirs(FOLDER, exist_ok=True)
-    Image.fromarray(numpy.concatenate(pictures)).save(os.path.join(FOLDER, "pictures.png"), optimize=True)
+    for size, some in pictures.items():
+        Image.fromarray(numpy.concatenate(some)).save(os.path.join(FOLDER, f"pictures-{size}.png"), optimize=True)
     with open(os.path.join(FOLDER, "case.json"), "w", encoding="utf-8") as f:
         f.write('{"runs": [\n' + ",\n".join(json.dumps(r) for r in runs) + "\n]}\n")
 
