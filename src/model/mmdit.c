@@ -119,9 +119,13 @@ para_status para_mmdit_prepare(const para_mmdit *m, para_rank *rank, const para_
 para_status para_mmdit_block(para_transformer *t, para_rank *rank, para_item *item, int i) {
     const para_mmdit *m = (const para_mmdit *)t;
     size_t mark = para_arena_mark(&rank->device->arena);
-    para_tensor modulation = modulation_of(m, item->modulation, 0, i);
-    PARA_TRY(i < m->num_dual ? para_dual_block_run(&m->dual[i], &m->dims, rank, item, modulation)
-                             : para_single_block_run(&m->single[i - m->num_dual], &m->dims, rank, item, modulation));
+    int64_t streams = i + 1 < m->num_dual ? 6 * m->dims.inner_dim : 0; /* a single block has one modulation for all */
+    para_block_turn turn = {.index = i, .modulation = modulation_of(m, item->modulation, 0, i)};
+    for (int s = 0; s < PARA_SEGMENTS && i + 1 < para_mmdit_num_blocks(t); s++)
+        turn.next[s] = para_slice(modulation_of(m, item->modulation, 0, i + 1), 0, s * streams, 2 * m->dims.inner_dim);
+    PARA_TRY(i < m->num_dual ? para_dual_block_run(&m->dual[i], &m->dims, rank, item, &turn)
+                             : para_single_block_run(&m->single[i - m->num_dual], &m->dims, rank, item, &turn));
+    item->normed_for = turn.next[0].data ? i + 1 : -1;
     para_arena_release(&rank->device->arena, mark);
     return PARA_OK;
 }
@@ -174,6 +178,7 @@ para_status para_mmdit_read(para_mmdit *m, const para_config *c, const para_mmdi
     PARA_TRY(para_config_bool(c, "guidance_embeds", defaults->guidance_embeds, &t->guidance_embeds));
     PARA_TRY(read_axes(m, c, defaults->rope_axes_key));
     t->inner_dim = t->heads * m->dims.head_dim;
+    t->norms_ahead = true;
     m->dims.inner_dim = t->inner_dim;
     m->dims.heads = t->heads;
     m->time_text_embed.pooled_projection_dim = t->pooled_projection_dim;

@@ -178,25 +178,37 @@ static para_status project_qkv(const para_mmdit_dims *m, para_rank *rank, const 
     return PARA_OK;
 }
 
+/* x += gate · y, of a segment's rows (or all); and the norm that the next block begins with. */
+static para_status end_block(const para_mmdit_dims *m, para_rank *rank, const para_item *item, int64_t first,
+                             para_tensor gate, para_tensor y, para_tensor next) {
+    para_device *dev = rank->device;
+    para_tensor x = para_rows(item->residual_stream, first, y.dim[0]);
+    para_residual_args residual = {.x = x, .gate = gate, .y = y};
+    if (!next.data) return dev->ops->residual(dev, &residual);
+    para_norm_args norm = para_modulated_norm(x, modulation_vector(m, next, 0), modulation_vector(m, next, 1),
+                                              para_rows(item->normed, first, y.dim[0]));
+    residual.norm = &norm;
+    return dev->ops->residual(dev, &residual);
+}
+
 para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item,
-                                para_tensor modulation) {
+                                const para_block_turn *turn) {
     para_device *dev = rank->device;
     const para_shard *shard = &item->conditioning->shard;
     int64_t d = m->inner_dim;
     para_dtype dtype = item->conditioning->dtype;
     projected p;
-    para_tensor normed; /* [S, D]; later the input of the MLP */
+    para_tensor normed = item->normed; /* [S, D]; later the input of the MLP */
     bool joined = b->stream[PARA_IMAGE].joined_qkv.weight.data && b->stream[PARA_TEXT].joined_qkv.weight.data;
-    PARA_TRY(PARA_NEW(dev, &normed, dtype, para_shard_tokens(shard), d));
     PARA_TRY(begin_attention(m, rank, item, joined, &p));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const para_mmdit_stream *w = &b->stream[s];
         const qkv_weights qkv = {w->qkv, &w->joined_qkv, w->norm_q, w->norm_k};
         int64_t first = para_shard_row(shard, (para_segment)s);
         para_tensor x = para_rows(item->residual_stream, first, shard->tokens[s]),
-                    y = para_rows(normed, first, shard->tokens[s]), mod = modulation_of(m, modulation, s);
+                    y = para_rows(normed, first, shard->tokens[s]), mod = modulation_of(m, turn->modulation, s);
         para_norm_args norm = para_modulated_norm(x, modulation_vector(m, mod, 0), modulation_vector(m, mod, 1), y);
-        PARA_TRY(dev->ops->norm(dev, &norm));
+        if (item->normed_for != turn->index) PARA_TRY(dev->ops->norm(dev, &norm));
         PARA_TRY(project_qkv(m, rank, item, &qkv, y, first, &p));
     }
     for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &p.job, operand_order[i]));
@@ -206,7 +218,7 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
         const para_mmdit_stream *w = &b->stream[s];
         int64_t tokens = shard->tokens[s], first = para_shard_row(shard, (para_segment)s);
         para_tensor x = para_rows(item->residual_stream, first, tokens), y = para_rows(normed, first, tokens), out, mid,
-                    mod = modulation_of(m, modulation, s);
+                    mod = modulation_of(m, turn->modulation, s);
         size_t mark = para_arena_mark(&dev->arena);
         PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
         PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
@@ -218,8 +230,7 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
         PARA_TRY(dev->ops->linear(
             dev, &(para_linear_args){.x = y, .w = &w->ff_in, .y = mid, .activation = PARA_ACT_GELU_TANH}));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &w->ff_out, .y = out}));
-        para_residual_args mlp = {.x = x, .gate = modulation_vector(m, mod, 5), .y = out};
-        PARA_TRY(dev->ops->residual(dev, &mlp));
+        PARA_TRY(end_block(m, rank, item, first, modulation_vector(m, mod, 5), out, turn->next[s]));
         para_arena_release(&dev->arena, mark);
     }
     return PARA_OK;
@@ -227,19 +238,19 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
 
 /* proj_out over [attention, MLP] is two products, so that the MLP's half runs while attention's result is on its way. */
 para_status para_single_block_run(const para_single_block *b, const para_mmdit_dims *m, para_rank *rank,
-                                  para_item *item, para_tensor modulation) {
+                                  para_item *item, const para_block_turn *turn) {
     para_device *dev = rank->device;
     int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0];
     para_dtype dtype = item->conditioning->dtype;
-    para_tensor x = item->residual_stream, normed, mid;
+    para_tensor x = item->residual_stream, normed = item->normed, out, mid, modulation = turn->modulation;
     projected p;
     const qkv_weights qkv = {b->qkv, &b->joined_qkv, b->norm_q, b->norm_k};
-    PARA_TRY(PARA_NEW(dev, &normed, dtype, tokens, d));
+    PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
     PARA_TRY(begin_attention(m, rank, item, b->joined_qkv.weight.data, &p));
     para_norm_args norm =
         para_modulated_norm(x, modulation_vector(m, modulation, 0), modulation_vector(m, modulation, 1), normed);
-    PARA_TRY(dev->ops->norm(dev, &norm));
+    if (item->normed_for != turn->index) PARA_TRY(dev->ops->norm(dev, &norm));
     PARA_TRY(project_qkv(m, rank, item, &qkv, normed, 0, &p));
     for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &p.job, operand_order[i]));
     PARA_TRY(dev->ops->linear(
@@ -247,10 +258,9 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     PARA_TRY(para_attention_compute(rank, &p.job));
     para_linear of_mlp = {.weight = para_slice(b->proj_out.weight, 1, d, m->mlp_dim), .bias = b->proj_out.bias};
     para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = normed}));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = out}));
     PARA_TRY(para_attention_end(rank, &p.job));
-    PARA_TRY(dev->ops->linear(
-        dev, &(para_linear_args){.x = p.attended, .w = &of_attention, .y = normed, .accumulate = true}));
-    return dev->ops->residual(dev,
-                              &(para_residual_args){.x = x, .gate = modulation_vector(m, modulation, 2), .y = normed});
+    PARA_TRY(
+        dev->ops->linear(dev, &(para_linear_args){.x = p.attended, .w = &of_attention, .y = out, .accumulate = true}));
+    return end_block(m, rank, item, 0, modulation_vector(m, modulation, 2), out, turn->next[PARA_IMAGE]);
 }

@@ -40,10 +40,17 @@ typedef struct para_single_block {
 void para_dual_block_weights(para_dual_block *b, const para_mmdit_dims *m, para_weights *w, int i);
 void para_single_block_weights(para_single_block *b, const para_mmdit_dims *m, para_weights *w, int i);
 
-/* The item's residual stream through a block. modulation F32: [12 D], of each stream shift, scale and gate of attention, then of the MLP; or [3 D],
- * shift, scale and gate. */
-para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item, para_tensor modulation);
-para_status para_single_block_run(const para_single_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item, para_tensor modulation);
+/* A block's place among the others. Modulations are F32: [12 D], of each stream shift, scale and gate of attention, then of the MLP; or, of a single
+ * block, [3 D], shift, scale and gate. */
+typedef struct para_block_turn {
+    int index;
+    para_tensor modulation;
+    para_tensor next[PARA_SEGMENTS]; /* of the block after it, beginning with the stream's shift and scale; none: there is none */
+} para_block_turn;
+
+/* The item's residual stream through a block. The norm that the next block begins with is part of this one's last op, so that the stream is read once. */
+para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item, const para_block_turn *turn);
+para_status para_single_block_run(const para_single_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item, const para_block_turn *turn);
 
 /* LayerNorm without weights, then · (1 + scale) + shift [D] F32. */
 para_norm_args para_modulated_norm(para_tensor x, para_tensor shift, para_tensor scale, para_tensor y);

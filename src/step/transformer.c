@@ -8,9 +8,11 @@
 
 para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
                            para_recorded *recorded, para_item *out) {
-    *out = (para_item){.conditioning = conditioning, .recorded = recorded};
+    *out = (para_item){.conditioning = conditioning, .recorded = recorded, .normed_for = -1};
     PARA_TRY(PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_shard_tokens(&conditioning->shard),
                       t->inner_dim));
+    if (t->norms_ahead)
+        PARA_TRY(para_new(rank->device, &out->normed, conditioning->dtype, 2, out->residual_stream.dim));
     if (!recorded || !conditioning->modulation.data) return PARA_OK;
     return PARA_NEW(rank->device, &out->modulation, PARA_F32, conditioning->modulation.dim[1]);
 }
@@ -34,6 +36,7 @@ static para_status trace_item(para_rank *rank, const para_item *item, const char
 
 para_status para_transformer_embed(para_transformer *t, para_rank *rank, para_item *item, para_tensor latents) {
     PARA_TRY(para_rank_check(rank));
+    item->normed_for = -1;
     PARA_TRY(t->table->embed(t, rank, item, latents));
     return trace_item(rank, item, "embed");
 }

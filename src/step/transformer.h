@@ -38,6 +38,8 @@ typedef struct para_item {
     para_tensor residual_stream; /* [S, D]: hidden_states (image rows), then encoder_hidden_states (text rows) */
     para_tensor modulation;      /* F32 [model's own length], of the step */
     para_recorded *recorded;     /* where the step is compiled; or NULL */
+    para_tensor normed;          /* [S, D]: what a block left for the next one, where the transformer's blocks do so; else none */
+    int normed_for;              /* which one that is; -1: none */
 } para_item;
 
 typedef struct para_transformer_table {
@@ -65,6 +67,7 @@ struct para_transformer {
     int64_t joint_attention_dim;   /* of encoder_hidden_states as it comes in */
     int64_t pooled_projection_dim; /* 0: none */
     bool guidance_embeds;
+    bool norms_ahead;              /* blocks end with the norm that the next one begins with: item->normed */
     para_weights *offloaded;       /* its list, where its blocks' weights take turns on the device; or NULL */
 };
 
