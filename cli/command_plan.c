@@ -50,6 +50,20 @@ static bool equal_ranks(const para_rank_plan *a, const para_rank_plan *b) {
            a->step_bytes == b->step_bytes && a->arena_bytes == b->arena_bytes;
 }
 
+/* What a GPU needs, and what of it the one at hand has. */
+static void show_gpu(const para_plan *p) {
+    printf("GPU memory    %.1f GB for everything, %.1f GB with components in turn,\n"
+           "              %.1f GB with --offload (and %.1f GB of pinned host memory)\n",
+           (double)p->gpu_resident_bytes / 1e9, (double)p->gpu_in_turn_bytes / 1e9, (double)p->gpu_offload_bytes / 1e9,
+           (double)p->pinned_bytes / 1e9);
+    if (p->gpu_bytes == 0) return;
+    const char *fits = p->gpu_resident_bytes <= p->gpu_bytes  ? "everything stays on it"
+                       : p->gpu_in_turn_bytes <= p->gpu_bytes ? "text encoders, transformer and VAE take turns"
+                       : p->gpu_offload_bytes <= p->gpu_bytes ? "too little without --offload"
+                                                              : "too little; take --vae-tiling or a smaller size";
+    printf("this GPU      %.1f GB: %s\n", (double)p->gpu_bytes / 1e9, fits);
+}
+
 /* Ranks beside each other that have the same to do share a line. */
 static void show_ranks(const cost *c) {
     printf("\n%-9s %12s %12s %13s %15s %15s\n", "ranks", "image tokens", "text tokens", "activations", "TFLOP a step",
@@ -122,6 +136,7 @@ static void show_times(const plan_options *o, const cost *c, const para_machine 
 
 static void show(const plan_options *o, const cost *c, const para_machine *m) {
     show_request(o, &c->plan);
+    show_gpu(&c->plan);
     if (c->meshes) {
         show_ranks(c);
         show_meshes(o, c, m);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,22 @@ static bool parse_device(const char *text, device_choice *out) {
     return false;
 }
 
+/* "24G", "1.5g", "500M": powers of 1024. */
+static bool parse_bytes(const char *text, int64_t *out) {
+    static const char suffixes[] = "kmgt";
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || !(value > 0)) return false;
+    if (*end) {
+        const char *suffix = strchr(suffixes, *end | 0x20);
+        if (!suffix || end[1]) return false;
+        value = ldexp(value, 10 * (int)(suffix - suffixes + 1));
+    }
+    if (!(value >= 1 && value < 0x1p62)) return false;
+    *out = (int64_t)value;
+    return true;
+}
+
 /* "f32 or bf16" */
 static const char *choices_text(const option *o) {
     static char text[96];
@@ -117,6 +134,7 @@ static const char *store(const option *o, const char *text) {
             }
         }
         return choices_text(o);
+    case OPTION_BYTES: return parse_bytes(text, o->value) ? NULL : "a size such as 24G, 1.5G or 500M";
     case OPTION_DEVICE: return parse_device(text, o->value) ? NULL : "cpu, cuda, cuda:N or cuda:N,M";
     case OPTION_AUTO: return parse_auto(text, o->value) ? NULL : "a number, or auto";
     }

@@ -4,10 +4,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-typedef enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_UINT64, OPTION_FLOAT, OPTION_NUMBERS, OPTION_CHOICE, OPTION_DEVICE, OPTION_AUTO } option_type;
+typedef enum option_type { OPTION_FLAG, OPTION_TEXT, OPTION_INT, OPTION_UINT64, OPTION_FLOAT, OPTION_NUMBERS, OPTION_CHOICE, OPTION_DEVICE, OPTION_AUTO, OPTION_BYTES } option_type;
 
 /* A list of numbers: "1,0.5,0.25". */
 typedef struct number_list {
@@ -33,7 +34,7 @@ typedef struct device_choice {
 typedef struct option {
     const char *name; /* "--steps"; "-o" for a short one; NULL ends the table */
     option_type type;
-    void *value;               /* bool, const char *, int, uint64_t, float, number_list, device_choice, auto_number; OPTION_CHOICE: int, the index */
+    void *value;               /* bool, const char *, int, uint64_t, float, number_list, device_choice, auto_number, int64_t (bytes); OPTION_CHOICE: int, the index */
     const char *argument;      /* "N" in the help; OPTION_CHOICE: NULL-terminated names follow in choices */
     const char *const *choices;
     const char *help;          /* one line; with the default */

@@ -14,7 +14,8 @@ typedef struct request_options {
     int ranks, threads, batch, ring, ulysses, head_groups;
     float timeout;
     number_list sigmas;
-    bool vae_tiling, parallel_vae, random_weights;
+    bool vae_tiling, parallel_vae, random_weights, offload;
+    int64_t memory_limit;
     cache_arguments cache;
 } request_options;
 
@@ -23,7 +24,13 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 
 #define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120, .cache = CACHE_ARGUMENTS_INIT }
 
-/* Rows of a command's table; o: a request_options. What to draw, */
+/* Rows of a command's table; o: a request_options. With how much memory, */
+#define MEMORY_OPTIONS(o)                                                                                                    \
+    {"--memory-limit", OPTION_BYTES, &(o).memory_limit, "SIZE", NULL,                                                        \
+     "memory to use of each GPU, such as 24G; with cpu, what a request's predicted peak may reach (all)"},                    \
+        {"--offload", OPTION_FLAG, &(o).offload, NULL, NULL,                                                                 \
+         "keep the transformer's blocks in host memory and fetch them as they are needed: less GPU memory"}
+/* what to draw, */
 #define PROMPT_OPTIONS(o)                                                                                                    \
     {"--prompt", OPTION_TEXT, &(o).request.prompt, "TEXT", NULL, "what to draw"},                                            \
         {"--prompt-2", OPTION_TEXT, &(o).request.prompt_2, "TEXT", NULL, "for the second text encoder (default: --prompt)"}, \
@@ -49,6 +56,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 #define DEVICE_OPTIONS(o)                                                                                                    \
     {"--dtype", OPTION_CHOICE, &(o).dtype, NULL, dtype_choices, "type of the activations (f32)"},                            \
         {"--device", OPTION_DEVICE, &(o).device, "cpu|cuda[:N,M]", NULL, "what to compute on: cuda:N is the N-th GPU from 0; cuda:N,M one for each rank (cpu)"}, \
+        MEMORY_OPTIONS(o),                                                                                                   \
         {"--threads", OPTION_INT, &(o).threads, "N", NULL, "host threads (default: all that the process may use)"}
 /* and both. */
 #define REQUEST_OPTIONS(o) PROMPT_OPTIONS(o), SETTING_OPTIONS(o)

@@ -72,6 +72,7 @@ para_status session_open_world(session *s, const char *name, const request_optio
     w.threads = o->threads;
     w.mpi = para_started_by_mpi();
     w.timeout = o->timeout;
+    w.memory_limit = o->memory_limit;
     w.log = s->first && view ? on_log : NULL;
     w.log_user = s;
     return para_world_open(&s->world, &w);
@@ -87,6 +88,7 @@ para_status session_open(session *s, const char *name, const request_options *o,
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
     if (status == PARA_OK) status = parallelize(s, o);
     if (status == PARA_OK) status = compile(s, o);
+    if (status == PARA_OK && o->offload) status = para_offload(s->pipe, NULL);
     if (status == PARA_OK) status = cache_arguments_apply(&o->cache, s->pipe);
     running = s->pipe;
     if (interrupted) para_cancel(s->pipe);

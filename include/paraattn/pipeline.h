@@ -38,7 +38,7 @@ typedef enum para_rng_source {
 /* Where a request stands. */
 typedef struct para_progress {
     const char *stage; /* "load", "text", "denoise", "decode" */
-    int done;          /* finished units of the stage: steps, pictures */
+    int done;          /* finished units of the stage: MB of weights that a GPU loads (else 1), steps, pictures */
     int total;         /* units of the stage */
     double seconds;    /* since the stage began */
 } para_progress;
@@ -153,7 +153,22 @@ typedef struct para_compile_options {
  * (PARA_CUDA), without any call. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device that cannot. */
 PARA_API para_status para_compile(para_pipeline *pipe, const para_compile_options *options);
 
+typedef struct para_offload_options {
+    size_t size; /* sizeof(para_offload_options), set by PARA_OFFLOAD_OPTIONS_INIT */
+    int slots;   /* blocks of the transformer that are on the device at a time, on their way or in use, 2 to 16 (3) */
+    bool off;    /* takes it back (false) */
+} para_offload_options;
+
+#define PARA_OFFLOAD_OPTIONS_INIT { sizeof(para_offload_options), 3, false }
+
+/* Keeps the transformer's blocks in pinned host memory, and copies them to the device while those before them compute: for GPUs that the transformer does not
+ * fit into. As many blocks as there is room for beside everything else stay on the device. Pictures are the same with and without; steps are not recorded
+ * (para_compile). `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device without memory of its own. */
+PARA_API para_status para_offload(para_pipeline *pipe, const para_offload_options *options);
+
 /* Maps and checks the weights of every component; the first para_generate does it for those that it needs, where this was not called.
+ * On a GPU that has too little memory for all of them at once, those stay that fit, and the others come when their stage begins; "load" may then come up in
+ * on_progress between other stages.
  * PARA_ERR_NOT_FOUND, PARA_ERR_FORMAT, PARA_ERR_SHAPE, PARA_ERR_IO, PARA_ERR_MEMORY, PARA_ERR_CANCELLED. */
 PARA_API para_status para_pipeline_load(para_pipeline *pipe);
 
@@ -207,6 +222,11 @@ typedef struct para_plan {
     int64_t arena_bytes;         /* activations of all ranks of this process at their peak */
     int64_t result_bytes;        /* host buffers of noise and pictures */
     int64_t peak_bytes;          /* predicted peak resident memory of the process */
+    int64_t gpu_resident_bytes;  /* memory of a GPU, CUDA's own included, on which all components stay; */
+    int64_t gpu_in_turn_bytes;   /* on which text encoders, transformer and VAE take turns; */
+    int64_t gpu_offload_bytes;   /* and on which the transformer's blocks do, too (para_offload), */
+    int64_t pinned_bytes;        /* with so much pinned memory of the host */
+    int64_t gpu_bytes;           /* that the pipeline's own GPU has for it now (0: its device is none) */
 } para_plan;
 
 /* Plans the request: geometry, FLOPs, memory. Same errors as para_generate before it loads. */

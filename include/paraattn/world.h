@@ -40,9 +40,10 @@ typedef struct para_world_options {
     double timeout;          /* seconds without a sign of life after which a rank counts as lost (120) */
     void (*log)(void *user, para_log_level level, const char *message); /* one line, no newline; any thread (NULL: nowhere) */
     void *log_user;          /* handed to log (NULL) */
+    int64_t memory_limit;    /* bytes that each GPU may use, CUDA and its libraries included; on the CPU, that a request's predicted peak may reach (0: all) */
 } para_world_options;
 
-#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL }
+#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL, 0 }
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.

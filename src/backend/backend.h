@@ -248,6 +248,8 @@ void para_device_note(const para_device *dev, para_log_level level, const char *
 
 /* Gives the device an empty arena of at least `bytes`, keeping the old one where it suffices. */
 para_status para_device_reserve(para_device *dev, size_t bytes);
+/* Gives the arena's memory back to the device. */
+void para_device_drop_arena(para_device *dev);
 /* Empties the arena and says whether it takes more from the device where it is full. One that grew before gets at once what it needed then. */
 para_status para_device_let_grow(para_device *dev, bool grow);
 

@@ -6,6 +6,9 @@
 
 #include "backend/backend.h"
 
+/* What CUDA, its libraries with their workspaces, and kernels take of a GPU beside weights and activations; measured on an H200, see bench/RESULTS.md. */
+#define PARA_CUDA_CONTEXT_BYTES ((int64_t)768 << 20)
+
 /* A linear layer in slices of the weight's rows: what is converted, and sums that wait for their epilogue. */
 typedef struct para_cuda_linear_plan {
     bool convert;      /* the weight to the activations' type */

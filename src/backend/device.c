@@ -43,14 +43,19 @@ para_status para_device_reserve(para_device *dev, size_t bytes) {
     dev->arena.peak = 0;
     if (dev->arena.size < bytes || !dev->arena.base) {
         void *base;
-        dev->ops->free(dev, dev->arena.base);
-        dev->arena.base = NULL;
-        dev->arena.size = 0;
+        para_device_drop_arena(dev);
         PARA_TRY(dev->ops->alloc(dev, bytes, &base));
         dev->arena.base = base;
         dev->arena.size = bytes;
     }
     return PARA_OK;
+}
+
+void para_device_drop_arena(para_device *dev) {
+    para_arena_release(&dev->arena, 0);
+    dev->ops->free(dev, dev->arena.base);
+    dev->arena.base = NULL;
+    dev->arena.size = 0;
 }
 
 static para_status take_more(void *dev, size_t bytes, void **out) {

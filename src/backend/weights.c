@@ -468,6 +468,10 @@ int64_t para_weights_pinned_bytes(const para_weights *w) {
     return w->pinned_bytes;
 }
 
+int64_t para_weights_slot_bytes(const para_weights *w) {
+    return w->slot_bytes;
+}
+
 bool para_weights_offloaded(const para_weights *w) {
     return w->slots;
 }

@@ -63,6 +63,7 @@ int64_t para_weights_bytes(const para_weights *w);
 /* Bytes that a load takes of a device with memory of its own, and of pinned host memory (valid after load, on a dry device, too). */
 int64_t para_weights_device_bytes(const para_weights *w);
 int64_t para_weights_pinned_bytes(const para_weights *w);
+int64_t para_weights_slot_bytes(const para_weights *w); /* of the device's: where blocks take turns */
 /* Type of the first matrix (after load); PARA_DTYPE_NONE where there is none. */
 para_dtype para_weights_dtype(const para_weights *w);
 

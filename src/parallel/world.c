@@ -39,6 +39,9 @@ static para_status check_options(const para_world_options *o) {
     if (o->threads < 0 || o->threads > MAX_THREADS)
         return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o->threads,
                          (int)MAX_THREADS);
+    if (o->memory_limit < 0)
+        return para_fail(PARA_ERR_ARGUMENT, "memory_limit (--memory-limit) is %lld bytes; give a number above 0, or 0 for all",
+                         (long long)o->memory_limit);
     if (!(o->timeout > 0) || !isfinite(o->timeout))
         return para_fail(PARA_ERR_ARGUMENT, "timeout (--timeout) is %g seconds; give a number above 0", o->timeout);
     return PARA_OK;
@@ -60,6 +63,7 @@ static para_status open_worker(para_world *world, int local) {
     PARA_TRY(para_device_open(world->options.device, gpu, share > 0 ? share : 1, &device));
     device->note = note;
     device->note_user = world;
+    device->memory_limit = world->options.memory_limit;
     para_status status = para_rank_open(&w->rank, device, para_group_endpoint(world->group, local));
     if (status != PARA_OK) {
         para_device_close(&device);

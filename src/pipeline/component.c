@@ -115,7 +115,7 @@ void para_component_close(para_component *c) {
 }
 
 para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev,
-                               const para_pipeline_options *options) {
+                               const para_pipeline_options *options, para_offloading offloading) {
     *out = (para_instance){.component = component};
     bool dry = strcmp(dev->ops->name, "dry") == 0, random = options->random_weights;
     para_status status = random ? PARA_OK : para_checkpoint_open(&out->checkpoint, component->folder);
@@ -124,6 +124,10 @@ para_status para_instance_open(para_instance *out, const para_component *compone
     if (status == PARA_OK) status = para_weights_open(&out->weights);
     if (status == PARA_OK) {
         component->kind->weights(out->model, out->weights, out->checkpoint);
+        if (offloading.slots) { /* a transformer's */
+            para_weights_offload(out->weights, offloading.kept, offloading.slots);
+            ((para_transformer *)out->model)->offloaded = out->weights;
+        }
         status = random && !dry ? para_weights_load_random(out->weights, dev, options->dtype)
                                 : para_weights_load(out->weights, dev, out->checkpoint, options->dtype);
     }

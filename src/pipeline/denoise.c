@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "parallel/gather.h"
 #include "pipeline/loop_cache.h"
-#include "pipeline/pipeline_state.h"
+#include "pipeline/residency.h"
 
 /* Item i is half i % halves of picture i / halves. A wave is as many items as there are batch groups: group g computes the g-th, then all get all. */
 typedef struct denoiser {
@@ -196,6 +196,7 @@ static para_status denoise(denoiser *d, para_conditioning_inputs *inputs, para_t
 
 para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, para_tensor *latents) {
     const para_geometry *g = &run->geometry;
+    PARA_TRY(para_run_enter(run, PARA_STAGE_DENOISE));
     denoiser d = {.run = run,
                   .transformer = para_run_transformer(run),
                   .dev = run->rank->device,

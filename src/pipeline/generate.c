@@ -3,7 +3,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "pipeline/call.h"
-#include "pipeline/plan.h"
+#include "pipeline/residency.h"
 
 static int local_of(const para_pipeline *pipe, const para_rank *rank) {
     return rank->index - para_group_first(pipe->world->group);
@@ -25,29 +25,6 @@ static void release_world(para_pipeline *pipe) {
 static para_holder *holder_of(const para_pipeline *pipe, const para_rank *rank) {
     return &pipe->holder[pipe->holders == 1 ? 0 : local_of(pipe, rank)];
 }
-
-/* The weights of the rank's holder, all or those that the request needs, and with the first one's the tokenizers. */
-static para_status load(para_pipeline *pipe, para_rank *rank, const para_request *request) {
-    para_holder *holder = holder_of(pipe, rank);
-    para_status status = PARA_OK;
-    PARA_TRY(para_rank_check(rank));
-    for (int i = 0; i < pipe->num_components && status == PARA_OK; i++) {
-        if (holder->instance[i].model || (request && !para_request_needs(pipe, request, i))) continue;
-        status = para_rank_check(rank);
-        if (status == PARA_OK)
-            status = para_instance_open(&holder->instance[i], &pipe->component[i], rank->device, &pipe->options);
-    }
-    if (status == PARA_OK && holder == pipe->holder) status = pipe->family->load(pipe);
-    if (status != PARA_OK) para_pipeline_unload(pipe, holder);
-    return status;
-}
-
-static para_status load_on_rank(para_rank *rank, void *user) {
-    para_pipeline *pipe = user;
-    return local_of(pipe, rank) < pipe->holders ? load(pipe, rank, NULL) : PARA_OK;
-}
-
-/* ---- Generating */
 
 static void record_seconds(para_run *run, para_stage stage) {
     para_result *r = run->result;
@@ -78,7 +55,7 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     w->request = *request;
     w->start = para_seconds();
     para_run begun = run_of(pipe, &pipe->world->worker[0].rank);
-    para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1);
+    if (!begun.rank->device->ops->memory) para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1); /* else of MB, once they are known */
     PARA_TRY(pipe->family->geometry(pipe, request, &w->geometry));
     PARA_TRY(para_request_mesh(pipe, request, &w->geometry, &w->mesh));
     if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
@@ -88,27 +65,55 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     return PARA_OK;
 }
 
-/* What a process does once, on its first rank: dry runs find what each of its ranks will take; then it loads. */
+/* What a process does once, on its first rank: dry runs find what each of its ranks will take. */
 static para_status prepare(para_pipeline *pipe, para_rank *rank) {
     para_work *w = &pipe->work;
     int ranks = pipe->world->options.ranks;
-    para_free(w->arena_bytes);
-    if (!(w->arena_bytes = para_alloc((size_t)ranks, sizeof *w->arena_bytes))) return PARA_ERR_MEMORY;
+    para_free(w->need);
+    w->arena_total = 0;
+    if (!(w->need = para_alloc((size_t)ranks, sizeof *w->need))) return PARA_ERR_MEMORY;
     for (int i = 0; i < ranks; i++) {
-        para_dry_rank which = {rank->index + i, rank->size, &pipe->world->worker[i].rank, false, rank};
-        para_dry_result dry;
+        para_dry_rank which = {.index = rank->index + i, .size = rank->size, .like = &pipe->world->worker[i].rank, .asks = rank};
         if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
-        PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &dry));
-        w->arena_bytes[i] = (size_t)dry.arena_bytes;
-        if (w->result) w->result->weight_bytes = (size_t)dry.weight_bytes;
+        PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &w->need[i]));
+        w->arena_total += w->need[i].arena_bytes;
     }
+    if (w->result) w->result->weight_bytes = (size_t)w->need[0].weight_bytes;
     if (w->result && para_cache_is_on(&pipe->cache)) {
         const para_plan_subject s = {pipe, &w->request, w->geometry, w->mesh, rank};
         double attention;
         PARA_TRY(para_plan_steps(&s, &w->result->step_flops, &attention, &w->result->hit_step_flops));
     }
-    return load(pipe, rank, &w->request);
+    return PARA_OK;
 }
+
+/* The weights of the rank's holder: those that the request needs, or all. */
+static para_status load(para_pipeline *pipe, para_rank *rank, bool everything) {
+    const para_run run = run_of(pipe, rank);
+    PARA_TRY(para_residency_check(pipe, rank, &pipe->work.need[local_of(pipe, rank)]));
+    para_status status = everything ? para_residency_load(pipe, rank, NULL, NULL)
+                                    : para_residency_load(pipe, rank, &pipe->work.request, &run);
+    if (status != PARA_OK) para_pipeline_unload(pipe, holder_of(pipe, rank));
+    return status;
+}
+
+/* First what all need to know, then each holder its weights. A CPU's are there for all when they meet. */
+static para_status prepare_and_load(para_pipeline *pipe, para_rank *rank, bool everything) {
+    int local = local_of(pipe, rank);
+    if (local == 0) PARA_TRY(prepare(pipe, rank));
+    if (local == 0 && pipe->holders == 1) PARA_TRY(load(pipe, rank, everything));
+    PARA_TRY(para_device_let_grow(rank->device, true));
+    PARA_TRY(para_comm_barrier(para_world_comm(rank)));
+    PARA_TRY(para_device_let_grow(rank->device, false));
+    bool takes_part = everything || para_run_takes_part(pipe, &pipe->work.mesh, rank->index);
+    return pipe->holders > 1 && takes_part ? load(pipe, rank, everything) : PARA_OK;
+}
+
+static para_status load_on_rank(para_rank *rank, void *user) {
+    return prepare_and_load(user, rank, true);
+}
+
+/* ---- Generating */
 
 static para_status trace_nothing(void *user, const char *name, const para_tensor *tensor) {
     (void)user;
@@ -129,15 +134,11 @@ static para_status generate_on_rank(para_rank *rank, void *user) {
     para_work *w = &pipe->work;
     int local = local_of(pipe, rank);
     para_run run = run_of(pipe, rank);
-    if (local == 0) PARA_TRY(prepare(pipe, rank));
-    else if (local < pipe->holders) PARA_TRY(load(pipe, rank, &w->request));
-    PARA_TRY(para_device_let_grow(rank->device, true));
-    PARA_TRY(para_comm_barrier(para_world_comm(rank)));
-    PARA_TRY(para_device_let_grow(rank->device, false));
+    PARA_TRY(prepare_and_load(pipe, rank, false));
     if (!para_run_takes_part(pipe, &w->mesh, rank->index)) return PARA_OK;
-    PARA_TRY(para_device_reserve(rank->device, w->arena_bytes[local]));
+    PARA_TRY(para_device_reserve(rank->device, (size_t)w->need[local].arena_bytes));
     PARA_TRY(para_run_end(&run, PARA_STAGE_LOAD));
-    para_run_progress(&run, PARA_STAGE_LOAD, 1, 1);
+    if (!rank->device->ops->memory) para_run_progress(&run, PARA_STAGE_LOAD, 1, 1);
     rank->device->trace = trace_of(pipe, rank);
     rank->device->tunes = pipe->tuned;
     rank->device->attention = pipe->options.attention;
@@ -166,11 +167,20 @@ static para_status lead_generate(para_pipeline *pipe, const para_request *reques
     return status;
 }
 
+/* Room is left for the default request. */
+static para_status load_all(para_pipeline *pipe) {
+    para_request request = PARA_REQUEST_INIT;
+    request.prompt = "";
+    pipe->work.result = NULL;
+    PARA_TRY(decide(pipe, &request));
+    return para_world_run_internal(pipe->world, load_on_rank, pipe);
+}
+
 static para_status lead_load(para_pipeline *pipe) {
     para_call call = {.kind = PARA_CALL_LOAD};
     para_status status = para_call_begin(pipe, &call, PARA_OK);
     para_call_end(&call);
-    return status == PARA_OK ? para_world_run_internal(pipe->world, load_on_rank, pipe) : status;
+    return status == PARA_OK ? load_all(pipe) : status;
 }
 
 /* One call of process 0, whichever it is. `own`: the request of this process, or NULL. */
@@ -179,8 +189,7 @@ static para_status take_part(para_pipeline *pipe, const para_request *own, bool 
     para_status status = para_call_begin(pipe, &call, PARA_OK);
     *heard = call.heard;
     if (status == PARA_OK && call.kind == PARA_CALL_CLOSE) pipe->left = true;
-    if (status == PARA_OK && call.kind == PARA_CALL_LOAD)
-        status = para_world_run_internal(pipe->world, load_on_rank, pipe);
+    if (status == PARA_OK && call.kind == PARA_CALL_LOAD) status = load_all(pipe);
     if (status == PARA_OK && call.kind == PARA_CALL_GENERATE) {
         status = decide(pipe, call.request);
         if (status == PARA_OK) status = generate(pipe, call.traced, NULL);

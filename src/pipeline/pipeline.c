@@ -110,7 +110,7 @@ static void close_here(para_pipeline **out) {
     if (pipe->family) pipe->family->close(pipe);
     for (int i = 0; i < PARA_MAX_COMPONENTS; i++) para_component_close(&pipe->component[i]);
     para_free(pipe->folder);
-    para_free(pipe->work.arena_bytes);
+    para_free(pipe->work.need);
     para_free((void *)pipe->cache.skip_layers);
     para_free(pipe);
 }
@@ -170,7 +170,7 @@ para_status para_pipeline_component(para_pipeline *pipe, int i, para_component_i
     para_device *dry;
     para_instance instance;
     PARA_TRY(para_dry_open(&dry));
-    para_status status = para_instance_open(&instance, &pipe->component[i], dry, &pipe->options);
+    para_status status = para_instance_open(&instance, &pipe->component[i], dry, &pipe->options, (para_offloading){0});
     if (status == PARA_OK) {
         *out = (para_component_info){
             .name = pipe->component[i].name,

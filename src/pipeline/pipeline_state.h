@@ -64,7 +64,8 @@ typedef struct para_work {
     para_mesh mesh;
     double start;        /* seconds */
     bool traced;         /* process 0 traces */
-    size_t *arena_bytes; /* [ranks of the process] */
+    struct para_dry_result *need; /* [ranks of the process]: what dry runs found */
+    int64_t arena_total; /* of these */
     para_result *result; /* NULL on processes other than 0 */
 } para_work;
 
@@ -88,6 +89,7 @@ struct para_pipeline {
     int head_groups;    /* 0: chosen */
     bool parallel_vae;
     bool compiled, tuned;
+    int offload_slots;  /* para_offload: blocks of the transformer on the device at a time; 0: all */
     para_cache_options cache; /* all zero: none; skip_layers is the pipeline's own */
     bool told_alone;    /* the log says that rank 0 computes alone */
     bool muted;         /* trials of a calibration are not logged */
@@ -103,7 +105,7 @@ struct para_run {
     para_pipeline *pipe;
     const para_request *request;
     para_rank *rank;
-    const para_instance *instance; /* [num_components] */
+    const para_instance *instance; /* [num_components]; of those that the stage needs */
     bool dry;
     bool assume_hits;      /* of a dry run: the cache hits wherever it may */
     para_geometry geometry;

@@ -1,8 +1,11 @@
 /* Plans: the same run on a device that only counts. SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/plan.h"
 
+#include "backend/cuda_scratch.h"
+
 #include "core/alloc.h"
 #include "core/error.h"
+#include "pipeline/residency.h"
 
 /* Resident memory of a process that uses the library beside weights, activations and results: code and constants of the libraries,
  * generated kernels, stacks. Measured for the program on tiny-flux, see bench/RESULTS.md. */
@@ -15,12 +18,20 @@ static void record_counts(para_run *run, para_stage stage) {
     *c = (para_counts){0};
 }
 
-static para_status dry_instances(para_pipeline *pipe, const para_request *request, para_device *dev,
-                                 para_instance *instance, int64_t *weight_bytes) {
+static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_instance *instance, const para_request *request,
+                                 int slots, para_dry_result *out) {
     for (int i = 0; i < pipe->num_components; i++) {
+        bool transformer = i == pipe->family->transformer;
         if (!para_request_needs(pipe, request, i)) continue;
-        PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, &pipe->options));
-        *weight_bytes += para_weights_bytes(instance[i].weights);
+        PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, &pipe->options,
+                                    (para_offloading){.slots = transformer ? slots : 0}));
+        const para_weights *w = instance[i].weights;
+        out->weight_bytes += out->file_bytes[i] = para_weights_bytes(w);
+        out->device_bytes[i] = para_weights_device_bytes(w);
+        if (!transformer) continue;
+        out->slot_bytes = para_weights_slot_bytes(w);
+        out->pinned_bytes = para_weights_pinned_bytes(w);
+        out->blocks = para_weights_blocks(w);
     }
     return PARA_OK;
 }
@@ -31,7 +42,7 @@ static para_status open_dry_rank(const para_pipeline *pipe, para_rank *out, para
     para_status status = para_dry_open(&device);
     if (status == PARA_OK && which.size > 1) status = para_dry_endpoint_open(&endpoint, which.index, which.size);
     if (status == PARA_OK) {
-        para_dry_stand_for(device, pipe->world->options.device);
+        para_dry_stand_for(device, which.gpu ? PARA_CUDA : pipe->world->options.device);
         device->threads = which.like->threads;
         if (which.asks) device->check = which.asks->device->check, device->check_user = which.asks->device->check_user;
         status = para_rank_open(out, device, endpoint);
@@ -75,7 +86,8 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
                     .mesh = *mesh,
                     .stage_done = record_counts,
                     .user = out};
-    para_status status = dry_instances(pipe, request, rank.device, instance, &out->weight_bytes);
+    int slots = which.offload && !pipe->offload_slots ? PARA_OFFLOAD_SLOTS : pipe->offload_slots;
+    para_status status = dry_instances(pipe, rank.device, instance, request, slots, out);
     if (status == PARA_OK) status = para_run_all(&run);
     out->arena_bytes = (int64_t)rank.device->arena.peak;
     out->exchanged_bytes = run.exchanged_bytes;
@@ -93,7 +105,7 @@ static const para_mesh alone = {1, 1, 1};
 
 /* What one more step costs after the first `before`, on one rank: computed, or wherever it may hit the cache. */
 static para_status one_more_step(const para_plan_subject *s, int before, bool hits, double *all, double *attention) {
-    const para_dry_rank rank = {0, 1, s->like, hits, NULL};
+    const para_dry_rank rank = {.size = 1, .like = s->like, .hits = hits};
     para_dry_result without, with;
     para_request r = *s->request;
     r.sigmas = NULL;
@@ -118,7 +130,7 @@ para_status para_plan_steps(const para_plan_subject *s, double *step, double *at
 
 /* What the request is on one rank. */
 static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
-    const para_dry_rank rank = {0, 1, s->like, false, NULL};
+    const para_dry_rank rank = {.size = 1, .like = s->like};
     para_dry_result all;
     PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &all));
     PARA_TRY(para_plan_steps(s, &out->step_flops, &out->step_attention_flops, &out->hit_step_flops));
@@ -127,6 +139,15 @@ static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
     out->total_flops = out->text_flops + flops(&all.stage[PARA_STAGE_DENOISE]) + out->decode_flops;
     out->weight_bytes = all.weight_bytes;
     return PARA_OK;
+}
+
+static int64_t result_bytes(const para_request *r, const para_geometry *g) {
+    int64_t pixels = 3 * (int64_t)g->height * g->width, latents = g->frames * g->grid_h * g->grid_w * g->channels;
+    return r->num_images * (pixels + 2 * latents) * (int64_t)sizeof(float);
+}
+
+int64_t para_plan_peak(const para_request *request, const para_geometry *g, int64_t weights, int64_t arenas) {
+    return weights + arenas + result_bytes(request, g) + PROCESS_BYTES;
 }
 
 /* The ranks that this process hosts. */
@@ -138,11 +159,28 @@ static para_status plan_memory(const para_plan_subject *s, para_plan *out) {
     for (int i = 0; i < world->options.ranks; i++)
         out->arena_bytes += rank[world->worker[0].rank.index + i].arena_bytes;
     para_free(rank);
-    const para_geometry *g = &s->geometry;
-    int64_t pixels = 3 * (int64_t)g->height * g->width, latents = g->frames * g->grid_h * g->grid_w * g->channels;
-    out->result_bytes = s->request->num_images * (pixels + 2 * latents) * (int64_t)sizeof(float);
-    out->peak_bytes = out->weight_bytes + out->arena_bytes + out->result_bytes + PROCESS_BYTES;
+    out->result_bytes = result_bytes(s->request, &s->geometry);
+    out->peak_bytes = para_plan_peak(s->request, &s->geometry, out->weight_bytes, out->arena_bytes);
     return status;
+}
+
+/* What a GPU would have to have. */
+static para_status plan_gpu(const para_plan_subject *s, para_plan *out) {
+    para_dry_result dry;
+    para_dry_rank rank = {.size = 1, .like = s->like, .gpu = true};
+    PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &dry));
+    out->gpu_resident_bytes = para_need_resident(s->pipe, &dry) + PARA_CUDA_CONTEXT_BYTES;
+    out->gpu_in_turn_bytes = para_need_in_turn(s->pipe, &dry) + PARA_CUDA_CONTEXT_BYTES;
+    rank.offload = true;
+    PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &dry));
+    out->gpu_offload_bytes = para_need_in_turn(s->pipe, &dry) + PARA_CUDA_CONTEXT_BYTES;
+    out->pinned_bytes = dry.pinned_bytes;
+    para_device *dev = s->like->device;
+    if (!dev->ops->memory) return PARA_OK;
+    para_device_memory m;
+    PARA_TRY(dev->ops->memory(dev, &m));
+    out->gpu_bytes = m.taken + m.available + PARA_CUDA_CONTEXT_BYTES;
+    return PARA_OK;
 }
 
 para_status para_plan_subject_open(para_pipeline *pipe, const para_request *request, para_plan_subject *out) {
@@ -169,5 +207,6 @@ para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request,
                        .ring = s.mesh.ring,
                        .ulysses = s.mesh.ulysses};
     PARA_TRY(plan_flops(&s, out));
-    return plan_memory(&s, out);
+    PARA_TRY(plan_memory(&s, out));
+    return plan_gpu(&s, out);
 }

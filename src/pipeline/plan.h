@@ -11,7 +11,11 @@ typedef struct para_dry_result {
     int64_t exchanged_bytes;        /* that the rank sends while denoising */
     int64_t exchanged_messages;     /* that it sends in all */
     int64_t stage_bytes;            /* of all stages that a trace would see, on a rank that is alone */
-    int64_t weight_bytes;           /* of the components that the request needs, in the files' types */
+    int64_t weight_bytes;           /* all components that the request needs, in the files' types */
+    int64_t file_bytes[PARA_MAX_COMPONENTS];   /* of each */
+    int64_t device_bytes[PARA_MAX_COMPONENTS]; /* that it takes of a device with memory of its own */
+    int64_t slot_bytes, pinned_bytes; /* of an offloaded transformer: of device_bytes, where its blocks take turns; on the host */
+    int blocks;                       /* of the transformer */
 } para_dry_result;
 
 /* Which rank a dry run stands for. */
@@ -20,6 +24,8 @@ typedef struct para_dry_rank {
     const para_rank *like; /* has as many threads */
     bool hits;             /* the cache hits wherever it may; else nowhere */
     const para_rank *asks; /* whoever runs this: asked between ops whether to go on; or NULL */
+    bool offload;          /* as if the pipeline offloaded */
+    bool gpu;              /* as if its device were a GPU */
 } para_dry_rank;
 
 /* What is planned: a checked request, its sizes, and a rank like all others. */
@@ -35,6 +41,8 @@ typedef struct para_plan_subject {
 para_status para_dry_run(para_pipeline *pipe, const para_request *request, const para_geometry *g, const para_mesh *mesh, para_dry_rank rank,
                          para_dry_result *out);
 
+/* Predicted peak memory of a process that has so many bytes of weights, and of activations in all its ranks. */
+int64_t para_plan_peak(const para_request *request, const para_geometry *g, int64_t weights, int64_t arenas);
 /* Checks a request and finds its sizes and its mesh. */
 para_status para_plan_subject_open(para_pipeline *pipe, const para_request *request, para_plan_subject *out);
 /* FLOPs of a step of all items on one rank: computed, attention's part, and where the cache hits (0: there is none). */

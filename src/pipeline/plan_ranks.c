@@ -40,7 +40,7 @@ static double flops(const para_dry_result *d) {
 /* A step is what two steps cost more than one. */
 static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int index, para_rank_plan *out) {
     if (!para_run_takes_part(s->pipe, m, index)) return PARA_OK;
-    const para_dry_rank rank = {index, para_world_size(s->pipe->world), s->like, false, NULL};
+    const para_dry_rank rank = {.index = index, .size = para_world_size(s->pipe->world), .like = s->like};
     para_dry_result all, one, two;
     para_request r = *s->request;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &all));

@@ -7,7 +7,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/float.h"
-#include "pipeline/pipeline_state.h"
+#include "pipeline/residency.h"
 
 static const char *const stage_names[PARA_STAGES] = {"load", "text", "denoise", "decode"};
 
@@ -108,6 +108,7 @@ static para_status encode_halves(para_run *run, para_conditioning_inputs *inputs
 }
 
 static para_status text_stage(para_run *run, para_conditioning_inputs *inputs) {
+    PARA_TRY(para_run_enter(run, PARA_STAGE_TEXT));
     para_run_begin(run);
     para_rank_serial(run->rank, true); /* the others wait for rank 0 */
     PARA_TRY(encode_halves(run, inputs));
@@ -155,6 +156,7 @@ static para_status decode_pictures(para_run *run, const para_comm *comm, int64_t
 /* On all ranks, tile by tile; or picture by picture on the leading one, while the others wait. */
 static para_status decode_stage(para_run *run, para_tensor latents) {
     int n = run->request->num_images;
+    if (!run->request->latents_only) PARA_TRY(para_run_enter(run, PARA_STAGE_DECODE));
     para_run_begin(run);
     if (run->result) PARA_TRY(open_result(run, &latents));
     if (run->request->latents_only) return para_run_end(run, PARA_STAGE_DECODE);

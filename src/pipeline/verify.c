@@ -161,7 +161,7 @@ static para_status say_memory(const verification *v, const para_request *request
     para_dry_result dry;
     if (para_world_process(v->pipe->world) != 0) return PARA_OK;
     PARA_TRY(para_plan_subject_open(v->pipe, request, &s));
-    const para_dry_rank alone = {0, 1, s.like, false, NULL};
+    const para_dry_rank alone = {.size = 1, .like = s.like};
     PARA_TRY(para_dry_run(v->pipe, request, &s.geometry, &(para_mesh){1, 1, 1}, alone, &dry));
     int64_t pixels = request->num_images * 3 * (int64_t)s.geometry.height * s.geometry.width;
     para_pipeline_log(v->pipe, PARA_LOG_INFO, "%.1f MB of memory keep the results of the first run for the comparison",

@@ -3,6 +3,7 @@
 
 #include "backend/cuda/cuda.h"
 #include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda_scratch.h"
 #include "core/alloc.h"
 
 enum { STAGING = 8 << 20, STAGES = 2 };
@@ -21,8 +22,7 @@ typedef struct twin {
 } twin;
 
 enum {
-    LIBRARIES = 320 << 20, /* of it, what comes after the device was opened */
-    CONTEXT = 768 << 20,   /* what CUDA, its libraries with their workspaces, and kernels take of a GPU; counts towards a limit */
+    LIBRARIES = 320 << 20, /* of PARA_CUDA_CONTEXT_BYTES, which count towards a limit: what comes after the device was opened */
 };
 
 struct para_cuda_memory {
@@ -76,7 +76,7 @@ static para_status out_of_memory(const para_device *dev, size_t bytes, bool limi
     cudaMemGetInfo(&available, &total);
     if (limit)
         return para_fail(PARA_ERR_MEMORY, "the memory limit (--memory-limit) of %.2f GiB is reached: %.2f GiB more are wanted, %.2f are taken",
-                         (double)dev->memory_limit / 0x1p30, (double)bytes / 0x1p30, (double)(para_cuda_of(dev)->memory->ours + CONTEXT) / 0x1p30);
+                         (double)dev->memory_limit / 0x1p30, (double)bytes / 0x1p30, (double)(para_cuda_of(dev)->memory->ours + (size_t)PARA_CUDA_CONTEXT_BYTES) / 0x1p30);
     return para_fail(PARA_ERR_MEMORY, "the GPU is out of memory: %.2f GiB are wanted, %.2f of its %.2f GiB are free", (double)bytes / 0x1p30,
                      (double)available / 0x1p30, (double)total / 0x1p30);
 }
@@ -85,7 +85,7 @@ para_status para_cuda_take(para_device *dev, size_t bytes, void **out) {
     para_cuda_memory *m = para_cuda_of(dev)->memory;
     size_t limit = (size_t)dev->memory_limit;
     *out = NULL;
-    if (limit && (bytes > limit || m->ours + CONTEXT > limit - bytes)) return out_of_memory(dev, bytes, true);
+    if (limit && (bytes > limit || m->ours + (size_t)PARA_CUDA_CONTEXT_BYTES > limit - bytes)) return out_of_memory(dev, bytes, true);
     cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
     if (error == cudaErrorMemoryAllocation) {
         (void)cudaGetLastError(); /* this error does not outlast its call */
@@ -121,7 +121,7 @@ para_status para_cuda_device_memory(para_device *dev, para_device_memory *out) {
     CUDA_TRY(cudaMemGetInfo(&available, &total), "ask for the GPU's memory");
     *out = (para_device_memory){.total = (int64_t)total, .taken = (int64_t)m->taken, .available = (int64_t)available - LIBRARIES};
     if (dev->memory_limit) {
-        int64_t left = dev->memory_limit - CONTEXT - (int64_t)m->ours;
+        int64_t left = dev->memory_limit - PARA_CUDA_CONTEXT_BYTES - (int64_t)m->ours;
         if (left < out->available) out->available = left;
         if (dev->memory_limit < out->total) out->total = dev->memory_limit;
     }

@@ -1,0 +1,251 @@
+/* Which components lie on a device, and when. SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/residency.h"
+
+#include <stdio.h>
+
+#include "core/clock.h"
+#include "core/error.h"
+
+static para_stage stage_of(const para_pipeline *pipe, int component) {
+    return pipe->family->components[component].stage;
+}
+
+int64_t para_need_resident(const para_pipeline *pipe, const para_dry_result *need) {
+    int64_t bytes = need->arena_bytes;
+    for (int i = 0; i < pipe->num_components; i++) bytes += need->device_bytes[i];
+    return bytes;
+}
+
+int64_t para_need_in_turn(const para_pipeline *pipe, const para_dry_result *need) {
+    int64_t stage[PARA_STAGES] = {0}, most = 0;
+    for (int i = 0; i < pipe->num_components; i++) stage[stage_of(pipe, i)] += need->device_bytes[i];
+    for (int i = 0; i < PARA_STAGES; i++) most = stage[i] > most ? stage[i] : most;
+    return most + need->arena_bytes;
+}
+
+/* ---- Whether it fits */
+
+static double gib(int64_t bytes) {
+    return (double)bytes / 0x1p30;
+}
+
+/* The same request in another way. */
+typedef struct variant {
+    const char *options; /* what to add to the command line */
+    bool offload, tiling;
+    int divisor;         /* of width and height */
+} variant;
+
+static para_status try_variant(para_pipeline *pipe, para_rank *rank, const variant *v, int64_t *bytes) {
+    para_request r = pipe->work.request;
+    para_geometry g;
+    para_mesh mesh;
+    para_dry_result dry;
+    para_dry_rank which = {.index = rank->index, .size = rank->size, .like = rank, .asks = rank, .offload = v->offload};
+    r.vae_tiling = r.vae_tiling || v->tiling;
+    r.latents = NULL; /* of another size */
+    r.width = pipe->work.geometry.width / v->divisor;
+    r.height = pipe->work.geometry.height / v->divisor;
+    PARA_TRY(pipe->family->geometry(pipe, &r, &g));
+    PARA_TRY(para_request_mesh(pipe, &r, &g, &mesh));
+    PARA_TRY(para_dry_run(pipe, &r, &g, &mesh, which, &dry));
+    *bytes = para_need_in_turn(pipe, &dry);
+    return PARA_OK;
+}
+
+/* Text: what else would fit into `budget`. */
+static void find_way_out(para_pipeline *pipe, para_rank *rank, int64_t budget, char *text, size_t room) {
+    const bool offload = !pipe->offload_slots && rank->device->ops->copies, tiling = !pipe->work.request.vae_tiling;
+    const variant variants[] = {
+        {"--vae-tiling", false, true, 1},        {"--offload", true, false, 1},
+        {"--offload --vae-tiling", true, true, 1}, {"half the width and height", false, false, 2},
+        {"--offload with half the width and height", true, false, 2},
+        {"--offload --vae-tiling with half the width and height", true, true, 2},
+    };
+    snprintf(text, room, "it needs a GPU with more memory, or a smaller size");
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        const variant *v = &variants[i];
+        int64_t bytes;
+        if ((v->offload && !offload) || (v->tiling && !tiling)) continue;
+        if (try_variant(pipe, rank, v, &bytes) != PARA_OK || bytes > budget) continue;
+        snprintf(text, room, "%s would do, which needs %.2f GiB", v->options, gib(bytes));
+        return;
+    }
+}
+
+static para_status too_little(para_pipeline *pipe, para_rank *rank, const para_dry_result *need, int64_t budget) {
+    char way_out[200];
+    int64_t weights = para_need_resident(pipe, need) - need->arena_bytes;
+    find_way_out(pipe, rank, budget, way_out, sizeof way_out);
+    para_clear_error();
+    return para_fail(PARA_ERR_MEMORY,
+                     "too little GPU memory: %.2f GiB are there for weights and activations%s, and the request needs %.2f GiB at least, "
+                     "with text encoders, transformer and VAE there in turn (all weights %.2f GiB, activations %.2f GiB); %s",
+                     gib(budget), rank->device->memory_limit ? " within the limit (--memory-limit)" : "", gib(para_need_in_turn(pipe, need)),
+                     gib(weights), gib(need->arena_bytes), way_out);
+}
+
+static para_status check_host(para_pipeline *pipe, const para_dry_result *need) {
+    int64_t limit = pipe->world->options.memory_limit, peak;
+    if (limit == 0) return PARA_OK;
+    peak = para_plan_peak(&pipe->work.request, &pipe->work.geometry, need->weight_bytes, pipe->work.arena_total);
+    if (peak <= limit) return PARA_OK;
+    return para_fail(PARA_ERR_MEMORY,
+                     "the request would take %.2f GiB of memory (weights %.2f, activations %.2f), more than the limit (--memory-limit) of %.2f "
+                     "GiB; take a smaller size, %sor a higher limit",
+                     gib(peak), gib(need->weight_bytes), gib(pipe->work.arena_total), gib(limit),
+                     pipe->work.request.vae_tiling ? "" : "--vae-tiling, ");
+}
+
+para_status para_residency_check(para_pipeline *pipe, para_rank *rank, const para_dry_result *need) {
+    para_device *dev = rank->device;
+    para_device_memory m;
+    if (!dev->ops->memory) return check_host(pipe, need);
+    PARA_TRY(dev->ops->memory(dev, &m));
+    int64_t budget = m.taken + m.available;
+    if (para_need_in_turn(pipe, need) > budget) return too_little(pipe, rank, need, budget);
+    /* An arena of a larger request before is in the way, or may stay. */
+    if ((int64_t)dev->arena.size > need->arena_bytes &&
+        para_need_resident(pipe, need) - need->arena_bytes + (int64_t)dev->arena.size > budget)
+        para_device_drop_arena(dev);
+    if (para_need_resident(pipe, need) <= budget) return PARA_OK;
+    para_pipeline_log(pipe, PARA_LOG_INFO,
+                      "text encoders, transformer and VAE take turns on the GPU: together they need %.2f GiB, and %.2f GiB are there",
+                      gib(para_need_resident(pipe, need)), gib(budget));
+    return PARA_OK;
+}
+
+/* ---- Coming and leaving */
+
+static para_holder *holder_of(const para_pipeline *pipe, const para_rank *rank) {
+    return &pipe->holder[pipe->holders == 1 ? 0 : rank->index - para_group_first(pipe->world->group)];
+}
+
+/* What is needed of a device, where nothing is loaded yet. */
+static const para_dry_result *need_of(const para_pipeline *pipe, const para_rank *rank) {
+    return &pipe->work.need[rank->index - para_group_first(pipe->world->group)];
+}
+
+/* Bytes that may still be taken once there is room for the arena. */
+static para_status room_left(const para_pipeline *pipe, para_rank *rank, int64_t *out) {
+    para_device_memory m;
+    int64_t arena = need_of(pipe, rank)->arena_bytes - (int64_t)rank->device->arena.size;
+    PARA_TRY(rank->device->ops->memory(rank->device, &m));
+    *out = m.available - (arena > 0 ? arena : 0);
+    return PARA_OK;
+}
+
+/* Blocks of an offloaded transformer that stay, as far as there is room when all else is there, too: then fewer are fetched at each step. */
+static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_offloading *o) {
+    const para_dry_result *need = need_of(pipe, rank);
+    para_device_memory m;
+    PARA_TRY(rank->device->ops->memory(rank->device, &m));
+    int64_t left = m.taken + m.available - para_need_resident(pipe, need), slot = need->slot_bytes / o->slots;
+    o->kept = left > 0 && slot > 0 ? (int)(left / slot < need->blocks ? left / slot : need->blocks) : 0;
+    return PARA_OK;
+}
+
+static para_status open_component(para_pipeline *pipe, para_rank *rank, int i) {
+    para_offloading o = {0};
+    PARA_TRY(para_rank_check(rank));
+    if (i == pipe->family->transformer && pipe->offload_slots) {
+        o.slots = pipe->offload_slots;
+        PARA_TRY(choose_kept(pipe, rank, &o));
+    }
+    return para_instance_open(&holder_of(pipe, rank)->instance[i], &pipe->component[i], rank->device, &pipe->options, o);
+}
+
+/* Progress of a load, in MB. */
+typedef struct loading {
+    const para_run *run;
+    int64_t bytes, total;
+} loading;
+
+static void show_load(void *user, int64_t bytes) {
+    loading *l = user;
+    l->bytes += bytes;
+    int total = (int)(l->total >> 20) + 1, done = (int)(l->bytes >> 20);
+    para_run_progress(l->run, PARA_STAGE_LOAD, done < total ? done : total - 1, total);
+}
+
+/* Opens those of `wanted`, telling the request how far it is. */
+static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted) {
+    para_device *dev = rank->device;
+    loading l = {.run = run};
+    para_status status = PARA_OK;
+    for (int i = 0; i < pipe->num_components; i++)
+        if (wanted[i]) l.total += need_of(pipe, rank)->file_bytes[i];
+    if (run && dev->ops->memory && l.total > 0) {
+        dev->on_load = show_load, dev->load_user = &l;
+        show_load(&l, 0);
+    }
+    for (int i = 0; i < pipe->num_components && status == PARA_OK; i++)
+        if (wanted[i]) status = open_component(pipe, rank, i);
+    dev->on_load = NULL;
+    if (status == PARA_OK && holder_of(pipe, rank) == pipe->holder) status = pipe->family->load(pipe); /* tokenizers */
+    if (status == PARA_OK && run && dev->ops->memory && l.total > 0) {
+        int total = (int)(l.total >> 20) + 1;
+        para_run_progress(run, PARA_STAGE_LOAD, total, total);
+    }
+    return status;
+}
+
+static bool needs(const para_pipeline *pipe, const para_request *request, int i) {
+    return !request || para_request_needs(pipe, request, i);
+}
+
+para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para_request *request, const para_run *run) {
+    const para_holder *holder = holder_of(pipe, rank);
+    bool wanted[PARA_MAX_COMPONENTS] = {false};
+    int64_t left = INT64_MAX;
+    PARA_TRY(para_rank_check(rank));
+    if (rank->device->ops->memory) PARA_TRY(room_left(pipe, rank, &left));
+    for (int i = 0; i < pipe->num_components; i++) {
+        int64_t bytes = need_of(pipe, rank)->device_bytes[i];
+        if (holder->instance[i].model || !needs(pipe, request, i) || (left != INT64_MAX && bytes > left)) continue;
+        wanted[i] = true;
+        if (left != INT64_MAX) left -= bytes;
+    }
+    return open_all(pipe, rank, run, wanted);
+}
+
+/* The component that is there, is not of the stage, and is needed again last; -1: there is none. */
+static int last_needed(const para_pipeline *pipe, const para_holder *holder, para_stage now) {
+    int found = -1, farthest = 0;
+    for (int i = 0; i < pipe->num_components; i++) {
+        int distance = ((int)stage_of(pipe, i) - (int)now + PARA_STAGES - 1) % (PARA_STAGES - 1); /* loading is not one of the circle */
+        if (!holder->instance[i].model || distance <= farthest) continue;
+        found = i;
+        farthest = distance;
+    }
+    return found;
+}
+
+static para_status enter(para_run *run, para_stage stage) {
+    para_pipeline *pipe = run->pipe;
+    para_holder *holder = holder_of(pipe, run->rank);
+    const para_dry_result *need = need_of(pipe, run->rank);
+    bool wanted[PARA_MAX_COMPONENTS] = {false};
+    int64_t bytes = 0, left = 0;
+    for (int i = 0; i < pipe->num_components; i++) {
+        if (stage_of(pipe, i) != stage || holder->instance[i].model || !needs(pipe, run->request, i)) continue;
+        wanted[i] = true;
+        bytes += need->device_bytes[i];
+    }
+    if (bytes == 0) return PARA_OK;
+    PARA_TRY(room_left(pipe, run->rank, &left));
+    for (int victim; bytes > left && (victim = last_needed(pipe, holder, stage)) >= 0;) {
+        para_instance_close(&holder->instance[victim]);
+        PARA_TRY(room_left(pipe, run->rank, &left));
+    }
+    return open_all(pipe, run->rank, run, wanted);
+}
+
+para_status para_run_enter(para_run *run, para_stage stage) {
+    if (run->dry || !run->rank->device->ops->memory) return PARA_OK;
+    run->stage_start = para_seconds();
+    double start = run->stage_start;
+    PARA_TRY(enter(run, stage));
+    if (run->result) run->result->load_seconds += para_seconds() - start;
+    return PARA_OK;
+}
