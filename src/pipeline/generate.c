@@ -171,6 +171,7 @@ static para_status lead_generate(para_pipeline *pipe, const para_request *reques
 static para_status load_all(para_pipeline *pipe) {
     para_request request = PARA_REQUEST_INIT;
     request.prompt = "";
+    if (pipe->wish.batch > 1) request.num_images = pipe->wish.batch; /* fewer would not fill the mesh */
     pipe->work.result = NULL;
     PARA_TRY(decide(pipe, &request));
     return para_world_run_internal(pipe->world, load_on_rank, pipe);

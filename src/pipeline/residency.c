@@ -163,9 +163,8 @@ typedef struct loading {
 
 static void show_load(void *user, int64_t bytes) {
     loading *l = user;
-    l->bytes += bytes;
-    int total = (int)(l->total >> 20) + 1, done = (int)(l->bytes >> 20);
-    para_run_progress(l->run, PARA_STAGE_LOAD, done < total ? done : total - 1, total);
+    int before = (int)(l->bytes >> 20), total = (int)(l->total >> 20) + 1, done = (int)((l->bytes += bytes) >> 20);
+    if (done > before && done < total) para_run_progress(l->run, PARA_STAGE_LOAD, done, total);
 }
 
 /* Opens those of `wanted`, telling the request how far it is. */
@@ -177,7 +176,7 @@ static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run
         if (wanted[i]) l.total += need_of(pipe, rank)->file_bytes[i];
     if (run && dev->ops->memory && l.total > 0) {
         dev->on_load = show_load, dev->load_user = &l;
-        show_load(&l, 0);
+        para_run_progress(run, PARA_STAGE_LOAD, 0, (int)(l.total >> 20) + 1);
     }
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++)
         if (wanted[i]) status = open_component(pipe, rank, i);
@@ -209,35 +208,46 @@ para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para
     return open_all(pipe, rank, run, wanted);
 }
 
-/* The component that is there, is not of the stage, and is needed again last; -1: there is none. */
-static int last_needed(const para_pipeline *pipe, const para_holder *holder, para_stage now) {
+/* The component that is there, has at least so many bytes, is not of the stage, and is needed again last; -1: there is none. */
+static int last_needed(const para_pipeline *pipe, const para_holder *holder, para_stage now, int64_t least) {
     int found = -1, farthest = 0;
     for (int i = 0; i < pipe->num_components; i++) {
         int distance = ((int)stage_of(pipe, i) - (int)now + PARA_STAGES - 1) % (PARA_STAGES - 1); /* loading is not one of the circle */
-        if (!holder->instance[i].model || distance <= farthest) continue;
+        if (!holder->instance[i].model || distance <= farthest || para_weights_device_bytes(holder->instance[i].weights) < least) continue;
         found = i;
         farthest = distance;
     }
     return found;
 }
 
+/* Closes what makes room for `bytes`: one that suffices, where there is one. */
+static para_status make_room(para_pipeline *pipe, para_rank *rank, para_stage stage, int64_t bytes) {
+    para_holder *holder = holder_of(pipe, rank);
+    int64_t left;
+    PARA_TRY(room_left(pipe, rank, &left));
+    while (bytes > left) {
+        int victim = last_needed(pipe, holder, stage, bytes - left);
+        if (victim < 0) victim = last_needed(pipe, holder, stage, 0);
+        if (victim < 0) return PARA_OK; /* others have taken memory meanwhile: loading says so where it does not fit */
+        para_instance_close(&holder->instance[victim]);
+        PARA_TRY(room_left(pipe, rank, &left));
+    }
+    return PARA_OK;
+}
+
 static para_status enter(para_run *run, para_stage stage) {
     para_pipeline *pipe = run->pipe;
-    para_holder *holder = holder_of(pipe, run->rank);
+    const para_holder *holder = holder_of(pipe, run->rank);
     const para_dry_result *need = need_of(pipe, run->rank);
     bool wanted[PARA_MAX_COMPONENTS] = {false};
-    int64_t bytes = 0, left = 0;
+    int64_t bytes = 0;
     for (int i = 0; i < pipe->num_components; i++) {
         if (stage_of(pipe, i) != stage || holder->instance[i].model || !needs(pipe, run->request, i)) continue;
         wanted[i] = true;
         bytes += need->device_bytes[i];
     }
     if (bytes == 0) return PARA_OK;
-    PARA_TRY(room_left(pipe, run->rank, &left));
-    for (int victim; bytes > left && (victim = last_needed(pipe, holder, stage)) >= 0;) {
-        para_instance_close(&holder->instance[victim]);
-        PARA_TRY(room_left(pipe, run->rank, &left));
-    }
+    PARA_TRY(make_room(pipe, run->rank, stage, bytes));
     return open_all(pipe, run->rank, run, wanted);
 }
 

@@ -1,0 +1,268 @@
+/* Components that take turns on a device with little memory, and blocks that do: on the CPU, disguised as such a device. SPDX-License-Identifier: Apache-2.0 */
+#include <paraattn/paraattn.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/error.h"
+#include "pipeline/residency.h"
+
+enum { BLOCKS = 64 };
+
+/* Its memory: what was given out, and how much may be. */
+static struct {
+    void *p[BLOCKS];
+    int64_t bytes[BLOCKS], taken, most, limit;
+    int copies;
+} memory;
+static const para_ops *cpu;
+static char logged[1024], stages[4096];
+
+static para_status near_alloc(para_device *dev, size_t bytes, void **out) {
+    if (memory.taken + (int64_t)bytes > memory.limit)
+        return para_fail(PARA_ERR_MEMORY, "the device is out of memory");
+    PARA_TRY(cpu->alloc(dev, bytes, out));
+    int i = 0;
+    while (memory.p[i]) i++;
+    memory.p[i] = *out;
+    memory.bytes[i] = (int64_t)bytes;
+    memory.taken += (int64_t)bytes;
+    if (memory.taken > memory.most) memory.most = memory.taken;
+    return PARA_OK;
+}
+
+static void near_free(para_device *dev, void *p) {
+    for (int i = 0; i < BLOCKS && p; i++) {
+        if (memory.p[i] != p) continue;
+        memory.taken -= memory.bytes[i];
+        memory.p[i] = NULL;
+    }
+    cpu->free(dev, p);
+}
+
+static para_status near_memory(para_device *dev, para_device_memory *out) {
+    (void)dev;
+    int64_t left = memory.limit - memory.taken;
+    *out = (para_device_memory){memory.limit, memory.taken, left > 0 ? left : 0};
+    return PARA_OK;
+}
+
+static para_status pin(para_device *dev, size_t bytes, void **out) {
+    return cpu->alloc(dev, bytes, out);
+}
+
+static para_status begin(para_device *dev, int slot, void *dst, const void *pinned, size_t bytes) {
+    (void)dev;
+    (void)slot;
+    memcpy(dst, pinned, bytes);
+    memory.copies++;
+    return PARA_OK;
+}
+
+static para_status nothing(para_device *dev, int slot) {
+    (void)dev;
+    (void)slot;
+    return PARA_OK;
+}
+
+static void unpin(para_device *dev, void *p) {
+    cpu->free(dev, p);
+}
+
+static const para_copies copies = {pin, unpin, begin, nothing, nothing, nothing};
+
+static void on_log(void *user, para_log_level level, const char *message) {
+    (void)user;
+    (void)level;
+    snprintf(logged, sizeof logged, "%s", message);
+}
+
+static void on_progress(void *user, const para_progress *p) {
+    (void)user;
+    size_t n = strlen(stages);
+    if (p->done == p->total) snprintf(stages + n, sizeof stages - n, "%s ", p->stage);
+}
+
+/* A pipeline on a device with so much memory. */
+typedef struct fixture {
+    para_world *world;
+    para_pipeline *pipe;
+    para_ops ops;
+} fixture;
+
+static void open_fixture(fixture *f) {
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    w.log = on_log;
+    memset(&memory, 0, sizeof memory);
+    memory.limit = INT64_MAX / 2;
+    assert_int_equal(para_world_open(&f->world, &w), PARA_OK);
+    para_device *dev = f->world->worker[0].rank.device;
+    cpu = dev->ops;
+    f->ops = *cpu;
+    f->ops.name = "near";
+    f->ops.alloc = near_alloc, f->ops.free = near_free, f->ops.memory = near_memory, f->ops.copies = &copies;
+    dev->ops = &f->ops;
+    assert_int_equal(para_pipeline_open(&f->pipe, f->world, PARA_SOURCE_DIR "/models/tiny-flux", NULL), PARA_OK);
+}
+
+static void close_fixture(fixture *f) {
+    para_pipeline_close(&f->pipe);
+    para_device_drop_arena(f->world->worker[0].rank.device);
+    assert_int_equal(memory.taken, 0);
+    para_world_close(&f->world);
+}
+
+static para_request request_of(void) {
+    para_request r = PARA_REQUEST_INIT;
+    r.prompt = "a red heart on a blue background";
+    r.num_inference_steps = 2;
+    r.width = r.height = 128;
+    r.max_sequence_length = 32;
+    r.on_progress = on_progress;
+    return r;
+}
+
+/* The sum of a picture's bits; 0 and the sentence stays where it failed. */
+static uint64_t draw(fixture *f, para_status wanted) {
+    para_request r = request_of();
+    para_result *result;
+    uint64_t sum = 0;
+    stages[0] = logged[0] = '\0';
+    para_status status = para_generate(f->pipe, &r, &result);
+    if (status != wanted) fail_msg("%d: %s", (int)status, para_last_error());
+    if (status != PARA_OK) return 0;
+    const uint32_t *bits = result->images.data;
+    for (int64_t i = 0; i < para_tensor_count(&result->images); i++) sum = sum * 31 + bits[i];
+    assert_true(result->load_seconds >= 0);
+    para_result_close(&result);
+    return sum;
+}
+
+static void in_turn(void **state) {
+    (void)state;
+    fixture f;
+    open_fixture(&f);
+    uint64_t picture = draw(&f, PARA_OK);
+    int64_t all = memory.most;
+    assert_string_equal(stages, "load text denoise decode ");
+    assert_string_equal(logged, "");
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    assert_string_equal(stages, "text denoise decode "); /* all is there still */
+
+    const para_dry_result *need = f.pipe->work.need;
+    int64_t turns = para_need_in_turn(f.pipe, need);
+    assert_int_equal(para_need_resident(f.pipe, need), all);
+    assert_true(turns < all);
+    para_pipeline_unload(f.pipe, f.pipe->holder);
+    memory.limit = turns, memory.most = 0; /* to the byte */
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    assert_non_null(strstr(logged, "take turns"));
+    assert_non_null(strstr(stages, "text load denoise"));
+    assert_true(memory.most <= turns);
+    for (int i = 0; i < 2; i++) assert_int_equal(draw(&f, PARA_OK), picture);
+
+    memory.limit = turns - 1;
+    draw(&f, PARA_ERR_MEMORY);
+    assert_non_null(strstr(para_last_error(), "too little GPU memory"));
+    assert_non_null(strstr(para_last_error(), "would do"));
+    assert_string_equal(stages, ""); /* it was said before anything was loaded */
+    memory.limit = all;
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    close_fixture(&f);
+}
+
+static void offloaded(void **state) {
+    (void)state;
+    fixture f;
+    open_fixture(&f);
+    uint64_t picture = draw(&f, PARA_OK);
+    int64_t all = memory.most;
+    para_offload_options o = PARA_OFFLOAD_OPTIONS_INIT;
+    o.slots = 2;
+    assert_int_equal(para_offload(f.pipe, &o), PARA_OK);
+    memory.limit = all, memory.most = 0; /* blocks stay as far as there is room */
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    int64_t least = para_need_in_turn(f.pipe, f.pipe->work.need);
+    assert_true(least < all);
+    para_pipeline_unload(f.pipe, f.pipe->holder);
+    para_device_drop_arena(f.world->worker[0].rank.device);
+    memory.limit = least, memory.most = memory.copies = 0;
+    for (int i = 0; i < 2; i++) assert_int_equal(draw(&f, PARA_OK), picture);
+    assert_true(memory.most <= least);
+    assert_true(memory.copies > 2 * f.pipe->work.need->blocks); /* at every step */
+    o.off = true;
+    assert_int_equal(para_offload(f.pipe, &o), PARA_OK);
+    memory.limit = all;
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    o.off = false, o.slots = 1;
+    assert_int_equal(para_offload(f.pipe, &o), PARA_ERR_ARGUMENT);
+    close_fixture(&f);
+}
+
+static para_status others_take_it(void *user, const char *name, const para_tensor *tensor) {
+    (void)user;
+    (void)tensor;
+    if (strcmp(name, "text.t5") == 0) memory.limit = 0;
+    return PARA_OK;
+}
+
+/* Somebody else takes the memory while the request runs: an error, and the next request works. */
+static void out_of_memory_in_mid_run(void **state) {
+    (void)state;
+    fixture f;
+    const para_trace trace = {others_take_it, NULL};
+    open_fixture(&f);
+    uint64_t picture = draw(&f, PARA_OK);
+    int64_t turns = para_need_in_turn(f.pipe, f.pipe->work.need);
+    para_pipeline_unload(f.pipe, f.pipe->holder);
+    memory.limit = turns;
+    f.pipe->trace = &trace;
+    draw(&f, PARA_ERR_MEMORY);
+    f.pipe->trace = NULL;
+    memory.limit = INT64_MAX / 2;
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    close_fixture(&f);
+}
+
+/* On a CPU the limit is the predicted peak's. */
+static void limit_of_a_cpu(void **state) {
+    (void)state;
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    para_world *world;
+    para_pipeline *pipe;
+    para_result *result;
+    para_request r = request_of();
+    para_plan plan;
+    w.memory_limit = -1;
+    assert_int_equal(para_world_open(&world, &w), PARA_ERR_ARGUMENT);
+    w.memory_limit = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(para_world_open(&world, &w), PARA_OK);
+        assert_int_equal(para_pipeline_open(&pipe, world, PARA_SOURCE_DIR "/models/tiny-flux", NULL), PARA_OK);
+        assert_int_equal(para_offload(pipe, NULL), PARA_ERR_ARGUMENT);
+        assert_int_equal(para_pipeline_plan(pipe, &r, &plan), PARA_OK);
+        assert_true(plan.gpu_bytes == 0 && plan.gpu_offload_bytes <= plan.gpu_in_turn_bytes && plan.gpu_in_turn_bytes < plan.gpu_resident_bytes);
+        assert_int_equal(para_generate(pipe, &r, &result), i < 2 ? PARA_OK : PARA_ERR_MEMORY);
+        if (i == 2) assert_non_null(strstr(para_last_error(), "more than the limit (--memory-limit)"));
+        para_result_close(&result);
+        para_pipeline_close(&pipe);
+        para_world_close(&world);
+        w.memory_limit = plan.peak_bytes - (i == 1);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(in_turn),
+        cmocka_unit_test(offloaded),
+        cmocka_unit_test(out_of_memory_in_mid_run),
+        cmocka_unit_test(limit_of_a_cpu),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
