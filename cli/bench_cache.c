@@ -1,12 +1,12 @@
 /* para bench cache: what the First Block Cache saves, and what it costs in quality. SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "benchmarks.h"
 #include "cache_figures.h"
@@ -24,7 +24,7 @@ typedef struct cache_bench {
     cache_arguments rules; /* threshold and derivatives change from arm to arm */
     const char *prompts_path, *folder;
     number_list thresholds, seeds, derivatives;
-    bool quiet;
+    bool quiet, made_folder;
     prompt_list prompts;
     cache_study study;
     cache_sheet sheet; /* of the first seed */
@@ -131,6 +131,7 @@ static int run(cache_bench *b, const char *model) {
         para_status saved = save(b);
         if (status == PARA_OK) status = saved;
     }
+    if (status != PARA_OK && b->made_folder) rmdir(b->folder); /* where nothing was saved */
     if (status == PARA_OK && s.first) cache_study_print(&b->study);
     return session_close(&s, status);
 }
@@ -143,7 +144,7 @@ static bool whole_numbers(const number_list *list, double most) {
 
 static bool above_0(const number_list *list) {
     for (int i = 0; i < list->count; i++)
-        if (!(list->value[i] > 0 && isfinite(list->value[i]))) return false;
+        if (!((float)list->value[i] > 0 && isfinite((float)list->value[i]))) return false;
     return true;
 }
 
@@ -178,7 +179,8 @@ static int prepare(cache_bench *b) {
         return EXIT_USAGE;
     }
     if (!prompt_file_read(&b->prompts, b->prompts_path, NAME)) return EXIT_FAILED;
-    if (process_number() == 0 && mkdir(b->folder, 0777) != 0 && errno != EEXIST) {
+    b->made_folder = process_number() == 0 && mkdir(b->folder, 0777) == 0;
+    if (process_number() == 0 && !b->made_folder && errno != EEXIST) {
         complain(NAME, "the folder '%s' cannot be made: %s", b->folder, strerror(errno));
         return EXIT_FAILED;
     }
