@@ -87,7 +87,7 @@ def show_accuracy(right, para, model, inputs, loops):
     print(f"error against float32: para {error(para, right):.4g}, limit {bound:.4g}")
     for name, loop in loops.items():
         print(f"  {name} {error(loop.prediction(), right):.4g}")
-    for fault in ("tile dropped", "heads swapped"):
+    for fault in flux_torch.FAULTS:
         with flux_torch.faulty(fault), torch.no_grad():
             wrong = error(inputs.predict(model, inputs.latents, 1.0), right)
         print(f"  planted, {fault}: {wrong:.4g}" + (f", {wrong / bound:.1f} x the limit" if bound else ""))

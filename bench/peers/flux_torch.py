@@ -114,14 +114,18 @@ class Loop:
         return [1e3 * (time.perf_counter() - start) / self.steps]
 
 
+FAULTS = ("first 128 keys dropped", "last 128 keys dropped", "heads swapped")
+
+
 @contextlib.contextmanager
 def faulty(fault):
     """scaled_dot_product_attention with an error that a kernel could have."""
     right = F.scaled_dot_product_attention
 
     def wrong(query, key, value, *args, **kwargs):
-        if fault == "tile dropped":
-            return right(query, key[..., :-128, :], value[..., :-128, :], *args, **kwargs)
+        if "dropped" in fault:
+            kept = slice(128, None) if "first" in fault else slice(None, -128)
+            return right(query, key[..., kept, :], value[..., kept, :], *args, **kwargs)
         out = right(query, key, value, *args, **kwargs).clone()
         out[:, [0, 1]] = out[:, [1, 0]]
         return out
