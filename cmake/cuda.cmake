@@ -19,9 +19,11 @@ if(PARA_CUDA AND CMAKE_CUDA_COMPILER)
   add_library(para_cuda_sm90 OBJECT ${PARA_CUDA_SM90})
   set_target_properties(para_cuda_sm90 PROPERTIES CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
   target_include_directories(para_cuda_sm90 PRIVATE include src)
-  # Neither spilled registers nor products that wait for each other: the kernels were written around both.
+  # Neither spilled registers nor products that wait for each other: the kernels were written around both (those of sm_80 around the first).
   target_compile_options(para_cuda_sm90 PRIVATE -Xptxas=-warn-spills,-Werror)
   set_target_properties(para_cuda_sm90 PROPERTIES RULE_LAUNCH_COMPILE "sh ${CMAKE_CURRENT_SOURCE_DIR}/cmake/no_serial_wgmma.sh")
+  file(GLOB PARA_CUDA_SM80 CONFIGURE_DEPENDS src/backend/cuda/*_sm80*.cu)
+  set_source_files_properties(${PARA_CUDA_SM80} PROPERTIES COMPILE_OPTIONS -Xptxas=-warn-spills,-Werror)
   add_library(paraattn-cuda MODULE ${PARA_CUDA_SOURCES} $<TARGET_OBJECTS:para_cuda_sm90> src/backend/cuda_scratch.c src/backend/view.c
               src/core/tensor.c)
   set_target_properties(paraattn-cuda PROPERTIES PREFIX "" CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static)

@@ -9,6 +9,9 @@ enum {
     SPLIT_ROWS = 64,         /* of activations that are split into parts */
     CHUNK_PIXELS = 64,       /* least of group norm's chunks, and most of them */
     MOST_CHUNKS = 512,
+    CHUNK_BYTES = 16,        /* that the attention kernels copy at once */
+    MOST_BLOCKS = 65535,     /* of a grid's second and third dimensions */
+    MOST_TOKENS = 1 << 30,
 };
 
 /* As the arena rounds, so that parts taken one by one are what their sum is. */
@@ -97,12 +100,28 @@ para_cuda_attention_plan para_cuda_plan_attention(const para_attention_args *a) 
     p.weight_bytes = a->v.dtype == PARA_F32 ? 0 : rounded(p.heads * p.rows * p.row * size);
     p.sum_bytes = rounded(p.heads * p.rows * dv * 4);
     p.factor_bytes = rounded(p.heads * p.rows * 4);
+    p.bytes = p.score_bytes + p.weight_bytes + p.sum_bytes + p.factor_bytes;
     return p;
 }
 
+/* A stride of a dimension of one entry is never used. */
+static bool in_chunks(const para_tensor *t) {
+    bool right = (uintptr_t)t->data % CHUNK_BYTES == 0;
+    for (int i = 0; right && i < 3; i++) right = t->dim[i] <= 1 || t->stride[i] * (int64_t)para_dtype_size(t->dtype) % CHUNK_BYTES == 0;
+    return right;
+}
+
+bool para_cuda_attention_fuses(const para_attention_args *a, bool wide) {
+    const int64_t *q = a->q.dim, *k = a->k.dim;
+    int64_t d = q[3];
+    if (a->q.dtype == PARA_F32 || d != a->v.dim[3] || d == 0 || d % 8 || d > (wide ? 512 : 256) || (d > 256 && (a->mask.data || !(a->scale > 0)))) return false;
+    if (q[0] > MOST_BLOCKS || q[1] > MOST_BLOCKS || q[2] > MOST_TOKENS || k[2] > MOST_TOKENS || k[2] == 0) return false;
+    return in_chunks(&a->q) && in_chunks(&a->k) && in_chunks(&a->v) && in_chunks(&a->out);
+}
+
 size_t para_cuda_attention_scratch(const para_attention_args *a) {
-    para_cuda_attention_plan p = para_cuda_plan_attention(a);
-    return p.score_bytes + p.weight_bytes + p.sum_bytes + p.factor_bytes;
+    bool empty = a->q.dim[0] * a->q.dim[1] * a->q.dim[2] == 0;
+    return empty || para_cuda_attention_fuses(a, false) ? 0 : para_cuda_plan_attention(a).bytes;
 }
 
 para_cuda_group_plan para_cuda_plan_group_norm(const para_group_norm_args *a) {

@@ -39,10 +39,14 @@ typedef struct para_cuda_conv_plan {
 } para_cuda_conv_plan;
 para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a);
 
+/* Whether a fused kernel computes it, which takes nothing of the arena: BF16 or F16, all rows and strides multiples of 16 bytes, head dims that are multiples
+ * of 8 up to 256; where `wide`, up to 512 without a mask. */
+bool para_cuda_attention_fuses(const para_attention_args *a, bool wide);
+
 /* Plain attention: scores of some heads and queries at a time. */
 typedef struct para_cuda_attention_plan {
     int64_t heads, rows, row; /* row: elements from one query's scores to the next's */
-    size_t score_bytes, weight_bytes, sum_bytes, factor_bytes;
+    size_t score_bytes, weight_bytes, sum_bytes, factor_bytes, bytes; /* bytes: of all */
 } para_cuda_attention_plan;
 para_cuda_attention_plan para_cuda_plan_attention(const para_attention_args *a);
 

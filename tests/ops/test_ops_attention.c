@@ -1,5 +1,6 @@
 /* Attention against its double-precision twin: sizes, strides, masks, rows without keys. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/cpu/cpu_scratch.h"
+#include "backend/cuda_scratch.h"
 #include "ops/ops_case.h"
 #include "ops/twin_ops.h"
 
@@ -74,6 +75,7 @@ static void attention_case(para_device *dev, para_dtype type, twin_attention_siz
                              .lse = with_lse ? lse.view : (para_tensor){0}};
     ops_ok(dev, dev->ops->attention(dev, &a));
     ops_took(dev, para_cpu_attention_scratch(&a, dev->threads));
+    if (strcmp(dev->ops->name, "cuda") == 0) assert_true(dev->arena.peak <= para_cuda_attention_scratch(&a));
     double *want_lse = malloc((size_t)(ops_count(&lse) + 1) * sizeof *want_lse);
     s.scale = (float)s.scale;
     twin_attention(out.value, want_lse, q.value, k.value, v.value, mask_all, &s);
@@ -114,6 +116,29 @@ static void random_shapes(void **state) {
                                                           .causal_offset = ops_chance(0.5) ? 0 : ops_int(-160, 310)},
                                    (mask_kind)kind, ops_chance(0.5) ? OPS_PLAIN : OPS_TURNED, 1);
                 }
+}
+
+/* Head dims of models, all of which GPUs have kernels for: CLIP and T5 (64), DiTs (40, 72, 80, 96, 128, 160), an autoencoder (512); and between. */
+static void head_dims(void **state) {
+    (void)state;
+    static const int64_t dims[] = {8, 32, 40, 64, 72, 80, 96, 128, 160, 192, 256, 264, 512};
+    for (int t = 0; t < TYPES; t++)
+        for (size_t i = 0; i < sizeof dims / sizeof dims[0]; i++)
+            for (int kind = MASK_NONE; kind <= MASK_ADDED; kind++) {
+                int64_t d = dims[i], hkv = ops_int(1, 2);
+                attention_case(ops_device((int)i), types[t],
+                               (twin_attention_sizes){.b = 1,
+                                                      .hkv = hkv,
+                                                      .h = 2,
+                                                      .sq = ops_int(20, 140),
+                                                      .skv = ops_int(40, 200),
+                                                      .d = d,
+                                                      .dv = d,
+                                                      .scale = (ops_chance(0.2) ? -1 : 1) / sqrt((double)d),
+                                                      .causal = ops_chance(0.4),
+                                                      .causal_offset = ops_int(-10, 100)},
+                               (mask_kind)kind, OPS_PLAIN, 1);
+            }
 }
 
 /* No batch entry, head, query, key or column: nothing is read, rows without keys give 0 and -inf. */
@@ -268,7 +293,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_shapes),     cmocka_unit_test(empty_shapes), cmocka_unit_test(merges),
         cmocka_unit_test(mask_columns),      cmocka_unit_test(named_shapes), cmocka_unit_test(far_scores),
-        cmocka_unit_test(nan_is_not_hidden),
+        cmocka_unit_test(nan_is_not_hidden), cmocka_unit_test(head_dims),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }

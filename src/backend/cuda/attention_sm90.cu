@@ -19,7 +19,7 @@ static bool takes_view(const void *data, const para_cuda_strides &s, int batch, 
 }
 
 bool para_cuda_attention_sm90_takes(const para_cuda_attention *a) {
-    return (a->head_dim == 64 || a->head_dim == 128) && a->q_len > 0 && a->kv_len > 0 && a->batch > 0 && a->heads > 0 && a->scale >= 0 &&
+    return (a->head_dim == 64 || a->head_dim == 128) && a->q_len > 0 && a->kv_len > 0 && a->batch > 0 && a->heads > 0 && a->scale > 0 && !a->mask &&
            takes_view(a->q, a->q_stride, a->batch, a->heads, a->q_len) && takes_view(a->k, a->k_stride, a->batch, a->kv_heads, a->kv_len) &&
            takes_view(a->v, a->v_stride, a->batch, a->kv_heads, a->kv_len) && takes_view(a->out, a->out_stride, a->batch, a->heads, a->q_len) &&
            (!a->carry_out || takes_view(a->carry_out, a->carry_out_stride, a->batch, a->heads, a->q_len));

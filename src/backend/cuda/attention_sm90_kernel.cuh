@@ -15,9 +15,9 @@
  * rescaling only where the maximum grows by much. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include "backend/cuda/attention_sm90_epilogue.cuh"
+#include "backend/cuda/attention_sm90_parts.cuh"
 #include "backend/cuda/attention_sm90_plan.cuh"
-#include "backend/cuda/attention_sm90_softmax.cuh"
+#include "backend/cuda/attention_softmax.cuh"
 
 namespace attention_sm90 {
 
@@ -109,7 +109,7 @@ template <class C> __device__ void consume(const params &p, const shared_memory<
         for (int i = 0; i < C::D / 2; i++) o[i] = 0;
         if (C::RING && p.carry_out && w.first == 0) {
             position x = list.at(w);
-            read_carry<C>(p, x, x.q_tile * C::BLOCK_Q + row_in_tile, o, rows);
+            read_carry(p, x, x.q_tile * C::BLOCK_Q + row_in_tile, C::D, o, rows);
         }
 
         auto hide = [&](int j) {
@@ -197,7 +197,7 @@ template <class C> __device__ void consume(const params &p, const shared_memory<
             }
         }
         position x = list.at(w);
-        write_result<C>(p, x, x.q_tile * C::BLOCK_Q + row_in_tile, o, rows);
+        write_result<T, C::RING>(p, x, x.q_tile * C::BLOCK_Q + row_in_tile, C::D, o, rows);
     }
 }
 

@@ -4,8 +4,8 @@
 #include <cudaTypedefs.h>
 #include <cuda_runtime_api.h>
 
+#include "backend/cuda/attention_launch.cuh"
 #include "backend/cuda/attention_sm90_kernel.cuh"
-#include "backend/cuda/cuda_attention.h"
 
 namespace attention_sm90 {
 
@@ -30,10 +30,6 @@ inline cudaError_t make_map(PFN_cuTensorMapEncodeTiled_v12000 encode, CUtensorMa
     CUresult result = encode(map, type, 4, (void *)data, size, bytes, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                              CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
-}
-
-inline strides plain(const para_cuda_strides &s) {
-    return {s.batch, s.head, s.token};
 }
 
 constexpr int PARTS_AT_MOST = 6;   /* of a split tile: they are added one after the other */
@@ -65,24 +61,8 @@ template <class C> cudaError_t launch(const para_cuda_attention *a, cudaStream_t
     if ((error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::SHARED_BYTES)) != cudaSuccess) return error;
 
     params p = {};
-    p.out = a->out;
-    p.lse = a->lse;
-    p.carry_out = a->carry_out;
-    p.carry_lse = a->carry_lse;
-    p.kv_lengths = a->kv_lengths;
-    p.out_stride = plain(a->out_stride);
-    p.lse_stride = plain(a->lse_stride);
-    p.carry_out_stride = plain(a->carry_out_stride);
-    p.carry_lse_stride = plain(a->carry_lse_stride);
-    p.heads = a->heads;
-    p.heads_per_kv_head = a->heads / a->kv_heads;
-    p.q_len = a->q_len;
-    p.kv_len = a->kv_len;
-    p.q_tiles = (a->q_len + C::BLOCK_Q - 1) / C::BLOCK_Q;
+    set_arguments(&p, a, C::BLOCK_Q);
     p.tiles = p.q_tiles * a->heads * a->batch;
-    p.out_f32 = a->out_f32;
-    p.scale_log2 = a->scale * LOG2_E;
-    p.causal_offset = a->causal_offset;
     plan_split<C>(&p, a, processors);
 
     CUtensorMap q_map, k_map, v_map;

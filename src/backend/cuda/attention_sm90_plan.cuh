@@ -1,15 +1,12 @@
 /* What attention_sm90_kernel.cuh is told and compiled for, where its tiles lie in shared memory, and which tiles a block works on. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
+#include "backend/cuda/attention_result.cuh"
 #include "backend/cuda/attention_sm90_ptx.cuh"
 
 namespace attention_sm90 {
 
-constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
-
-struct strides {
-    int64_t batch, head, token; /* in elements */
-};
+using namespace attention;
 
 struct params {
     void *out;                  /* [B, H, Sq, D] */
@@ -78,10 +75,6 @@ template <class C> __device__ __forceinline__ int parity_of(unsigned n) {
 struct work {
     int tile;        /* of all heads */
     int first, last; /* key tiles first to last - 1 */
-};
-
-struct position {
-    int q_tile, head, batch;
 };
 
 template <class C> struct work_list {

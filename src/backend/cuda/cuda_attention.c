@@ -1,11 +1,10 @@
 /* Attention: the fused kernels where one serves, else two products. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/cuda/cuda_attention.h"
 
-#include <limits.h>
-
 #include "backend/cuda/cuda_attention_plain.h"
 #include "backend/cuda/cuda_cudnn.h"
 #include "backend/cuda/cuda_kernels.h"
+#include "backend/cuda_scratch.h"
 
 enum { CUDNN_WIDTH = 128 }; /* of a head of a transformer; what is wider, as in autoencoders, is not cuDNN's to compute */
 
@@ -21,20 +20,24 @@ static para_cuda_strides strides(const para_tensor *t) {
     return (para_cuda_strides){t->stride[0], t->stride[1], t->stride[2]};
 }
 
-/* The fused kernel's arguments, where it knows the types and there is no mask. */
-static bool fused_args(const para_cuda *cuda, const para_attention_args *a, para_cuda_attention *f) {
+static int64_t between(int64_t low, int64_t x, int64_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+/* The kernels' arguments; para_cuda_attention_fuses() holds. */
+static para_cuda_attention fused_args(const para_cuda *cuda, const para_attention_args *a) {
     const int64_t *q = a->q.dim, *k = a->k.dim;
-    if (a->q.dtype == PARA_F32 || a->mask.data || q[3] != a->v.dim[3] || a->scale < 0 || k[2] == 0) return false;
-    if (q[0] > INT_MAX || q[1] > INT_MAX || q[2] > INT_MAX || k[2] > INT_MAX || a->causal_offset > INT_MAX || a->causal_offset < -INT_MAX) return false;
-    *f = (para_cuda_attention){.type = a->q.dtype == PARA_BF16 ? PARA_CUDA_ATTENTION_BF16 : PARA_CUDA_ATTENTION_F16,
-                               .batch = (int)q[0], .heads = (int)q[1], .kv_heads = (int)k[1],
-                               .q_len = (int)q[2], .kv_len = (int)k[2], .head_dim = (int)q[3],
-                               .q = a->q.data, .k = a->k.data, .v = a->v.data,
-                               .q_stride = strides(&a->q), .k_stride = strides(&a->k), .v_stride = strides(&a->v),
-                               .out = a->out.data, .out_stride = strides(&a->out), .out_f32 = a->out.dtype == PARA_F32,
-                               .lse = a->lse.data, .lse_stride = strides(&a->lse), .scale = a->scale,
-                               .causal = a->causal, .causal_offset = (int)a->causal_offset, .workspace = cuda->attention_workspace};
-    return true;
+    return (para_cuda_attention){.type = a->q.dtype == PARA_BF16 ? PARA_CUDA_ATTENTION_BF16 : PARA_CUDA_ATTENTION_F16,
+                                 .batch = (int)q[0], .heads = (int)q[1], .kv_heads = (int)k[1],
+                                 .q_len = (int)q[2], .kv_len = (int)k[2], .head_dim = (int)q[3],
+                                 .q = a->q.data, .k = a->k.data, .v = a->v.data,
+                                 .q_stride = strides(&a->q), .k_stride = strides(&a->k), .v_stride = strides(&a->v),
+                                 .out = a->out.data, .out_stride = strides(&a->out), .out_f32 = a->out.dtype == PARA_F32,
+                                 .lse = a->lse.data, .lse_stride = strides(&a->lse),
+                                 .mask = a->mask.data, .mask_is_bool = a->mask.dtype == PARA_BOOL, .mask_stride = strides(&a->mask),
+                                 .mask_key_stride = a->mask.stride[3], .scale = a->scale, .causal = a->causal,
+                                 .causal_offset = (int)between(-q[2], a->causal_offset, k[2]), /* beyond, nothing changes */
+                                 .workspace = cuda->attention_workspace};
 }
 
 /* What was asked for and does not work is no reason to compute something else. */
@@ -64,11 +67,11 @@ para_status para_cuda_attend(para_device *dev, const para_attention_args *a) {
                                              a->lse.dim[2] == q[2]),
                              "attention", "lse must be [B, H, Sq] of F32"));
     if (q[0] * q[1] * q[2] == 0) return PARA_OK;
-    para_cuda_attention fused;
     if (dev->attention == PARA_ATTENTION_CUDNN && !a->mask.data && !a->causal && q[3] <= CUDNN_WIDTH) return by_cudnn(dev, a);
-    if (cuda->major == 9 && cuda->minor == 0 && fused_args(cuda, a, &fused) && para_cuda_attention_sm90_takes(&fused))
-        return para_cuda_checked((cudaError_t)para_cuda_attention_sm90(&fused, cuda->stream), "compute attention");
-    return para_cuda_attention_plain(dev, a);
+    if (!para_cuda_attention_fuses(a, para_cuda_attention_sm80_wide())) return para_cuda_attention_plain(dev, a);
+    para_cuda_attention fused = fused_args(cuda, a);
+    bool hopper = cuda->major == 9 && cuda->minor == 0 && para_cuda_attention_sm90_takes(&fused);
+    return para_cuda_checked((cudaError_t)(hopper ? para_cuda_attention_sm90 : para_cuda_attention_sm80)(&fused, cuda->stream), "compute attention");
 }
 
 static bool merges(const para_tensor *out, const para_tensor *lse) {

@@ -1,4 +1,4 @@
-/* The attention kernels of the cuda back end, as plain C: softmax(scale · q · kᵀ) · v on device memory. SPDX-License-Identifier: Apache-2.0 */
+/* The attention kernels of the cuda back end, as plain C: softmax(scale · q · kᵀ + mask) · v on device memory. SPDX-License-Identifier: Apache-2.0 */
 #ifndef PARA_CUDA_ATTENTION_H
 #define PARA_CUDA_ATTENTION_H
 
@@ -33,7 +33,11 @@ typedef struct para_cuda_attention {
     const float *carry_out;        /* [B, H, Sq, D], the result over other keys, which the result then covers too, and its LSE; or NULL. May be out and lse */
     const float *carry_lse;        /* [B, H, Sq] */
     para_cuda_strides carry_out_stride, carry_lse_stride;
-    float scale;                   /* 0 or more */
+    const void *mask;              /* [B, H, Sq, Skv] float32, added after the scale; or bytes, of which 0 hides a key; or NULL */
+    bool mask_is_bool;
+    para_cuda_strides mask_stride; /* token: of the queries. In elements, 0 to use the same again */
+    int64_t mask_key_stride;
+    float scale;
     bool causal;                   /* query i sees keys 0 to i + causal_offset; a query that sees none gets 0, and LSE -inf */
     int causal_offset;
     void *workspace;               /* para_cuda_attention_workspace() bytes, zeroed once; of one stream. NULL: slower where tiles do not fill the GPU evenly */
@@ -42,10 +46,17 @@ typedef struct para_cuda_attention {
 /* Bytes of workspace on a GPU of so many multiprocessors. */
 size_t para_cuda_attention_workspace(int processors);
 
-/* Whether the Hopper kernel takes these arguments: head_dim 64 or 128; rows and strides of q, k, v and out multiples of 16 bytes. */
+/* Whether the Hopper kernel takes these arguments: head_dim 64 or 128; rows and strides of q, k, v and out multiples of 16 bytes; no mask; scale above 0. */
 bool para_cuda_attention_sm90_takes(const para_cuda_attention *a);
 /* Launches it on a stream of the current device, of compute capability 9.0. A cudaError_t. Never waits. */
 int para_cuda_attention_sm90(const para_cuda_attention *a, void *stream);
+
+enum { PARA_CUDA_ATTENTION_WIDE = 512 };
+/* The kernels of sm_80, on any GPU from there on: head_dim a multiple of 8 up to 256, or up to PARA_CUDA_ATTENTION_WIDE without mask and carry, with a scale
+ * above 0, where the GPU has shared memory enough; rows and strides as above. Needs no workspace. A cudaError_t. Never waits. */
+int para_cuda_attention_sm80(const para_cuda_attention *a, void *stream);
+/* Whether the current device has shared memory for head dims above 256. */
+bool para_cuda_attention_sm80_wide(void);
 
 #ifdef __cplusplus
 }

@@ -60,7 +60,7 @@ para_status para_cuda_attention_plain(para_device *dev, const para_attention_arg
     para_cuda_attention_plan plan = para_cuda_plan_attention(a);
     size_t mark = para_arena_mark(&dev->arena);
     void *scratch;
-    PARA_TRY(para_arena_take(&dev->arena, para_cuda_attention_scratch(a), &scratch));
+    PARA_TRY(para_arena_take(&dev->arena, plan.bytes, &scratch));
     para_status status = run(dev, a, &plan, scratch);
     para_arena_release(&dev->arena, mark);
     return status;

@@ -1,10 +1,10 @@
-/* Softmax of attention_sm90_kernel.cuh, over the registers that hold a tile's scores: two rows to a thread, 0 is row l/4 of the warp's 16 (lane l), 1 the
+/* Softmax of the attention kernels, over the registers that hold a tile's scores: two rows to a thread, 0 is row l/4 of the warp's 16 (lane l), 1 the
  * one 8 below; the four lanes of a quad share a row. SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-#include "backend/cuda/attention_sm90_ptx.cuh"
+#include "backend/cuda/attention_math.cuh"
 
-namespace attention_sm90 {
+namespace attention {
 
 __device__ __forceinline__ float quad_max(float x) {
     x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));
@@ -30,7 +30,7 @@ template <int From, int To, int N> __device__ __forceinline__ void exponentiate(
     float sum[4] = {rows.sum[0], 0, rows.sum[1], 0};
 #pragma unroll
     for (int i = From; i < To + BEHIND; i++) {
-        if (i < To) s[i] = sm90::exp2_approx(s[i]);
+        if (i < To) s[i] = exp2_approx(s[i]);
         if (i >= From + BEHIND) sum[i % 4] += s[i - BEHIND];
     }
     rows.sum[0] = sum[0] + sum[1];
@@ -60,7 +60,7 @@ template <int N> __device__ __forceinline__ void to_exponents(float (&s)[N], sof
         max[r] = quad_max(max[r]) * scale_log2;
         alpha[r] = 1;
         if (max[r] > rows.max[r] + LAG) { /* also from -inf */
-            alpha[r] = sm90::exp2_approx(rows.max[r] - max[r]);
+            alpha[r] = exp2_approx(rows.max[r] - max[r]);
             rows.max[r] = max[r];
         }
         shift[r] = rows.max[r] == -INFINITY ? 0 : -rows.max[r];
@@ -90,7 +90,7 @@ template <int N> __device__ __forceinline__ void to_exponents_next(float (&s)[N]
         for (int r = 0; r < 2; r++) {
             growth[r] = quad_max(growth[r]);
             if (growth[r] <= LAG) growth[r] = 0;
-            alpha[r] = sm90::exp2_approx(-growth[r]);
+            alpha[r] = exp2_approx(-growth[r]);
             rows.max[r] += growth[r];
         }
 #pragma unroll
@@ -103,7 +103,7 @@ template <int N> __device__ __forceinline__ void to_exponents_next(float (&s)[N]
 /* Probabilities as the A operand of the next product. */
 template <typename T, int N> __device__ __forceinline__ void to_operand(uint32_t (&p)[N / 2], const float (&s)[N]) {
 #pragma unroll
-    for (int i = 0; i < N / 2; i++) p[i] = sm90::pack<T>(s[2 * i], s[2 * i + 1]);
+    for (int i = 0; i < N / 2; i++) p[i] = pack<T>(s[2 * i], s[2 * i + 1]);
 }
 
 template <int N> __device__ __forceinline__ void rescale(float (&o)[N], const float (&alpha)[2]) {
@@ -121,4 +121,4 @@ template <int N> __device__ __forceinline__ void mask(float (&s)[N], int origin,
     }
 }
 
-} // namespace attention_sm90
+} // namespace attention
