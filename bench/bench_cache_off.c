@@ -31,7 +31,7 @@ static para_dry_result ops_of(para_pipeline *pipe, const para_request *request) 
     para_plan_subject s;
     para_dry_result dry;
     must(para_plan_subject_open(pipe, request, &s));
-    must(para_dry_run(pipe, request, &s.geometry, &s.mesh, (para_dry_rank){0, 1, s.like, false, NULL}, &dry));
+    must(para_dry_run(pipe, request, &s.geometry, &s.mesh, (para_dry_rank){.size = 1, .like = s.like}, &dry));
     return dry;
 }
 

@@ -85,7 +85,7 @@ static para_dry_result ops_of(const machine *m, const para_request *r) {
     para_plan_subject s;
     para_dry_result dry;
     OK(para_plan_subject_open(m->pipe, r, &s));
-    OK(para_dry_run(m->pipe, r, &s.geometry, &s.mesh, (para_dry_rank){0, 1, s.like, false, NULL}, &dry));
+    OK(para_dry_run(m->pipe, r, &s.geometry, &s.mesh, (para_dry_rank){.size = 1, .like = s.like}, &dry));
     return dry;
 }
 
