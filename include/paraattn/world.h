@@ -59,6 +59,9 @@ PARA_API void para_world_close(para_world **world);
 PARA_API bool para_started_by_mpi(void);
 /* The MPI that `mpi` would use: "Open MPI v4.1.4"; NULL where there is none, and para_last_error says what to install. */
 PARA_API const char *para_mpi_info(void);
+/* The CUDA module, the driver, and a line for each GPU with its memory, for people; NULL where no GPU can be used, and para_last_error says why. Valid until the
+ * thread's next call. */
+PARA_API const char *para_cuda_info(void);
 
 /* Ranks of all processes; index of this process and number of processes (0 and 1 without MPI). */
 PARA_API int para_world_size(const para_world *world);

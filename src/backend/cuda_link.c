@@ -1,4 +1,6 @@
 /* The library's side of the CUDA module. SPDX-License-Identifier: Apache-2.0 */
+#include <paraattn/world.h>
+
 #include <string.h>
 
 #include "backend/cuda/cuda_module.h"
@@ -22,14 +24,27 @@ static const para_cuda_host host = {
     .choices_add = para_choices_add,
 };
 
-para_status para_cuda_open(para_device **out, int index) {
+static para_status find_module(const para_cuda_module **out) {
     void *function = NULL;
-    *out = NULL;
     PARA_TRY(para_module_load("paraattn-cuda.so", PARA_CUDA_TABLE_NAME, CUDA_NEEDS, &function));
     para_cuda_table_function table;
     memcpy(&table, &function, sizeof table);
-    const para_cuda_module *module = table();
-    if (module->abi != PARA_CUDA_ABI || module->size != sizeof *module || module->host_size != sizeof host)
+    *out = table();
+    if ((*out)->abi != PARA_CUDA_ABI || (*out)->size != sizeof **out || (*out)->host_size != sizeof host)
         return para_fail(PARA_ERR_LIBRARY, "the module paraattn-cuda.so is of another version of this library; install both from one build");
+    return PARA_OK;
+}
+
+para_status para_cuda_open(para_device **out, int index) {
+    const para_cuda_module *module;
+    *out = NULL;
+    PARA_TRY(find_module(&module));
     return module->open(&host, index, out);
+}
+
+const char *para_cuda_info(void) {
+    static _Thread_local char text[2048];
+    const para_cuda_module *module;
+    if (find_module(&module) != PARA_OK || module->describe(&host, text, sizeof text) != PARA_OK) return NULL;
+    return text;
 }

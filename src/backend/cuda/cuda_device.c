@@ -5,9 +5,8 @@
 #include "backend/cuda/cuda_cudnn.h"
 #include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda/cuda_matmul.h"
+#include "backend/gpu_facts.h"
 #include "core/alloc.h"
-
-enum { LEAST_CAPABILITY = 8 }; /* major: bfloat16 and asynchronous copies begin with Ampere */
 
 para_status para_cuda_checked(cudaError_t error, const char *doing) {
     if (error == cudaSuccess) return PARA_OK;
@@ -29,27 +28,42 @@ para_status para_cuda_check(bool right, const char *op, const char *rule) {
     return right ? PARA_OK : para_fail(PARA_ERR_SHAPE, "%s: %s", op, rule);
 }
 
+/* What CUDA says of this machine: driver, versions, how many GPUs. */
+static para_status look_around(para_gpu_facts *out) {
+    *out = (para_gpu_facts){0};
+    cudaError_t error = cudaGetDeviceCount(&out->count);
+    cudaDriverGetVersion(&out->driver);
+    cudaRuntimeGetVersion(&out->runtime);
+    if (error == cudaSuccess) return PARA_OK;
+    out->count = 0;
+    (void)cudaGetLastError(); /* this error does not outlast its call */
+    if (error == cudaErrorInsufficientDriver || error == cudaErrorNoDevice) return PARA_OK;
+    return para_cuda_checked(error, "look for GPUs");
+}
+
 /* What keeps the index-th GPU from being used, if anything does. */
 static para_status look(int index, struct cudaDeviceProp *found) {
-    int count = 0;
-    cudaError_t error = cudaGetDeviceCount(&count);
-    if (error == cudaErrorInsufficientDriver) {
-        int driver = 0, runtime = 0;
-        cudaDriverGetVersion(&driver);
-        cudaRuntimeGetVersion(&runtime);
-        if (driver == 0) return para_fail(PARA_ERR_DEVICE, "there is no NVIDIA driver on this machine: install it, or use --device cpu");
-        return para_fail(PARA_ERR_DEVICE, "NVIDIA's driver is for CUDA %d.%d, and this library needs CUDA %d.%d: install a newer driver", driver / 1000,
-                         driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-    }
-    if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
-        return para_fail(PARA_ERR_DEVICE, "NVIDIA's driver finds no GPU on this machine (CUDA_VISIBLE_DEVICES may hide it); use --device cpu");
-    CUDA_TRY(error, "look for GPUs");
-    if (index < 0 || index >= count)
-        return para_fail(PARA_ERR_DEVICE, "there is no GPU %d: this machine has %d, counted from 0", index, count);
+    para_gpu_facts f;
+    PARA_TRY(look_around(&f));
+    PARA_TRY(para_gpu_refuse(&f, index));
     CUDA_TRY(cudaGetDeviceProperties(found, index), "look at the GPU");
-    if (found->major < LEAST_CAPABILITY)
-        return para_fail(PARA_ERR_DEVICE, "GPU %d (%s) has compute capability %d.%d, and %d.0 is the least that is supported; use --device cpu", index,
-                         found->name, found->major, found->minor, LEAST_CAPABILITY);
+    f.name = found->name, f.major = found->major, f.minor = found->minor;
+    return para_gpu_refuse(&f, index);
+}
+
+/* Versions, and a line for each GPU. */
+static para_status cuda_describe(const para_cuda_host *host, char *text, size_t room) {
+    para_gpu_facts f;
+    struct cudaDeviceProp p;
+    para_cuda_use_host(host);
+    PARA_TRY(look_around(&f));
+    PARA_TRY(para_gpu_refuse(&f, 0));
+    size_t n = (size_t)snprintf(text, room, "CUDA %d.%d, driver for CUDA %d.%d", f.runtime / 1000, f.runtime % 1000 / 10, f.driver / 1000, f.driver % 1000 / 10);
+    for (int i = 0; i < f.count && n < room; i++) {
+        CUDA_TRY(cudaGetDeviceProperties(&p, i), "look at a GPU");
+        n += (size_t)snprintf(text + n, room - n, "\nGPU %d: %s, compute capability %d.%d, %.1f GiB%s", i, p.name, p.major, p.minor, (double)p.totalGlobalMem / 0x1p30,
+                              p.major < PARA_GPU_LEAST_CAPABILITY ? ", too old to be used" : "");
+    }
     return PARA_OK;
 }
 
@@ -149,7 +163,7 @@ static para_status cuda_open(const para_cuda_host *host, int index, para_device 
     return status;
 }
 
-static const para_cuda_module table = {.abi = PARA_CUDA_ABI, .size = sizeof table, .host_size = sizeof(para_cuda_host), .open = cuda_open};
+static const para_cuda_module table = {.abi = PARA_CUDA_ABI, .size = sizeof table, .host_size = sizeof(para_cuda_host), .open = cuda_open, .describe = cuda_describe};
 
 __attribute__((visibility("default"))) const para_cuda_module *para_cuda_module_table(void);
 

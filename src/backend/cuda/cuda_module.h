@@ -30,6 +30,8 @@ typedef struct para_cuda_module {
     size_t host_size; /* sizeof(para_cuda_host) */
     /* Opens the index-th GPU of this machine. PARA_ERR_DEVICE (no driver, no GPU, index, capability), PARA_ERR_MEMORY, PARA_ERR_LIBRARY. */
     para_status (*open)(const para_cuda_host *host, int index, para_device **out);
+    /* Versions and GPUs, a line each. PARA_ERR_DEVICE where none can be used. */
+    para_status (*describe)(const para_cuda_host *host, char *text, size_t room);
 } para_cuda_module;
 
 typedef const para_cuda_module *(*para_cuda_table_function)(void);
