@@ -88,7 +88,8 @@ static void write_axes(FILE *to, const plot_panel *panel, const axis *x, const a
     fputs("</g>\n", to);
 }
 
-static void write_series(FILE *to, const plot_series *s, const char *colour, const axis *x, const axis *y) {
+/* Labels above the points to the right; or, so that those of two series do not meet, below to the left. */
+static void write_series(FILE *to, const plot_series *s, bool below, const char *colour, const axis *x, const axis *y) {
     bool joined = false;
     fprintf(to, "<g stroke=\"%s\" fill=\"%s\"><path fill=\"none\" stroke-width=\"1.6\" d=\"", colour, colour);
     for (int i = 0; i < s->count; i++) {
@@ -102,7 +103,9 @@ static void write_series(FILE *to, const plot_series *s, const char *colour, con
         if (!is_drawn(p)) continue;
         double at_x = place_x(x, p->x), at_y = place_y(y, p->y);
         fprintf(to, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", at_x, at_y);
-        if (p->label[0]) write_text(to, at_x + 5, at_y - 5, "class=\"label\"", p->label);
+        if (!p->label[0]) continue;
+        if (below) write_text(to, at_x - 5, at_y + 12, "class=\"label\" text-anchor=\"end\"", p->label);
+        else write_text(to, at_x + 5, at_y - 5, "class=\"label\"", p->label);
     }
     fputs("</g>\n", to);
 }
@@ -133,7 +136,7 @@ static void write_plot(FILE *to, const char *title, const plot_panel *panel, int
         find_axes(&panel[i], &x, &y);
         fprintf(to, "<g transform=\"translate(%d 0)\">\n", i * PANEL);
         write_axes(to, &panel[i], &x, &y);
-        for (int k = 0; k < panel[i].count; k++) write_series(to, &panel[i].series[k], colours[k], &x, &y);
+        for (int k = 0; k < panel[i].count; k++) write_series(to, &panel[i].series[k], k % 2 == 1, colours[k], &x, &y);
         fputs("</g>\n", to);
     }
     write_legend(to, &panel[0]);

@@ -99,7 +99,7 @@ static size_t run_on(hunyuan_case *c, para_device *dev) {
     const para_pipeline_options options = PARA_PIPELINE_OPTIONS_INIT;
     para_rank rank = {.device = dev, .size = 1};
     para_instance instance;
-    assert_ok(para_instance_open(&instance, &c->component, dev, &options));
+    assert_ok(para_instance_open(&instance, &c->component, dev, &options, (para_offloading){0}));
     para_hunyuan_video_patch(instance.model, &c->patch_t, &c->patch);
     assert_ok(hunyuan_runs(c, instance.model, &rank));
     para_instance_close(&instance);
