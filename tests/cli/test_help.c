@@ -69,11 +69,11 @@ static void open_place(char *folder, size_t room) {
 
 /* A line that ran already, in help and man page alike, does not run again. */
 static bool seen(const char *line) {
-    static char lines[32][256];
+    static char lines[64][256];
     static int n;
     for (int i = 0; i < n; i++)
         if (strcmp(lines[i], line) == 0) return true;
-    assert_true(n < 32);
+    assert_true(n < 64);
     snprintf(lines[n++], sizeof lines[0], "%s", line);
     return false;
 }

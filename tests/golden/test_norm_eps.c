@@ -68,10 +68,11 @@ static void norms_get_their_eps(void **state) {
     r.max_sequence_length = 8;
     assert_int_equal(para_generate(flux, &r, &result), PARA_OK);
     dev->ops = real;
-    /* 2 layers of each text encoder; 2 double and 2 single blocks; the decoder's resnets, attention and last norm */
+    /* 2 layers of each text encoder; 2 double and 2 single blocks, the first of which gets its norm from the double block's two
+     * streams; the decoder's resnets, attention and last norm */
     assert_int_equal(clip_norms, 2 * 2 + 1);
     assert_int_equal(t5_norms, 2 * 2 + 1);
-    assert_int_equal(flux_norms, 2 * 4 + 2 + 1);
+    assert_int_equal(flux_norms, 2 * 4 + 2 + 1 + 1);
     assert_int_equal(head_norms, 2 * 4 + 2 * 2);
     assert_true(group_norms > 10);
     para_result_close(&result);
