@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import flux_torch  # noqa: E402
-from para_bench import ParaBench, append  # noqa: E402
+from para_bench import ParaBench, add_arguments, append  # noqa: E402
 
 
 def para_step(a, inputs, output):
@@ -33,22 +33,12 @@ def para_step(a, inputs, output):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--para", default="build/release/para")
-    parser.add_argument("--para-options", default="")
+    add_arguments(parser, "eager-cudnn,eager-flash2,compiled-blocks,max-autotune", "-flux")
     parser.add_argument("--para-variant", default="bf16")
-    parser.add_argument("--variants", default="eager-cudnn,eager-flash2,compiled-blocks,max-autotune", help="of " + ", ".join(flux_torch.VARIANTS))
-    parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--height", type=int, default=1024)
     parser.add_argument("--text-tokens", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=28)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--accuracy", action="store_true")
-    parser.add_argument("--csv")
-    parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + "-flux")
     parser.add_argument("--case")
+    parser.epilog = "variants: " + ", ".join(flux_torch.VARIANTS)
     a = parser.parse_args()
     size = str(a.width) if a.width == a.height else f"{a.width}x{a.height}"
     a.case = a.case or "-".join(["flux.1-dev", size] + ([f"t{a.text_tokens}"] if a.text_tokens != 512 else []))

@@ -18,7 +18,7 @@ from diffusers import FluxPipeline
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from flux_torch import attention_of, wait  # noqa: E402
-from para_bench import ParaBench, append  # noqa: E402
+from para_bench import ParaBench, add_arguments, append  # noqa: E402
 from torch.nn.attention import SDPBackend  # noqa: E402
 
 PROMPT = "a red heart on a blue background"
@@ -63,19 +63,8 @@ class Picture:
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--para", default="build/release/para")
-    parser.add_argument("--para-options", default="")
-    parser.add_argument("--variants", default="eager,compiled")
-    parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--height", type=int, default=1024)
-    parser.add_argument("--steps", type=int, default=28)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--dtype", default="bfloat16")
+    add_arguments(parser, "eager,compiled", "-picture")
     parser.add_argument("--case", default="flux.1-dev-1024")
-    parser.add_argument("--csv")
-    parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + "-picture")
     return parser.parse_args()
 
 

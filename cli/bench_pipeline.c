@@ -128,12 +128,8 @@ int bench_pipeline(int argc, char **argv) {
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
     if (code == EXIT_DONE && !help) {
-        request_options_finish(&o.request);
         if (!o.request.request.prompt) o.request.request.prompt = "a red heart on a blue background";
-        code = cache_arguments_finish(&o.request.cache, "bench", false);
-        if (code == EXIT_DONE) code = bench_check(o.repeats, &o.request, &o.csv);
-        progress_open(&view, o.quiet || process_number() > 0);
-        session_catch_signals();
+        code = bench_begin(&o.request, o.repeats, &o.csv, &view, o.quiet);
         if (code == EXIT_DONE) code = run(&o, model);
     }
     request_options_free(&o.request);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "complain.h"
+#include "session.h"
 
 enum { MAX_REPEATS = 10000 };
 
@@ -43,12 +44,17 @@ void bench_case(char *out, size_t size, const char *model, const para_plan *p) {
     snprintf(out, size, "%.*s-%d%s%s", (int)(length - from), model + from, p->width, high, text);
 }
 
-int bench_check(int repeats, const request_options *o, bench_csv *csv) {
+int bench_begin(request_options *o, int repeats, bench_csv *csv, progress_view *view, bool quiet) {
+    request_options_finish(o);
+    progress_open(view, quiet || process_number() > 0);
+    session_catch_signals();
+    if (!csv->variant) csv->variant = dtype_choices[o->dtype];
+    int code = cache_arguments_finish(&o->cache, "bench", false);
+    if (code != EXIT_DONE) return code;
     if (repeats < 1 || repeats > MAX_REPEATS) {
         complain("bench", "--repeats %d: give 1 to %d", repeats, (int)MAX_REPEATS);
         return EXIT_USAGE;
     }
-    if (!csv->variant) csv->variant = dtype_choices[o->dtype];
     return EXIT_DONE;
 }
 

@@ -4,6 +4,7 @@
 
 #include <paraattn/bench.h>
 
+#include "progress.h"
 #include "request_options.h"
 
 /* Where results go, and under which names. */
@@ -23,8 +24,8 @@ const char *bench_model(const char *name, char *path);
 /* "flux.1-dev-1024", "flux.1-dev-1040x976-t300": the folder's name, the size, the text where it is not of 512 tokens. */
 void bench_case(char *out, size_t size, const char *model, const para_plan *plan);
 
-/* Checks the number of repeats, and names the variant where nobody did. EXIT_DONE or EXIT_USAGE. */
-int bench_check(int repeats, const request_options *o, bench_csv *csv);
+/* Before a benchmark of a model: finishes and checks its options, names the variant where nobody did, opens the view. EXIT_DONE or EXIT_USAGE. */
+int bench_begin(request_options *o, int repeats, bench_csv *csv, progress_view *view, bool quiet);
 
 /* Sorts the n values; the one in the middle. */
 double bench_median(double *values, int n);

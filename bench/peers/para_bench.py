@@ -1,6 +1,8 @@
 """para bench as one side of a comparison: a process that stays, and the rows of its CSV. SPDX-License-Identifier: Apache-2.0"""
 import os
 import subprocess
+import time
+from pathlib import Path
 
 
 class ParaBench:
@@ -20,6 +22,22 @@ class ParaBench:
     def close(self):
         self.process.stdin.close()
         assert self.process.wait() == 0
+
+
+def add_arguments(parser, variants, run):
+    """What a driver asks that times para beside diffusers; run: the end of the CSV's column run."""
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--para", default="build/release/para")
+    parser.add_argument("--para-options", default="")
+    parser.add_argument("--variants", default=variants)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--height", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=28)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--csv")
+    parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + run)
 
 
 def append(path, run, gpu, rows):

@@ -13,6 +13,7 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/path.h"
 #include "io/atomic_file.h"
 #include "io/file_read.h"
@@ -35,12 +36,6 @@ struct para_choices {
     size_t count, room;
     bool told; /* that the file cannot be written */
 };
-
-static uint64_t check_of(const char *text, size_t n) { /* FNV-1a */
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < n; i++) hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
-    return hash;
-}
 
 /* ---- Lines */
 
@@ -75,7 +70,7 @@ static bool read_line(const char *line, size_t n, choice *out, para_status *stat
     char check[CHECK_DIGITS + 1];
     if (!value_end || line + n - (value_end + 1) != CHECK_DIGITS + 1) return false;
     size_t before = (size_t)(value_end + 1 - line), digits = (size_t)(value_end - (key_end + 1));
-    snprintf(check, sizeof check, "%016" PRIx64, check_of(line, before));
+    snprintf(check, sizeof check, "%016" PRIx64, para_hash(PARA_HASH_START, line, before));
     if (memcmp(check, value_end + 1, CHECK_DIGITS) != 0 || digits % 2) return false;
     *out = (choice){.line = para_alloc(n + 1, 1), .name = (size_t)(key_end + 1 - line), .value = para_alloc(digits / 2 + 1, 1), .value_bytes = digits / 2};
     if (!out->line || !out->value) {
@@ -106,15 +101,9 @@ static para_status insert(para_choices *c, choice *new) {
         free_choice(new);
         return PARA_OK;
     }
-    if (c->count == c->room) {
-        size_t room = c->room ? 2 * c->room : 32;
-        choice *all = para_realloc(c->all, room, sizeof *all);
-        if (!all) {
-            free_choice(new);
-            return PARA_ERR_MEMORY;
-        }
-        c->all = all;
-        c->room = room;
+    if (!para_grow((void **)&c->all, c->count, &c->room, sizeof *c->all)) {
+        free_choice(new);
+        return PARA_ERR_MEMORY;
     }
     c->all[c->count++] = *new;
     return PARA_OK;
@@ -211,7 +200,7 @@ static para_status set_paths(para_choices *c) {
     char name[64], *folder;
     PARA_TRY(cache_folder(&folder));
     if (!folder) return PARA_OK;
-    snprintf(name, sizeof name, "choices-%016" PRIx64, check_of(c->machine, strlen(c->machine)));
+    snprintf(name, sizeof name, "choices-%016" PRIx64, para_hash(PARA_HASH_START, c->machine, strlen(c->machine)));
     make_folder(folder);
     c->path = para_path_join(folder, name, "");
     c->lock_path = para_path_join(folder, name, ".lock");
@@ -266,7 +255,7 @@ static para_status make_choice(choice *out, char *name, size_t name_length, cons
     memcpy(out->value, value, value_bytes);
     memcpy(out->line, name, name_length);
     *put_hex(out->line + name_length, value, value_bytes) = ' ';
-    sprintf(out->line + length, "%016" PRIx64 "\n", check_of(out->line, length));
+    sprintf(out->line + length, "%016" PRIx64 "\n", para_hash(PARA_HASH_START, out->line, length));
     return PARA_OK;
 }
 

@@ -25,9 +25,9 @@ typedef struct want {
     bool patches; /* becomes a matrix of as many rows */
     int rank;
     int64_t dim[PARA_MAX_DIMS];
-    int block;         /* of the model, or PARA_NO_BLOCK */
-    const char *path;  /* of the file, with its place there; */
-    int fd;            /* -1: there is none */
+    int block;        /* of the model, or PARA_NO_BLOCK */
+    const char *path; /* of the file, with its place there; */
+    int fd;           /* -1: there is none */
     int64_t offset;
     para_tensor found; /* in the file (dry: no data) */
     char *host;        /* where it waits for its turn in pinned memory; or NULL */
@@ -47,12 +47,12 @@ struct para_weights {
     size_t join_count, join_room;
     para_status failure; /* the first one while wanting */
     int64_t parameters, bytes;
-    para_device *dev; /* owner of what follows */
-    void *block;      /* what load put on the device, or NULL */
-    int now;          /* the block of the model that is being listed */
-    int blocks;       /* of the model: the last one listed, and one more */
-    int kept, wanted_slots; /* blocks that are not offloaded; places for the others, 0: there are none */
-    para_block_slots *slots;            /* where they take turns, or NULL */
+    para_device *dev;        /* owner of what follows */
+    void *block;             /* what load put on the device, or NULL */
+    int now;                 /* the block of the model that is being listed */
+    int blocks;              /* of the model: the last one listed, and one more */
+    int kept, wanted_slots;  /* blocks that are not offloaded; places for the others, 0: there are none */
+    para_block_slots *slots; /* where they take turns, or NULL */
     int64_t resident_bytes, slot_bytes, pinned_bytes; /* of a load: in the block, in the slots, on the host */
     para_random_weights random; /* what the views of a CPU point into, where there is no checkpoint */
 };
@@ -90,22 +90,11 @@ static char *full_name(const char *name, const char *suffix) {
     return full;
 }
 
-/* Room for one more element of *array. */
-static bool grow(void **array, size_t count, size_t *room, size_t size) {
-    if (count < *room) return true;
-    size_t more = *room ? 2 * *room : 64;
-    void *larger = para_realloc(*array, more, size);
-    if (!larger) return false;
-    *array = larger;
-    *room = more;
-    return true;
-}
-
 static void add(para_weights *w, para_tensor *out, bool vector, int rank, const int64_t *dim, const char *base,
                 const char *suffix) {
     *out = (para_tensor){0};
     if (w->failure != PARA_OK) return;
-    char *name = grow((void **)&w->wants, w->count, &w->room, sizeof *w->wants) ? full_name(base, suffix) : NULL;
+    char *name = para_grow((void **)&w->wants, w->count, &w->room, sizeof *w->wants) ? full_name(base, suffix) : NULL;
     if (!name) {
         w->failure = PARA_ERR_MEMORY;
         return;
@@ -168,7 +157,7 @@ void para_weights_join(para_weights *w, para_linear *joined, int count) {
     *joined = (para_linear){0};
     if (w->failure != PARA_OK) return;
     want *order = para_alloc(2 * (size_t)count, sizeof *order);
-    if (!order || !grow((void **)&w->joins, w->join_count, &w->join_room, sizeof *w->joins)) {
+    if (!order || !para_grow((void **)&w->joins, w->join_count, &w->join_room, sizeof *w->joins)) {
         para_free(order);
         w->failure = PARA_ERR_MEMORY;
         return;
@@ -330,7 +319,8 @@ static para_status bring(para_weights *w, para_device *dev) {
 static void convert(para_weights *w) {
     for (size_t i = 0; i < w->count; i++) {
         const want *x = &w->wants[i];
-        if (!in_place(x, true)) para_floats_to_f32(x->out->data, x->found.data, x->found.dtype, para_tensor_count(&x->found));
+        if (!in_place(x, true))
+            para_floats_to_f32(x->out->data, x->found.data, x->found.dtype, para_tensor_count(&x->found));
     }
 }
 

@@ -16,6 +16,12 @@ para_status para_fail(para_status code, const char *format, ...) {
     return code;
 }
 
+para_status para_check_size(size_t size, size_t known, const char *what, const char *init) {
+    if (size == known) return PARA_OK;
+    return para_fail(PARA_ERR_ARGUMENT, "%s.size is %zu, not %zu; start from %s and build against the installed header",
+                     what, size, known, init);
+}
+
 void para_clear_error(void) {
     sentence[0] = '\0';
 }

@@ -1,4 +1,4 @@
-/* Joining paths. SPDX-License-Identifier: Apache-2.0 */
+/* Paths. SPDX-License-Identifier: Apache-2.0 */
 #include "core/path.h"
 
 #include <stdio.h>
@@ -11,4 +11,9 @@ char *para_path_join(const char *folder, const char *name, const char *suffix) {
     char *path = para_alloc(room, 1);
     if (path) snprintf(path, room, "%s/%s%s", folder, name, suffix);
     return path;
+}
+
+bool para_path_ends(const char *path, const char *ending) {
+    size_t n = strlen(path), m = strlen(ending);
+    return n > m && strcmp(path + n - m, ending) == 0;
 }

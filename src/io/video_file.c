@@ -9,6 +9,7 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "core/module.h"
+#include "core/path.h"
 #include "io/atomic_file.h"
 #include "io/png_file.h"
 #include "io/utf8_text.h"
@@ -34,11 +35,6 @@ struct para_video {
     para_status sunk; /* what the sink failed with */
 };
 
-static bool ends_with(const char *path, const char *ending) {
-    size_t n = strlen(path), m = strlen(ending);
-    return n > m && strcmp(path + n - m, ending) == 0;
-}
-
 /* Finds %d or %0Nd before .png; there must be one % and no other. */
 static bool find_number(para_video *v) {
     const char *percent = strchr(v->path, '%'), *at = percent ? percent + 1 : NULL;
@@ -50,12 +46,12 @@ static bool find_number(para_video *v) {
     }
     v->before = (size_t)(percent - v->path);
     v->after = at + 1;
-    return *at == 'd' && !strchr(v->after, '/') && ends_with(v->path, ".png");
+    return *at == 'd' && !strchr(v->after, '/') && para_path_ends(v->path, ".png");
 }
 
 para_status para_video_check(const char *path) {
     para_video v = {.path = (char *)(uintptr_t)path};
-    if (path && (ends_with(path, ".mp4") || ends_with(path, ".webp") || find_number(&v))) return PARA_OK;
+    if (path && (para_path_ends(path, ".mp4") || para_path_ends(path, ".webp") || find_number(&v))) return PARA_OK;
     return para_fail(
         PARA_ERR_ARGUMENT,
         "'%s': the name of a video must end in .mp4 or .webp, or number its pictures as in frames-%%04d.png",
@@ -66,11 +62,11 @@ static para_status check_settings(const char *path, const para_video_settings *s
     if (s->height < 1 || s->width < 1 || s->height > SIZE_MAX_PIXELS || s->width > SIZE_MAX_PIXELS)
         return para_fail(PARA_ERR_ARGUMENT, "'%s': a video of %d x %d pixels; 1 to %d are supported", path, s->width,
                          s->height, SIZE_MAX_PIXELS);
-    if (ends_with(path, ".png")) return PARA_OK;
+    if (para_path_ends(path, ".png")) return PARA_OK;
     if (!(s->fps > 0 && s->fps <= 1000))
         return para_fail(PARA_ERR_ARGUMENT, "'%s': %g frames a second (--fps); give a number above 0, up to 1000", path,
                          s->fps);
-    if (ends_with(path, ".webp")) return PARA_OK;
+    if (para_path_ends(path, ".webp")) return PARA_OK;
     if (s->crf < 0 || s->crf > 51)
         return para_fail(PARA_ERR_ARGUMENT, "'%s': crf (--crf) is %d; give 0 to 51", path, s->crf);
     if (s->height % 2 || s->width % 2)
@@ -117,7 +113,7 @@ static para_status checked(const para_video *v, int result) {
         return para_fail(
             PARA_ERR_LIBRARY,
             "'%s': this FFmpeg was built without %s; install another one, or write pictures (frames-%%04d.png)",
-            v->path, ends_with(v->path, ".mp4") ? "libx264" : "libwebp");
+            v->path, para_path_ends(v->path, ".mp4") ? "libx264" : "libwebp");
     default: break;
     }
     char text[PARA_VIDEO_TEXT_MAX];
@@ -141,7 +137,7 @@ static para_status open_encoder(para_video *v) {
     PARA_TRY(para_atomic_open(&v->file, v->path));
     const para_video_sink sink = {sink_write, sink_seek, v};
     const para_video_job job = {
-        .kind = ends_with(v->path, ".mp4") ? PARA_VIDEO_MP4 : PARA_VIDEO_WEBP,
+        .kind = para_path_ends(v->path, ".mp4") ? PARA_VIDEO_MP4 : PARA_VIDEO_WEBP,
         .height = v->settings.height,
         .width = v->settings.width,
         .fps = v->settings.fps,
@@ -200,7 +196,7 @@ para_status para_video_open(para_video **out, const char *path, const para_video
     if (!v) return PARA_ERR_MEMORY;
     *v = (para_video){.path = para_strdup(path), .settings = *settings, .file = {.fd = -1}};
     para_status status = v->path ? PARA_OK : PARA_ERR_MEMORY;
-    if (status == PARA_OK && !(ends_with(path, ".png") && find_number(v))) status = open_encoder(v);
+    if (status == PARA_OK && !(para_path_ends(path, ".png") && find_number(v))) status = open_encoder(v);
     if (status != PARA_OK) release(&v);
     *out = v;
     return status;

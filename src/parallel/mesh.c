@@ -61,11 +61,7 @@ para_status para_mesh_open(para_mesh **out, const para_world *world, const para_
     *out = NULL;
     para_mesh_options o = PARA_MESH_OPTIONS_INIT;
     if (options) o = *options;
-    if (o.size != sizeof o)
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "para_mesh_open: options.size is %zu, not %zu; start from PARA_MESH_OPTIONS_INIT and build "
-                         "against the installed header",
-                         o.size, sizeof o);
+    PARA_TRY(para_check_size(o.size, sizeof o, "para_mesh_open: options", "PARA_MESH_OPTIONS_INIT"));
     para_mesh mesh;
     PARA_TRY(para_mesh_make(&mesh, para_world_size(world), o.batch, o.ring, o.ulysses));
     para_mesh *m = para_alloc(1, sizeof *m);

@@ -23,11 +23,7 @@ static int usable_threads(uint64_t *cores) {
 }
 
 static para_status check_options(const para_world_options *o) {
-    if (o->size != sizeof *o)
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "para_world_open: options.size is %zu, not %zu; start from PARA_WORLD_OPTIONS_INIT and "
-                         "build against the installed header",
-                         o->size, sizeof *o);
+    PARA_TRY(para_check_size(o->size, sizeof *o, "para_world_open: options", "PARA_WORLD_OPTIONS_INIT"));
     if (o->device != PARA_CPU && o->device != PARA_CUDA)
         return para_fail(PARA_ERR_DEVICE, "there is no device of kind %d; use PARA_CPU or PARA_CUDA", (int)o->device);
     if (o->ranks < 1 || o->ranks > MAX_RANKS)
@@ -40,7 +36,8 @@ static para_status check_options(const para_world_options *o) {
         return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o->threads,
                          (int)MAX_THREADS);
     if (o->memory_limit < 0)
-        return para_fail(PARA_ERR_ARGUMENT, "memory_limit (--memory-limit) is %lld bytes; give a number above 0, or 0 for all",
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "memory_limit (--memory-limit) is %lld bytes; give a number above 0, or 0 for all",
                          (long long)o->memory_limit);
     if (!(o->timeout > 0) || !isfinite(o->timeout))
         return para_fail(PARA_ERR_ARGUMENT, "timeout (--timeout) is %g seconds; give a number above 0", o->timeout);

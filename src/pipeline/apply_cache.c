@@ -3,6 +3,7 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "core/hash.h"
 #include "pipeline/pipeline_state.h"
 
 /* Against the transformer's config: no weight is read. */
@@ -10,8 +11,8 @@ static para_status check_model(para_pipeline *pipe, const para_cache_options *o)
     para_device *dry;
     para_instance instance;
     PARA_TRY(para_dry_open(&dry));
-    para_status status =
-        para_instance_open(&instance, &pipe->component[pipe->family->transformer], dry, &pipe->options, (para_offloading){0});
+    para_status status = para_instance_open(&instance, &pipe->component[pipe->family->transformer], dry, &pipe->options,
+                                            (para_offloading){0});
     if (status == PARA_OK) {
         status = para_cache_check_model(o, instance.model);
         para_instance_close(&instance);
@@ -32,19 +33,15 @@ static para_status copy_layers(para_cache_options *o) {
     return PARA_OK;
 }
 
-static void mix(uint64_t *digest, const void *bytes, size_t n) { /* FNV-1a */
-    for (size_t i = 0; i < n; i++) *digest = (*digest ^ ((const unsigned char *)bytes)[i]) * UINT64_C(1099511628211);
-}
-
 uint64_t para_cache_digest(const para_cache_options *o) {
-    uint64_t digest = UINT64_C(14695981039346656037);
+    uint64_t digest = PARA_HASH_START;
     const float numbers[] = {o->residual_diff_threshold, o->negative_residual_diff_threshold, o->skip_start,
                              o->skip_end};
     const int counts[] = {o->warmup_steps,      o->max_consecutive_hits,   o->max_hits,
                           o->downsample_factor, o->taylorseer_derivatives, o->joint};
-    mix(&digest, numbers, sizeof numbers);
-    mix(&digest, counts, sizeof counts);
-    mix(&digest, o->skip_layers, (size_t)o->num_skip_layers * sizeof *o->skip_layers);
+    digest = para_hash(digest, numbers, sizeof numbers);
+    digest = para_hash(digest, counts, sizeof counts);
+    digest = para_hash(digest, o->skip_layers, (size_t)o->num_skip_layers * sizeof *o->skip_layers);
     return digest;
 }
 

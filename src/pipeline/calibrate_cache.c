@@ -173,11 +173,8 @@ static para_status check(const para_pipeline *pipe, const para_request *request,
     if (!pipe || !request || !out)
         return para_fail(PARA_ERR_ARGUMENT,
                          "para_calibrate_first_block_cache: the pipeline, the request and out must not be NULL");
-    if (o->size != sizeof *o)
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "para_calibrate_first_block_cache: options.size is %zu, not %zu; start from "
-                         "PARA_CACHE_CALIBRATION_OPTIONS_INIT and build against the installed header",
-                         o->size, sizeof *o);
+    PARA_TRY(para_check_size(o->size, sizeof *o, "para_calibrate_first_block_cache: options",
+                             "PARA_CACHE_CALIBRATION_OPTIONS_INIT"));
     if (!(o->psnr > 0 && o->psnr <= 200))
         return para_fail(PARA_ERR_ARGUMENT, "psnr (--cache-psnr) is %g; give dB above 0, such as 32", o->psnr);
     if (o->pictures < 1 || o->trials < 1)

@@ -6,11 +6,7 @@ para_status para_compile(para_pipeline *pipe, const para_compile_options *option
     para_compile_options o = PARA_COMPILE_OPTIONS_INIT;
     if (options) o = *options;
     if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_compile: the pipeline is NULL");
-    if (o.size != sizeof o)
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "para_compile: options.size is %zu, not %zu; start from PARA_COMPILE_OPTIONS_INIT and build "
-                         "against the installed header",
-                         o.size, sizeof o);
+    PARA_TRY(para_check_size(o.size, sizeof o, "para_compile: options", "PARA_COMPILE_OPTIONS_INIT"));
     if (!o.off && pipe->world->options.device != PARA_CUDA)
         return para_fail(PARA_ERR_ARGUMENT,
                          "para_compile (--compile) records a step on a GPU, and the pipeline's device "

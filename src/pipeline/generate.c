@@ -5,10 +5,6 @@
 #include "pipeline/call.h"
 #include "pipeline/residency.h"
 
-static int local_of(const para_pipeline *pipe, const para_rank *rank) {
-    return rank->index - para_group_first(pipe->world->group);
-}
-
 static para_status take_world(para_pipeline *pipe) {
     return para_world_take(pipe->world, &pipe->cancel);
 }
@@ -17,13 +13,6 @@ static para_status take_world(para_pipeline *pipe) {
 static void release_world(para_pipeline *pipe) {
     atomic_store(&pipe->cancel, false);
     para_world_release(pipe->world);
-}
-
-/* ---- Loading */
-
-/* Where the rank's weights are. */
-static para_holder *holder_of(const para_pipeline *pipe, const para_rank *rank) {
-    return &pipe->holder[pipe->holders == 1 ? 0 : local_of(pipe, rank)];
 }
 
 static void record_seconds(para_run *run, para_stage stage) {
@@ -39,7 +28,7 @@ static para_run run_of(para_pipeline *pipe, para_rank *rank) {
     return (para_run){.pipe = pipe,
                       .request = &w->request,
                       .rank = rank,
-                      .instance = holder_of(pipe, rank)->instance,
+                      .instance = para_holder_of(pipe, rank)->instance,
                       .geometry = w->geometry,
                       .mesh = w->mesh,
                       .result = rank->index == 0 ? w->result : NULL,
@@ -55,7 +44,8 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     w->request = *request;
     w->start = para_seconds();
     para_run begun = run_of(pipe, &pipe->world->worker[0].rank);
-    if (!begun.rank->device->ops->memory) para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1); /* else of MB, once they are known */
+    if (!begun.rank->device->ops->memory)
+        para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1); /* else of MB, once they are known */
     PARA_TRY(pipe->family->geometry(pipe, request, &w->geometry));
     PARA_TRY(para_request_mesh(pipe, request, &w->geometry, &w->mesh));
     if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
@@ -73,7 +63,8 @@ static para_status prepare(para_pipeline *pipe, para_rank *rank) {
     w->arena_total = 0;
     if (!(w->need = para_alloc((size_t)ranks, sizeof *w->need))) return PARA_ERR_MEMORY;
     for (int i = 0; i < ranks; i++) {
-        para_dry_rank which = {.index = rank->index + i, .size = rank->size, .like = &pipe->world->worker[i].rank, .asks = rank};
+        para_dry_rank which = {
+            .index = rank->index + i, .size = rank->size, .like = &pipe->world->worker[i].rank, .asks = rank};
         if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
         PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &w->need[i]));
         w->arena_total += w->need[i].arena_bytes;
@@ -90,16 +81,16 @@ static para_status prepare(para_pipeline *pipe, para_rank *rank) {
 /* The weights of the rank's holder: those that the request needs, or all. */
 static para_status load(para_pipeline *pipe, para_rank *rank, bool everything) {
     const para_run run = run_of(pipe, rank);
-    PARA_TRY(para_residency_check(pipe, rank, &pipe->work.need[local_of(pipe, rank)]));
+    PARA_TRY(para_residency_check(pipe, rank, &pipe->work.need[para_local_rank(pipe, rank)]));
     para_status status = everything ? para_residency_load(pipe, rank, NULL, NULL)
                                     : para_residency_load(pipe, rank, &pipe->work.request, &run);
-    if (status != PARA_OK) para_pipeline_unload(pipe, holder_of(pipe, rank));
+    if (status != PARA_OK) para_pipeline_unload(pipe, para_holder_of(pipe, rank));
     return status;
 }
 
 /* First what all need to know, then each holder its weights. A CPU's are there for all when they meet. */
 static para_status prepare_and_load(para_pipeline *pipe, para_rank *rank, bool everything) {
-    int local = local_of(pipe, rank);
+    int local = para_local_rank(pipe, rank);
     if (local == 0) PARA_TRY(prepare(pipe, rank));
     if (local == 0 && pipe->holders == 1) PARA_TRY(load(pipe, rank, everything));
     PARA_TRY(para_device_let_grow(rank->device, true));
@@ -132,7 +123,7 @@ static const para_trace *trace_of(const para_pipeline *pipe, const para_rank *ra
 static para_status generate_on_rank(para_rank *rank, void *user) {
     para_pipeline *pipe = user;
     para_work *w = &pipe->work;
-    int local = local_of(pipe, rank);
+    int local = para_local_rank(pipe, rank);
     para_run run = run_of(pipe, rank);
     PARA_TRY(prepare_and_load(pipe, rank, false));
     if (!para_run_takes_part(pipe, &w->mesh, rank->index)) return PARA_OK;

@@ -10,14 +10,10 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "core/path.h"
 #include "io/atomic_file.h"
 #include "io/png_file.h"
 #include "io/safetensors.h"
-
-static bool ends_with(const char *path, const char *ending) {
-    size_t n = strlen(path), m = strlen(ending);
-    return n > m && strcmp(path + n - m, ending) == 0;
-}
 
 para_status para_save_check_folder(const char *path) {
     if (!path || !*path) return para_fail(PARA_ERR_ARGUMENT, "the output has no name; name a file");
@@ -38,7 +34,7 @@ para_status para_save_check_folder(const char *path) {
 }
 
 para_status para_save_check(const char *path) {
-    if (!path || (!ends_with(path, ".png") && !ends_with(path, ".safetensors")))
+    if (!path || (!para_path_ends(path, ".png") && !para_path_ends(path, ".safetensors")))
         return para_fail(PARA_ERR_ARGUMENT, "'%s': the output's name must end in .png or .safetensors",
                          path ? path : "");
     return para_save_check_folder(path);
@@ -100,7 +96,7 @@ para_status para_save_images(const para_result *result, const char *path, const 
     if (!result || !result->images.data)
         return para_fail(PARA_ERR_ARGUMENT, "para_save_images: the result has no images");
     PARA_TRY(para_save_check(path));
-    if (ends_with(path, ".png")) return save_pngs(result, path, text);
+    if (para_path_ends(path, ".png")) return save_pngs(result, path, text);
     return para_safetensors_write(path, 1, (const char *const[]){"images"}, &result->images, text);
 }
 

@@ -6,11 +6,7 @@ para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *o
     para_parallel_options o = PARA_PARALLEL_OPTIONS_INIT;
     if (options) o = *options;
     if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_parallelize: the pipeline is NULL");
-    if (o.size != sizeof o)
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "para_parallelize: options.size is %zu, not %zu; start from PARA_PARALLEL_OPTIONS_INIT and "
-                         "build against the installed header",
-                         o.size, sizeof o);
+    PARA_TRY(para_check_size(o.size, sizeof o, "para_parallelize: options", "PARA_PARALLEL_OPTIONS_INIT"));
     para_mesh wish = {o.batch, o.ring, o.ulysses};
     PARA_TRY(para_mesh_check(wish, para_world_size(pipe->world)));
     if (o.head_groups < 0)
@@ -26,11 +22,7 @@ para_status para_parallelize_vae(para_pipeline *pipe, const para_parallel_vae_op
     para_parallel_vae_options o = PARA_PARALLEL_VAE_OPTIONS_INIT;
     if (options) o = *options;
     if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "para_parallelize_vae: the pipeline is NULL");
-    if (o.size != sizeof o)
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "para_parallelize_vae: options.size is %zu, not %zu; start from "
-                         "PARA_PARALLEL_VAE_OPTIONS_INIT and build against the installed header",
-                         o.size, sizeof o);
+    PARA_TRY(para_check_size(o.size, sizeof o, "para_parallelize_vae: options", "PARA_PARALLEL_VAE_OPTIONS_INIT"));
     if (!o.off && !pipe->parallel_vae)
         para_pipeline_log(pipe, PARA_LOG_INFO,
                           "the parallel VAE decodes in tiles (as with --vae-tiling), which changes pixels near the "

@@ -7,6 +7,7 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "core/hash.h"
 #include "core/path.h"
 #include "pipeline/call.h"
 
@@ -52,8 +53,7 @@ static para_status check_entry(const para_config *index, const char *name, const
 para_status para_pipeline_digest(para_pipeline *pipe, const para_config *config) {
     char *text = json_dumps(config->root, JSON_COMPACT | JSON_SORT_KEYS);
     if (!text) return para_fail(PARA_ERR_MEMORY, "out of memory while %s was read", config->path);
-    for (const char *c = text; *c; c++) /* FNV-1a */
-        pipe->digest = (pipe->digest ^ (unsigned char)*c) * UINT64_C(1099511628211);
+    pipe->digest = para_hash(pipe->digest, text, strlen(text));
     free(text);
     return PARA_OK;
 }
@@ -74,23 +74,24 @@ static para_status open_components(para_pipeline *pipe, const para_config *index
 }
 
 static para_status check_attention(const para_pipeline_options *o, const para_world *world) {
-    if (o->attention != PARA_ATTENTION_AUTO && o->attention != PARA_ATTENTION_PARA && o->attention != PARA_ATTENTION_CUDNN)
-        return para_fail(PARA_ERR_ARGUMENT, "there is no attention kernel %d; use PARA_ATTENTION_AUTO, _PARA or _CUDNN", (int)o->attention);
+    if (o->attention != PARA_ATTENTION_AUTO && o->attention != PARA_ATTENTION_PARA &&
+        o->attention != PARA_ATTENTION_CUDNN)
+        return para_fail(PARA_ERR_ARGUMENT, "there is no attention kernel %d; use PARA_ATTENTION_AUTO, _PARA or _CUDNN",
+                         (int)o->attention);
     if (o->attention != PARA_ATTENTION_CUDNN) return PARA_OK;
     if (world->options.device != PARA_CUDA)
-        return para_fail(PARA_ERR_ARGUMENT, "attention (--attention) cudnn is NVIDIA's, and the pipeline's device is the CPU; leave it out, or open the "
+        return para_fail(PARA_ERR_ARGUMENT, "attention (--attention) cudnn is NVIDIA's, and the pipeline's device is "
+                                            "the CPU; leave it out, or open the "
                                             "world on PARA_CUDA (--device cuda)");
     if (o->dtype != PARA_BF16)
-        return para_fail(PARA_ERR_ARGUMENT, "attention (--attention) cudnn is not for %s; use bf16 (--dtype bf16), or leave it out", para_dtype_name(o->dtype));
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "attention (--attention) cudnn is not for %s; use bf16 (--dtype bf16), or leave it out",
+                         para_dtype_name(o->dtype));
     return PARA_OK;
 }
 
 static para_status check_options(const para_pipeline_options *o) {
-    if (o->size != sizeof *o)
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "para_pipeline_open: options.size is %zu, not %zu; start from PARA_PIPELINE_OPTIONS_INIT and "
-                         "build against the installed header",
-                         o->size, sizeof *o);
+    PARA_TRY(para_check_size(o->size, sizeof *o, "para_pipeline_open: options", "PARA_PIPELINE_OPTIONS_INIT"));
     if (o->dtype != PARA_F32 && o->dtype != PARA_BF16)
         return para_fail(PARA_ERR_ARGUMENT, "dtype (--dtype) %s is not supported for activations; use f32 or bf16",
                          para_dtype_name(o->dtype));
@@ -130,7 +131,7 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
     pipe->options = o;
     pipe->holders = world->options.device == PARA_CPU ? 1 : world->options.ranks;
     pipe->compiled = pipe->tuned = world->options.device == PARA_CUDA;
-    pipe->digest = UINT64_C(14695981039346656037);
+    pipe->digest = PARA_HASH_START;
     para_config index = {0};
     char *path = NULL;
     para_status status = PARA_OK;

@@ -117,6 +117,14 @@ struct para_run {
     int64_t exchanged_bytes; /* sent by the rank while denoising */
 };
 
+/* A rank's place among those of its process; where its weights are. */
+static inline int para_local_rank(const para_pipeline *pipe, const para_rank *rank) {
+    return rank->index - para_group_first(pipe->world->group);
+}
+static inline para_holder *para_holder_of(const para_pipeline *pipe, const para_rank *rank) {
+    return &pipe->holder[pipe->holders == 1 ? 0 : para_local_rank(pipe, rank)];
+}
+
 extern const para_family para_flux_family;
 
 /* Closes its weights. */

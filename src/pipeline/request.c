@@ -54,11 +54,7 @@ static para_status check_numbers(const para_request *r) {
 para_status para_request_check(const para_pipeline *pipe, const para_request *r) {
     if (!pipe) return para_fail(PARA_ERR_ARGUMENT, "the pipeline is NULL");
     if (!r) return para_fail(PARA_ERR_ARGUMENT, "the request is NULL");
-    if (r->size != sizeof *r)
-        return para_fail(
-            PARA_ERR_ARGUMENT,
-            "request.size is %zu, not %zu; start from PARA_REQUEST_INIT and build against the installed header",
-            r->size, sizeof *r);
+    PARA_TRY(para_check_size(r->size, sizeof *r, "request", "PARA_REQUEST_INIT"));
     if (!r->prompt && !r->prompt_embeds) return para_fail(PARA_ERR_ARGUMENT, "the request has no prompt (--prompt)");
     if (r->prompt_embeds && para_request_halves(r) > 1)
         return para_fail(PARA_ERR_ARGUMENT, "prompt_embeds come without a negative half; leave out negative_prompt, or "

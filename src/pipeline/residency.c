@@ -117,13 +117,9 @@ para_status para_residency_check(para_pipeline *pipe, para_rank *rank, const par
 
 /* ---- Coming and leaving */
 
-static para_holder *holder_of(const para_pipeline *pipe, const para_rank *rank) {
-    return &pipe->holder[pipe->holders == 1 ? 0 : rank->index - para_group_first(pipe->world->group)];
-}
-
 /* What is needed of a device, where nothing is loaded yet. */
 static const para_dry_result *need_of(const para_pipeline *pipe, const para_rank *rank) {
-    return &pipe->work.need[rank->index - para_group_first(pipe->world->group)];
+    return &pipe->work.need[para_local_rank(pipe, rank)];
 }
 
 /* Bytes that may still be taken once there is room for the arena. */
@@ -152,7 +148,7 @@ static para_status open_component(para_pipeline *pipe, para_rank *rank, int i) {
         o.slots = pipe->offload_slots;
         PARA_TRY(choose_kept(pipe, rank, &o));
     }
-    return para_instance_open(&holder_of(pipe, rank)->instance[i], &pipe->component[i], rank->device, &pipe->options, o);
+    return para_instance_open(&para_holder_of(pipe, rank)->instance[i], &pipe->component[i], rank->device, &pipe->options, o);
 }
 
 /* Progress of a load, in MB. */
@@ -181,7 +177,7 @@ static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++)
         if (wanted[i]) status = open_component(pipe, rank, i);
     dev->on_load = NULL;
-    if (status == PARA_OK && holder_of(pipe, rank) == pipe->holder) status = pipe->family->load(pipe); /* tokenizers */
+    if (status == PARA_OK && para_holder_of(pipe, rank) == pipe->holder) status = pipe->family->load(pipe); /* tokenizers */
     if (status == PARA_OK && run && dev->ops->memory && l.total > 0) {
         int total = (int)(l.total >> 20) + 1;
         para_run_progress(run, PARA_STAGE_LOAD, total, total);
@@ -194,7 +190,7 @@ static bool needs(const para_pipeline *pipe, const para_request *request, int i)
 }
 
 para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para_request *request, const para_run *run) {
-    const para_holder *holder = holder_of(pipe, rank);
+    const para_holder *holder = para_holder_of(pipe, rank);
     bool wanted[PARA_MAX_COMPONENTS] = {false};
     int64_t left = INT64_MAX;
     PARA_TRY(para_rank_check(rank));
@@ -222,7 +218,7 @@ static int last_needed(const para_pipeline *pipe, const para_holder *holder, par
 
 /* Closes what makes room for `bytes`: one that suffices, where there is one. */
 static para_status make_room(para_pipeline *pipe, para_rank *rank, para_stage stage, int64_t bytes) {
-    para_holder *holder = holder_of(pipe, rank);
+    para_holder *holder = para_holder_of(pipe, rank);
     int64_t left;
     PARA_TRY(room_left(pipe, rank, &left));
     while (bytes > left) {
@@ -237,7 +233,7 @@ static para_status make_room(para_pipeline *pipe, para_rank *rank, para_stage st
 
 static para_status enter(para_run *run, para_stage stage) {
     para_pipeline *pipe = run->pipe;
-    const para_holder *holder = holder_of(pipe, run->rank);
+    const para_holder *holder = para_holder_of(pipe, run->rank);
     const para_dry_result *need = need_of(pipe, run->rank);
     bool wanted[PARA_MAX_COMPONENTS] = {false};
     int64_t bytes = 0;

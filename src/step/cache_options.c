@@ -37,9 +37,10 @@ static para_status check_counts(const para_cache_options *o) {
     bool off = o->residual_diff_threshold == 0 && o->negative_residual_diff_threshold <= 0;
     if (off && (o->warmup_steps > 0 || o->max_consecutive_hits >= 0 || o->max_hits >= 0 || o->downsample_factor > 1 ||
                 o->taylorseer_derivatives > 0 || o->joint || o->negative_residual_diff_threshold == 0))
-        return para_fail(PARA_ERR_ARGUMENT,
-                         "residual_diff_threshold (--cache) is 0, which turns the cache off, but other settings of the cache "
-                         "are given; give a threshold such as 0.08, or leave them out");
+        return para_fail(
+            PARA_ERR_ARGUMENT,
+            "residual_diff_threshold (--cache) is 0, which turns the cache off, but other settings of the cache "
+            "are given; give a threshold such as 0.08, or leave them out");
     if (o->residual_diff_threshold > 0 && (o->max_hits == 0 || o->max_consecutive_hits == 0))
         return para_fail(PARA_ERR_ARGUMENT,
                          "no step may be a hit with max_hits (--cache-max-hits) or max_consecutive_hits "
@@ -61,12 +62,7 @@ static para_status check_skip(const para_cache_options *o) {
 }
 
 para_status para_cache_options_check(const para_cache_options *o) {
-    if (o->size != sizeof *o)
-        return para_fail(
-            PARA_ERR_ARGUMENT,
-            "para_apply_first_block_cache: options.size is %zu, not %zu; start from PARA_CACHE_OPTIONS_INIT and "
-            "build against the installed header",
-            o->size, sizeof *o);
+    PARA_TRY(para_check_size(o->size, sizeof *o, "para_apply_first_block_cache: options", "PARA_CACHE_OPTIONS_INIT"));
     PARA_TRY(check_thresholds(o));
     PARA_TRY(check_counts(o));
     return check_skip(o);

@@ -2,52 +2,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cached_machine.h"
 #include "pipeline/plan.h"
-#include "rank_checks.h"
-
-#define MODEL PARA_SOURCE_DIR "/models/tiny-flux"
 
 enum { TOKENS = 64, WIDTH = 128, STEPS = 4 }; /* of a picture of 128 × 128, of the transformer */
 
-#define OK(expr)                                                                                                       \
-    do {                                                                                                               \
-        if ((expr) != PARA_OK) fail_msg("%s: %s", #expr, para_last_error());                                           \
-    } while (0)
-
-typedef struct machine {
-    para_world *world;
-    para_pipeline *pipe;
-} machine;
-
-static machine open_machine(void) {
-    machine m = {.world = open_world(1, 60)};
-    OK(para_pipeline_open(&m.pipe, m.world, MODEL, NULL));
-    return m;
-}
-
-static void close_machine(machine *m) {
-    para_pipeline_close(&m->pipe);
-    para_world_close(&m->world);
-}
-
 /* Latents alone: the VAE would take more memory than the loop. */
-static para_request small_request(int pictures, bool cfg) {
-    para_request r = PARA_REQUEST_INIT;
-    r.prompt = "three small crabs on a turquoise background";
-    r.negative_prompt = cfg ? "a pink background, large" : NULL;
-    r.true_cfg_scale = cfg ? 1.5f : 1.0f;
-    r.height = r.width = 128;
-    r.num_inference_steps = STEPS;
-    r.max_sequence_length = 24;
+static para_request request_of(int pictures, bool cfg) {
+    para_request r = small_request(STEPS, cfg);
     r.num_images = pictures;
     r.latents_only = true;
     return r;
-}
-
-static para_cache_options cache_of(float threshold) {
-    para_cache_options c = PARA_CACHE_OPTIONS_INIT;
-    c.residual_diff_threshold = threshold;
-    return c;
 }
 
 /* ---- Off */
@@ -92,9 +57,9 @@ static para_dry_result ops_of(const machine *m, const para_request *r) {
 static void threshold_0_takes_the_same_ops(void **state) {
     (void)state;
     for (int cfg = 0; cfg < 2; cfg++) {
-        para_request r = small_request(2, cfg);
+        para_request r = request_of(2, cfg);
         para_cache_options off = cache_of(0), on = cache_of(1e-6f);
-        machine m = open_machine();
+        machine m = open_machine(1, NULL);
         stages without = stages_of(&m, &r);
         para_dry_result ops = ops_of(&m, &r);
         OK(para_apply_first_block_cache(m.pipe, &off));
@@ -133,10 +98,10 @@ static int64_t memory_of(const machine *m, const para_request *r, const para_cac
 static void an_item_keeps_two_residuals_and_derivatives(void **state) {
     (void)state;
     const int64_t residual = TOKENS * WIDTH * (int64_t)sizeof(float);
-    machine m = open_machine();
+    machine m = open_machine(1, NULL);
     for (int pictures = 1; pictures <= 3; pictures += 2) {
         for (int cfg = 0; cfg < 2; cfg++) {
-            para_request r = small_request(pictures, cfg);
+            para_request r = request_of(pictures, cfg);
             para_cache_options off = cache_of(0), c = cache_of(0.1f);
             int64_t items = pictures * (1 + cfg), none = memory_of(&m, &r, &off), plain = memory_of(&m, &r, &c);
             /* All items share two buffers of the work, and two sums. */

@@ -4,9 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "rank_checks.h"
-
-#define MODEL PARA_SOURCE_DIR "/models/tiny-flux"
+#include "cached_machine.h"
 
 enum { STEPS = 12, PIXELS = 3 * 128 * 128 };
 
@@ -15,44 +13,10 @@ static const double pixel_bound = 1e-4, difference_bound = 1e-4;
 /* A decision nearer to the threshold than this, relative, would be rounding's. */
 static const double margin = 1e-3;
 
-#define OK(expr)                                                                                                       \
-    do {                                                                                                               \
-        if ((expr) != PARA_OK) fail_msg("%s: %s", #expr, para_last_error());                                           \
-    } while (0)
-
-static para_request small_request(bool cfg) {
-    para_request r = PARA_REQUEST_INIT;
-    r.prompt = "three small crabs on a turquoise background";
-    r.negative_prompt = cfg ? "a pink background, large" : NULL;
-    r.true_cfg_scale = cfg ? 1.5f : 1.0f;
-    r.height = r.width = 128;
-    r.num_inference_steps = STEPS;
-    r.max_sequence_length = 24;
+static para_request request_of(bool cfg) {
+    para_request r = small_request(STEPS, cfg);
     r.seed = 7;
     return r;
-}
-
-static para_cache_options cache_of(float threshold) {
-    para_cache_options c = PARA_CACHE_OPTIONS_INIT;
-    c.residual_diff_threshold = threshold;
-    return c;
-}
-
-typedef struct machine {
-    para_world *world;
-    para_pipeline *pipe;
-} machine;
-
-static machine open_machine(int ranks, const para_cache_options *cache) {
-    machine m = {.world = open_world(ranks, 60)};
-    OK(para_pipeline_open(&m.pipe, m.world, MODEL, NULL));
-    if (cache) OK(para_apply_first_block_cache(m.pipe, cache));
-    return m;
-}
-
-static void close_machine(machine *m) {
-    para_pipeline_close(&m->pipe);
-    para_world_close(&m->world);
 }
 
 static double largest(const float *a, const float *b, int64_t n) {
@@ -110,7 +74,7 @@ static void every_mesh_decides_as_one_rank(void **state) {
     (void)state;
     static const int meshes[][3] = {{1, 1, 2}, {1, 2, 1}, {1, 1, 3}, {1, 2, 2}, {1, 5, 1},
                                     {1, 3, 2}, {1, 1, 7}, {1, 2, 4}, {1, 8, 1}};
-    para_request r = small_request(false);
+    para_request r = request_of(false);
     para_cache_options c = cache_of(0.15f);
     ranks_decide_as_one(&r, &c, meshes, sizeof meshes / sizeof *meshes);
     c.taylorseer_derivatives = 2, c.downsample_factor = 3;
@@ -120,7 +84,7 @@ static void every_mesh_decides_as_one_rank(void **state) {
 static void halves_decide_as_on_one_rank(void **state) {
     (void)state;
     static const int meshes[][3] = {{2, 1, 1}, {1, 1, 2}, {2, 1, 2}, {1, 2, 2}, {2, 2, 2}};
-    para_request r = small_request(true);
+    para_request r = request_of(true);
     para_cache_options c = cache_of(0.15f);
     ranks_decide_as_one(&r, &c, meshes, 5);
     c.joint = true;
@@ -130,7 +94,7 @@ static void halves_decide_as_on_one_rank(void **state) {
 /* Joint halves hit together, and what they have in common is not what the first has alone. */
 static void joint_halves_decide_together(void **state) {
     (void)state;
-    para_request r = small_request(true);
+    para_request r = request_of(true);
     para_cache_options c = cache_of(0.15f);
     machine m = open_machine(1, &c);
     para_result *apart, *joint;
@@ -160,7 +124,7 @@ static void pictures_of_a_batch_come_out_as_alone(void **state) {
     enum { TOKENS = 64, CHANNELS = 64, EACH = TOKENS * CHANNELS };
     para_cache_options c = cache_of(0.15f);
     machine m = open_machine(1, &c);
-    para_request r = small_request(false);
+    para_request r = request_of(false);
     float *latents = malloc(3 * EACH * sizeof *latents), *batch = malloc(3 * EACH * sizeof *batch);
     para_tensor given = para_tensor_make(batch, PARA_F32, 3, (int64_t[]){3, TOKENS, CHANNELS});
     para_result *alone[3], *together;
@@ -199,7 +163,7 @@ static void nothing_passes_to_the_next_request(void **state) {
     para_cache_options c = cache_of(0.15f);
     c.taylorseer_derivatives = 1;
     machine m = open_machine(1, &c);
-    para_request a = small_request(true), b = small_request(false);
+    para_request a = request_of(true), b = request_of(false);
     para_result *first, *other, *again;
     b.prompt = "a red heart", b.seed = 3, b.num_inference_steps = 5;
     OK(para_generate(m.pipe, &a, &first));
@@ -222,7 +186,7 @@ static void prompts_in_any_order_come_out_as_alone(void **state) {
                                           "fox, large, pink background"};
     static const int order[] = {2, 0, 1, 0, 2, 1};
     para_cache_options c = cache_of(0.15f);
-    para_request r = small_request(false);
+    para_request r = request_of(false);
     para_result *alone[3], *again;
     for (int i = 0; i < 3; i++) {
         machine m = open_machine(1, &c);
@@ -246,7 +210,7 @@ static void prompts_in_any_order_come_out_as_alone(void **state) {
 static void threshold_0_is_no_cache(void **state) {
     (void)state;
     machine m = open_machine(1, NULL);
-    para_request r = small_request(true);
+    para_request r = request_of(true);
     para_cache_options c = cache_of(0.0f);
     para_result *without, *off;
     OK(para_generate(m.pipe, &r, &without));
@@ -261,7 +225,7 @@ static void threshold_0_is_no_cache(void **state) {
 
 static void hits_are_bounded(void **state) {
     (void)state;
-    para_request r = small_request(false);
+    para_request r = request_of(false);
     para_cache_options c = cache_of(0.4f);
     c.max_consecutive_hits = 2;
     machine m = open_machine(1, &c);
@@ -310,7 +274,7 @@ static void bad_options_are_refused_by_name(void **state) {
         if (!strstr(para_last_error(), bad[i].word)) fail_msg("%s: %s", bad[i].word, para_last_error());
     }
     para_cache_options c = cache_of(0.1f);
-    para_request r = small_request(false);
+    para_request r = request_of(false);
     para_result *result;
     c.warmup_steps = STEPS;
     OK(para_apply_first_block_cache(m.pipe, &c));

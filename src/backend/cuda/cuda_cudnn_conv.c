@@ -1,5 +1,6 @@
 /* Convolutions by cuDNN's graphs: convolution, then bias in float32, channels last. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/cuda/cuda_cudnn.h"
+#include "backend/cuda/cuda_kernels.h"
 
 enum { ID_X = 'x', ID_W = 'w', ID_Y = 'y', ID_BIAS = 'b', ID_SUM = 's' };
 
@@ -72,10 +73,6 @@ static cudnnBackendDescriptor_t graph(para_dnn_parts *p, cudnnHandle_t handle, c
     return para_dnn_graph(p, handle, 2, ops);
 }
 
-static bool at_16(const void *p) {
-    return (uintptr_t)p % 16 == 0;
-}
-
 para_status para_cuda_cudnn_conv2d(para_device *dev, const para_conv2d_args *a, const void *weight, para_tensor bias, para_tensor y, bool *done) {
     const int64_t *x = a->x.dim, *w = a->w->weight.dim;
     conv_key key = {.n = x[0], .h = x[1], .w = x[2], .i = x[3], .o = y.dim[3], .kh = w[2], .kw = w[3], .oh = y.dim[1], .ow = y.dim[2],
@@ -84,7 +81,7 @@ para_status para_cuda_cudnn_conv2d(para_device *dev, const para_conv2d_args *a, 
     cudnnBackendDescriptor_t plan;
     *done = false;
     /* Float32 would mean TF32 or slow kernels; other channel counts, kernels that are no faster than a product. */
-    if (a->x.dtype == PARA_F32 || key.i % 8 || key.o % 8 || !at_16(a->x.data) || !at_16(y.data) || !at_16(weight) || !at_16(bias.data)) return PARA_OK;
+    if (a->x.dtype == PARA_F32 || key.i % 8 || key.o % 8 || !para_cuda_at_16(a->x.data) || !para_cuda_at_16(y.data) || !para_cuda_at_16(weight) || !para_cuda_at_16(bias.data)) return PARA_OK;
     PARA_TRY(para_dnn_plan(dev, "conv2d", &key, sizeof key, graph, &plan));
     if (!plan) return PARA_OK;
     int64_t ids[] = {ID_X, ID_W, ID_Y, ID_BIAS};

@@ -81,10 +81,6 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     }
 }
 
-static bool at_16(const void *p) {
-    return (uintptr_t)p % 16 == 0;
-}
-
 void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     head_rows r = {};
     r.type = a->x.dtype, r.h = (int)a->x.dim[1], r.d = (int)a->x.dim[2], r.rows = a->x.dim[0] * a->x.dim[1];
@@ -93,7 +89,7 @@ void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     r.weight = static_cast<const float *>(a->weight.data), r.eps = a->eps, r.interleaved = a->rope_interleaved;
     r.cosine = static_cast<const float *>(a->cos.data), r.cos_row = a->cos.stride[0];
     r.sine = static_cast<const float *>(a->sin.data), r.sin_row = a->sin.stride[0];
-    bool eight = at_16(r.x) && at_16(r.y) && at_16(r.weight) && at_16(r.cosine) && at_16(r.sine) &&
+    bool eight = para_cuda_at_16(r.x) && para_cuda_at_16(r.y) && para_cuda_at_16(r.weight) && para_cuda_at_16(r.cosine) && para_cuda_at_16(r.sine) &&
                  (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_row | r.sin_row) % 8 == 0;
     int lanes = eight ? r.d / 8 : 0;
     if (lanes * 8 != r.d || lanes > 32 || (lanes & (lanes - 1))) lanes = 0;

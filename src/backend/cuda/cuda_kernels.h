@@ -8,6 +8,11 @@
 
 #include "backend/backend.h"
 
+/* Whether vectors of 16 bytes may be read there; NULL, too. */
+static inline bool para_cuda_at_16(const void *p) {
+    return (uintptr_t)p % 16 == 0;
+}
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/hash.h"
 
 enum { FIRST_SLOTS = 256 };
 
@@ -46,11 +47,8 @@ static para_product_key key_of(const para_cuda_product *p) {
     return key;
 }
 
-/* FNV-1a. */
 static size_t slot_of(const para_cuda_matmuls *l, const para_product_key *key) {
-    const unsigned char *bytes = (const unsigned char *)key;
-    uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof *key; i++) hash = (hash ^ bytes[i]) * 1099511628211u;
+    uint64_t hash = para_hash(PARA_HASH_START, key, sizeof *key);
     size_t at = (size_t)(hash ^ hash >> 32) % l->room;
     while (l->slots[at] && memcmp(&l->slots[at]->key, key, sizeof *key) != 0) at = (at + 1) % l->room;
     return at;

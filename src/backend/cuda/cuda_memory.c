@@ -36,16 +36,6 @@ struct para_cuda_memory {
     size_t twin_count, twin_room;
 };
 
-/* Room for one more element of *array. */
-static bool grow(void **array, size_t count, size_t *room, size_t size) {
-    if (count < *room) return true;
-    void *larger = para_realloc(*array, *room ? 2 * *room : 64, size);
-    if (!larger) return false;
-    *room = *room ? 2 * *room : 64;
-    *array = larger;
-    return true;
-}
-
 para_status para_cuda_memory_open(para_device *dev) {
     para_cuda_memory *m = para_cuda_of(dev)->memory = para_alloc(1, sizeof *m);
     if (!m) return PARA_ERR_MEMORY;
@@ -106,7 +96,7 @@ para_status para_cuda_alloc(para_device *dev, size_t bytes, void **out) {
     para_cuda_memory *m = para_cuda_of(dev)->memory;
     void *base = NULL;
     PARA_TRY(para_cuda_enter(dev));
-    if (!grow((void **)&m->blocks, m->block_count, &m->block_room, sizeof *m->blocks)) return PARA_ERR_MEMORY;
+    if (!para_grow((void **)&m->blocks, m->block_count, &m->block_room, sizeof *m->blocks)) return PARA_ERR_MEMORY;
     PARA_TRY(para_cuda_take(dev, bytes, &base));
     m->blocks[m->block_count++] = (block){base, bytes};
     m->taken += bytes;
@@ -218,7 +208,7 @@ static bool bf16_holds(const float *f, int64_t n) {
 static para_status add_twin(para_device *dev, const para_tensor *vector) {
     para_cuda_memory *m = para_cuda_of(dev)->memory;
     para_tensor copy = para_tensor_make(NULL, PARA_BF16, 1, vector->dim);
-    if (!grow((void **)&m->twins, m->twin_count, &m->twin_room, sizeof *m->twins)) return PARA_ERR_MEMORY;
+    if (!para_grow((void **)&m->twins, m->twin_count, &m->twin_room, sizeof *m->twins)) return PARA_ERR_MEMORY;
     size_t bytes = (size_t)vector->dim[0] * 2;
     PARA_TRY(para_cuda_take(dev, bytes, &copy.data));
     para_status status = para_cuda_copy(dev, copy, *vector);

@@ -93,13 +93,9 @@ template <int N, int PARTS> static __global__ void __launch_bounds__(N == 8 ? 51
     }
 }
 
-static bool at_16(const void *p) {
-    return (uintptr_t)p % 16 == 0; /* NULL, too */
-}
-
 static bool by_eight(const norm_rows *r) {
-    return r->d % 8 == 0 && r->x_row % 8 == 0 && r->add_row % 8 == 0 && r->y_row % 8 == 0 && at_16(r->x) && at_16(r->add) && at_16(r->y) &&
-           at_16(r->gate) && at_16(r->weight) && at_16(r->bias) && at_16(r->scale) && at_16(r->shift);
+    return r->d % 8 == 0 && r->x_row % 8 == 0 && r->add_row % 8 == 0 && r->y_row % 8 == 0 && para_cuda_at_16(r->x) && para_cuda_at_16(r->add) && para_cuda_at_16(r->y) &&
+           para_cuda_at_16(r->gate) && para_cuda_at_16(r->weight) && para_cuda_at_16(r->bias) && para_cuda_at_16(r->scale) && para_cuda_at_16(r->shift);
 }
 
 static const float *floats(const para_tensor *t) {
