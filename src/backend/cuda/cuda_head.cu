@@ -2,7 +2,6 @@
 #include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda/cuda_load.cuh"
 #include "backend/cuda/cuda_math.cuh"
-#include "backend/cuda/cuda_ring.cuh"
 
 struct head_rows {
     para_dtype type;
@@ -16,86 +15,39 @@ struct head_rows {
     bool interleaved;
 };
 
-/* The row x, of which LANES neighbouring threads hold 8 elements each, normed and turned in place. All threads of a warp call it. */
-template <int LANES>
-static __device__ __forceinline__ void turn_row(const head_rows &r, float (&x)[8], const float (&weight)[8], const float (&cosine)[8], const float (&sine)[8]) {
+/* LANES neighbouring threads hold a row of LANES · 8 elements. */
+template <int LANES> static __global__ void head_kernel(const __grid_constant__ head_rows r) {
+    int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
+    int lane = threadIdx.x % LANES, at = lane * 8;
+    bool here = row < r.rows;
+    int64_t s = here ? row / r.h : 0, h = here ? row % r.h : 0;
+    float x[8], v[8], turned[8], sum = 0;
+    para_load(x, r.x, r.type, s * r.x_s + h * r.x_h + at);
     if (r.weight) {
-        float sum = 0;
 #pragma unroll
         for (int i = 0; i < 8; i++) sum = fmaf(x[i], x[i], sum);
         float factor = 1 / sqrtf(para_warp_sum<LANES>(sum) / r.d + r.eps);
+        para_load(v, r.weight, PARA_F32, at);
 #pragma unroll
-        for (int i = 0; i < 8; i++) x[i] *= factor * weight[i];
+        for (int i = 0; i < 8; i++) x[i] *= factor * v[i];
     }
-    if (!r.cosine) return;
-    float turned[8];
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        if (r.interleaved) turned[i] = i % 2 ? x[i - 1] : -x[i + 1];
-        else {
-            float other = __shfl_xor_sync(0xffffffffu, x[i], LANES / 2);
-            turned[i] = threadIdx.x % LANES < LANES / 2 ? -other : other;
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 8; i++) x[i] = fmaf(turned[i], sine[i], x[i] * cosine[i]);
-}
-
-template <int LANES> static __global__ void head_kernel(const __grid_constant__ head_rows r) {
-    int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
-    int at = threadIdx.x % LANES * 8;
-    bool here = row < r.rows;
-    int64_t s = here ? row / r.h : 0, h = here ? row % r.h : 0;
-    float x[8], weight[8], cosine[8], sine[8];
-    para_load(x, r.x, r.type, s * r.x_s + h * r.x_h + at);
-    if (r.weight) para_load(weight, r.weight, PARA_F32, at);
     if (r.cosine) {
-        para_load(cosine, r.cosine, PARA_F32, s * r.cos_row + at);
-        para_load(sine, r.sine, PARA_F32, s * r.sin_row + at);
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            if (r.interleaved) turned[i] = i % 2 ? x[i - 1] : -x[i + 1];
+            else {
+                float other = __shfl_xor_sync(0xffffffffu, x[i], LANES / 2);
+                turned[i] = lane < LANES / 2 ? -other : other;
+            }
+        }
+        para_load(v, r.cosine, PARA_F32, s * r.cos_row + at);
+#pragma unroll
+        for (int i = 0; i < 8; i++) x[i] *= v[i];
+        para_load(v, r.sine, PARA_F32, s * r.sin_row + at);
+#pragma unroll
+        for (int i = 0; i < 8; i++) x[i] = fmaf(turned[i], v[i], x[i]);
     }
-    turn_row<LANES>(r, x, weight, cosine, sine);
     if (here) para_store(r.y, r.type, s * r.y_s + h * r.y_h + at, x);
-}
-
-/* Many rows of two-byte elements: a block goes from piece to piece, HEADS heads of a token to LANES threads, the next pieces on their way while it works on
- * one. Threads of a token's other heads are beside them, and find its tables in the cache. */
-constexpr int HEADS = 4, STAGES = 3;
-typedef para_ring<HEADS, STAGES> ring;
-
-template <int LANES> static __global__ void __launch_bounds__(256, 3) head_stream_kernel(const __grid_constant__ head_rows r) {
-    extern __shared__ uint4 memory[];
-    ring ahead = {memory + threadIdx.x};
-    int groups = (r.h + HEADS - 1) / HEADS, at = threadIdx.x % LANES * 8, n = 0;
-    int64_t pieces = r.rows / r.h * groups, step = (int64_t)gridDim.x * blockDim.x / LANES, first = (int64_t)blockIdx.x * blockDim.x / LANES, own = threadIdx.x / LANES;
-    const unsigned short *from = static_cast<const unsigned short *>(r.x) + at;
-    auto begin = [&](int64_t piece, int stage) {
-        int64_t s = piece / groups;
-        int h = (int)(piece % groups) * HEADS;
-#pragma unroll
-        for (int j = 0; j < HEADS; j++)
-            if (piece < pieces && h + j < r.h) ahead.fetch(stage, j, from + s * r.x_s + (h + j) * r.x_h);
-        ahead.end_piece();
-    };
-    for (int i = 0; i < STAGES - 1; i++) begin(first + own + i * step, i);
-    float weight[8], cosine[8], sine[8];
-    if (r.weight) para_load(weight, r.weight, PARA_F32, at);
-    for (int64_t block_piece = first; block_piece < pieces; block_piece += step, n++) {
-        int64_t piece = block_piece + own, s = piece < pieces ? piece / groups : 0;
-        int h = (int)(piece % groups) * HEADS, heads = piece < pieces ? r.h - h : 0, stage = n % STAGES;
-        if (r.cosine) {
-            para_load(cosine, r.cosine, PARA_F32, s * r.cos_row + at);
-            para_load(sine, r.sine, PARA_F32, s * r.sin_row + at);
-        }
-        ahead.wait();
-#pragma unroll
-        for (int j = 0; j < HEADS; j++) {
-            float x[8];
-            para_load(x, ahead.at(stage, j), r.type, 0);
-            turn_row<LANES>(r, x, weight, cosine, sine);
-            if (j < heads) para_store(r.y, r.type, s * r.y_s + (h + j) * r.y_h + at, x);
-        }
-        begin(piece + (STAGES - 1) * step, (n + STAGES - 1) % STAGES);
-    }
 }
 
 /* Any width and alignment: a warp for each row; a lane reads the elements that are turned into each other before it writes them. */
@@ -129,16 +81,6 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     }
 }
 
-/* Head dims of 64 and 128. False, and nothing is started, where there is too little to do, or rows are not of two-byte elements. */
-template <int LANES> static bool launch_stream(const head_rows &r, cudaStream_t stream) {
-    constexpr int THREADS = 256;
-    if (r.type == PARA_F32 || r.rows < 8192) return false;
-    int64_t blocks = para_cuda_blocks_at_once(head_stream_kernel<LANES>, THREADS, ring::bytes(THREADS));
-    int64_t work = (r.rows / r.h * ((r.h + HEADS - 1) / HEADS) * LANES + THREADS - 1) / THREADS, rounds = blocks ? (work + blocks - 1) / blocks : 1;
-    if (blocks) head_stream_kernel<LANES><<<(unsigned)((work + rounds - 1) / rounds), THREADS, ring::bytes(THREADS), stream>>>(r);
-    return blocks > 0;
-}
-
 void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     head_rows r = {};
     r.type = a->x.dtype, r.h = (int)a->x.dim[1], r.d = (int)a->x.dim[2], r.rows = a->x.dim[0] * a->x.dim[1];
@@ -151,7 +93,6 @@ void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
                  (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_row | r.sin_row) % 8 == 0;
     int lanes = eight ? r.d / 8 : 0;
     if (lanes * 8 != r.d || lanes > 32 || (lanes & (lanes - 1))) lanes = 0;
-    if ((lanes == 16 && launch_stream<16>(r, stream)) || (lanes == 8 && launch_stream<8>(r, stream))) return;
     unsigned blocks = (unsigned)((r.rows * (lanes ? lanes : 32) + 255) / 256);
     switch (lanes) {
     case 2: head_kernel<2><<<blocks, 256, 0, stream>>>(r); break;
