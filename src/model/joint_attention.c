@@ -1,13 +1,20 @@
-/* Q, K and V of a rank's tokens, and attention over them. SPDX-License-Identifier: Apache-2.0 */
+/* Attention over image and text tokens together. SPDX-License-Identifier: Apache-2.0 */
 #include "model/joint_attention.h"
 
 #include <math.h>
 
 #include "core/error.h"
 
+/* Values first: without norm and rotation they are the first to be on their way. */
+static const para_operand operand_order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
+
+static int64_t inner_dim(const para_joint_attention *a) {
+    return a->heads * a->head_dim;
+}
+
 /* Heads of D columns of a matrix from `column` on: [1, H, S, head_dim]. */
 static para_tensor heads_of(const para_joint_attention *a, para_tensor rows, int64_t column) {
-    para_tensor t = para_slice(rows, 1, column, a->heads * a->head_dim);
+    para_tensor t = para_slice(rows, 1, column, inner_dim(a));
     return (para_tensor){.dtype = t.dtype,
                          .rank = 4,
                          .dim = {1, a->heads, t.dim[0], a->head_dim},
@@ -15,24 +22,23 @@ static para_tensor heads_of(const para_joint_attention *a, para_tensor rows, int
                          .data = t.data};
 }
 
-para_status para_joint_attention_begin(para_rank *rank, const para_item *item, int64_t heads, int64_t head_dim,
-                                       bool joined, para_joint_attention *out) {
-    int64_t tokens = item->residual_stream.dim[0], d = heads * head_dim;
-    para_dtype dtype = item->residual_stream.dtype;
-    para_tensor operand = para_tensor_make(NULL, dtype, 4, (int64_t[]){1, heads, tokens, head_dim});
+para_status para_joint_attention_begin(para_joint_attention *a, para_rank *rank, int64_t tokens, para_dtype dtype,
+                                       bool joined) {
+    int64_t d = inner_dim(a);
+    para_tensor operand = para_tensor_make(NULL, dtype, 4, (int64_t[]){1, a->heads, tokens, a->head_dim});
     para_attention_args args = {
-        .q = operand, .k = operand, .v = operand, .out = operand, .scale = (float)(1.0 / sqrt((double)head_dim))};
-    *out = (para_joint_attention){.heads = heads, .head_dim = head_dim};
+        .q = operand, .k = operand, .v = operand, .out = operand, .scale = (float)(1.0 / sqrt((double)a->head_dim))};
+    a->rows = (para_tensor){0};
     if (joined && !para_attention_moves(rank)) {
-        PARA_TRY(PARA_NEW(rank->device, &out->rows, dtype, tokens, PARA_OPERANDS * d));
-        args.q = heads_of(out, out->rows, PARA_QUERY * d);
-        args.k = heads_of(out, out->rows, PARA_KEY * d);
-        args.v = heads_of(out, out->rows, PARA_VALUE * d);
+        PARA_TRY(PARA_NEW(rank->device, &a->rows, dtype, tokens, PARA_OPERANDS * d));
+        args.q = heads_of(a, a->rows, PARA_QUERY * d);
+        args.k = heads_of(a, a->rows, PARA_KEY * d);
+        args.v = heads_of(a, a->rows, PARA_VALUE * d);
     }
-    PARA_TRY(para_attention_begin(rank, &args, &out->job));
-    const para_tensor *result = &out->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
-    out->attended = (para_tensor){
-        .dtype = dtype, .rank = 2, .dim = {tokens, d}, .stride = {result->stride[2], 1}, .data = result->data};
+    PARA_TRY(para_attention_begin(rank, &args, &a->job));
+    const para_tensor *out = &a->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
+    a->attended =
+        (para_tensor){.dtype = dtype, .rank = 2, .dim = {tokens, d}, .stride = {out->stride[2], 1}, .data = out->data};
     return PARA_OK;
 }
 
@@ -48,36 +54,30 @@ static para_tensor operand_rows(const para_attention_job *job, para_operand o, i
     return para_slice(heads, 1, first, tokens);
 }
 
-/* Norm and rotation of x [S, H, D], to where attention wants it. */
-static para_status head_rows(para_rank *rank, const para_item *item, const para_qkv *w, para_operand o, para_tensor x,
-                             int64_t first, const para_attention_job *job) {
-    const para_conditioning *c = item->conditioning;
-    para_head_args head = {.x = x,
-                           .layer_norm = w->layer_norm,
-                           .weight = w->norm[o].weight,
-                           .bias = w->norm[o].bias,
-                           .eps = w->eps,
-                           .rope_interleaved = true,
-                           .y = operand_rows(job, o, first, x.dim[0])};
-    if (o != PARA_VALUE && c->cos.data) {
-        head.cos = para_rows(c->cos, first, x.dim[0]);
-        head.sin = para_rows(c->sin, first, x.dim[0]);
+/* Norm and rotation of x [n, H, D], to where attention wants it. */
+static para_status head_rows(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                             para_operand o, para_tensor x) {
+    para_head_args head = {
+        .x = x, .eps = rows->eps, .rope_interleaved = true, .y = operand_rows(&a->job, o, rows->first, x.dim[0])};
+    if (o != PARA_VALUE) {
+        head.layer_norm = rows->layer_norm;
+        head.weight = o == PARA_QUERY ? rows->norm_q : rows->norm_k;
+        head.bias = o == PARA_QUERY ? rows->norm_q_bias : rows->norm_k_bias;
+        head.cos = rows->cos;
+        head.sin = rows->sin;
     }
     return rank->device->ops->head(rank->device, &head);
 }
 
-/* Values first: without norm and rotation they are the first to be on their way. */
-static const para_operand operand_order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
-
 /* One product. Where attention reads its rows, values are there then, and queries and keys are turned in place. */
-static para_status project_joined(para_rank *rank, const para_item *item, const para_qkv *w, para_tensor x,
-                                  int64_t first, para_joint_attention *a) {
+static para_status project_joined(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                                  para_tensor x) {
     para_device *dev = rank->device;
-    int64_t d = a->heads * a->head_dim;
+    int64_t d = inner_dim(a);
     bool in_place = a->rows.data != NULL;
-    para_tensor y = in_place ? para_rows(a->rows, first, x.dim[0]) : (para_tensor){0};
+    para_tensor y = in_place ? para_rows(a->rows, rows->first, x.dim[0]) : (para_tensor){0};
     if (!in_place) PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], PARA_OPERANDS * d));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = w->joined, .y = y}));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = rows->joined, .y = y}));
     for (int i = 0; i < PARA_OPERANDS; i++) {
         para_operand o = operand_order[i];
         para_tensor heads = heads_of(a, y, o * d), /* [1, H, S, head_dim] */
@@ -87,36 +87,36 @@ static para_status project_joined(para_rank *rank, const para_item *item, const 
                         .stride = {heads.stride[2], heads.stride[1], 1},
                         .data = heads.data};
         if (in_place && o == PARA_VALUE) continue;
-        PARA_TRY(head_rows(rank, item, w, o, by_token, first, &a->job));
+        PARA_TRY(head_rows(a, rank, rows, o, by_token));
     }
     return PARA_OK;
 }
 
-static para_status project_each(para_rank *rank, const para_item *item, const para_qkv *w, para_tensor x, int64_t first,
-                                para_joint_attention *a) {
+static para_status project_each(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                                para_tensor x) {
     para_device *dev = rank->device;
     para_tensor y;
-    PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], a->heads * a->head_dim));
+    PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], inner_dim(a)));
     for (int i = 0; i < PARA_OPERANDS; i++) {
         para_operand o = operand_order[i];
         para_tensor heads = PARA_RESHAPE(y, x.dim[0], a->heads, a->head_dim);
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &w->each[o], .y = y}));
-        PARA_TRY(head_rows(rank, item, w, o, heads, first, &a->job));
+        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &rows->qkv[o], .y = y}));
+        PARA_TRY(head_rows(a, rank, rows, o, heads));
     }
     return PARA_OK;
 }
 
-para_status para_joint_attention_project(para_rank *rank, const para_item *item, const para_qkv *w, para_tensor x,
-                                         int64_t first, para_joint_attention *a) {
+para_status para_joint_attention_project(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                                         para_tensor x) {
     para_arena *arena = &rank->device->arena;
     size_t mark = para_arena_mark(arena);
-    if (w->joined && w->joined->weight.data) PARA_TRY(project_joined(rank, item, w, x, first, a));
-    else PARA_TRY(project_each(rank, item, w, x, first, a));
+    if (rows->joined->weight.data) PARA_TRY(project_joined(a, rank, rows, x));
+    else PARA_TRY(project_each(a, rank, rows, x));
     para_arena_release(arena, mark);
     return PARA_OK;
 }
 
-para_status para_joint_attention_put(para_rank *rank, para_joint_attention *a) {
+para_status para_joint_attention_put(para_joint_attention *a, para_rank *rank) {
     for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &a->job, operand_order[i]));
     return PARA_OK;
 }

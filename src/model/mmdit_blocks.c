@@ -54,11 +54,6 @@ static para_tensor modulation_vector(const para_mmdit_dims *m, para_tensor modul
     return para_slice(modulation, 0, k * m->inner_dim, m->inner_dim);
 }
 
-static para_qkv qkv_of(const para_linear *each, const para_linear *joined, para_tensor norm_q, para_tensor norm_k) {
-    return (para_qkv){
-        .each = each, .joined = joined, .norm = {[PARA_QUERY] = {norm_q}, [PARA_KEY] = {norm_k}}, .eps = NORM_EPS};
-}
-
 /* x += gate · y, of a segment's rows (or all); and the norm that the next block begins with. */
 static para_status end_block(const para_mmdit_dims *m, para_rank *rank, const para_item *item, int64_t first,
                              para_tensor gate, para_tensor y, para_tensor next) {
@@ -72,29 +67,43 @@ static para_status end_block(const para_mmdit_dims *m, para_rank *rank, const pa
     return dev->ops->residual(dev, &residual);
 }
 
+/* What Q, K and V of the rows [first, first + n) are made with. */
+static para_joint_rows joint_rows(const para_item *item, const para_linear *qkv, const para_linear *joined,
+                                  para_tensor norm_q, para_tensor norm_k, int64_t first, int64_t n) {
+    const para_conditioning *c = item->conditioning;
+    return (para_joint_rows){.first = first,
+                             .qkv = qkv,
+                             .joined = joined,
+                             .norm_q = norm_q,
+                             .norm_k = norm_k,
+                             .eps = NORM_EPS,
+                             .cos = para_rows(c->cos, first, n),
+                             .sin = para_rows(c->sin, first, n)};
+}
+
 para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item,
                                 const para_block_turn *turn) {
     para_device *dev = rank->device;
     const para_shard *shard = &item->conditioning->shard;
     int64_t d = m->inner_dim;
     para_dtype dtype = item->conditioning->dtype;
-    para_joint_attention p;
     para_tensor normed = item->normed; /* [S, D]; later the input of the MLP */
+    para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
     bool joined = b->stream[PARA_IMAGE].joined_qkv.weight.data && b->stream[PARA_TEXT].joined_qkv.weight.data;
-    PARA_TRY(para_joint_attention_begin(rank, item, m->heads, m->head_dim, joined, &p));
+    PARA_TRY(para_joint_attention_begin(&attention, rank, para_shard_tokens(shard), dtype, joined));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const para_mmdit_stream *w = &b->stream[s];
-        const para_qkv qkv = qkv_of(w->qkv, &w->joined_qkv, w->norm_q, w->norm_k);
         int64_t first = para_shard_row(shard, (para_segment)s);
+        para_joint_rows rows = joint_rows(item, w->qkv, &w->joined_qkv, w->norm_q, w->norm_k, first, shard->tokens[s]);
         para_tensor x = para_rows(item->residual_stream, first, shard->tokens[s]),
                     y = para_rows(normed, first, shard->tokens[s]), mod = modulation_of(m, turn->modulation, s);
         para_norm_args norm = para_modulated_norm(x, modulation_vector(m, mod, 0), modulation_vector(m, mod, 1), y);
         if (item->normed_for != turn->index) PARA_TRY(dev->ops->norm(dev, &norm));
-        PARA_TRY(para_joint_attention_project(rank, item, &qkv, y, first, &p));
+        PARA_TRY(para_joint_attention_project(&attention, rank, &rows, y));
     }
-    PARA_TRY(para_joint_attention_put(rank, &p));
-    PARA_TRY(para_attention_compute(rank, &p.job));
-    PARA_TRY(para_attention_end(rank, &p.job));
+    PARA_TRY(para_joint_attention_put(&attention, rank));
+    PARA_TRY(para_attention_compute(rank, &attention.job));
+    PARA_TRY(para_attention_end(rank, &attention.job));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const para_mmdit_stream *w = &b->stream[s];
         int64_t tokens = shard->tokens[s], first = para_shard_row(shard, (para_segment)s);
@@ -104,10 +113,10 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
         PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
         PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
         PARA_TRY(dev->ops->linear(
-            dev, &(para_linear_args){.x = para_rows(p.attended, first, tokens), .w = &w->out, .y = out}));
+            dev, &(para_linear_args){.x = para_rows(attention.attended, first, tokens), .w = &w->out, .y = out}));
         para_norm_args norm2 = para_modulated_norm(x, modulation_vector(m, mod, 3), modulation_vector(m, mod, 4), y);
-        para_residual_args attention = {.x = x, .gate = modulation_vector(m, mod, 2), .y = out, .norm = &norm2};
-        PARA_TRY(dev->ops->residual(dev, &attention));
+        para_residual_args middle = {.x = x, .gate = modulation_vector(m, mod, 2), .y = out, .norm = &norm2};
+        PARA_TRY(dev->ops->residual(dev, &middle));
         PARA_TRY(dev->ops->linear(
             dev, &(para_linear_args){.x = y, .w = &w->ff_in, .y = mid, .activation = PARA_ACT_GELU_TANH}));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &w->ff_out, .y = out}));
@@ -124,24 +133,24 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0];
     para_dtype dtype = item->conditioning->dtype;
     para_tensor x = item->residual_stream, normed = item->normed, out, mid, modulation = turn->modulation;
-    para_joint_attention p;
-    const para_qkv qkv = qkv_of(b->qkv, &b->joined_qkv, b->norm_q, b->norm_k);
+    para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
+    para_joint_rows rows = joint_rows(item, b->qkv, &b->joined_qkv, b->norm_q, b->norm_k, 0, tokens);
     PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
-    PARA_TRY(para_joint_attention_begin(rank, item, m->heads, m->head_dim, b->joined_qkv.weight.data, &p));
+    PARA_TRY(para_joint_attention_begin(&attention, rank, tokens, dtype, b->joined_qkv.weight.data));
     para_norm_args norm =
         para_modulated_norm(x, modulation_vector(m, modulation, 0), modulation_vector(m, modulation, 1), normed);
     if (item->normed_for != turn->index) PARA_TRY(dev->ops->norm(dev, &norm));
-    PARA_TRY(para_joint_attention_project(rank, item, &qkv, normed, 0, &p));
-    PARA_TRY(para_joint_attention_put(rank, &p));
+    PARA_TRY(para_joint_attention_project(&attention, rank, &rows, normed));
+    PARA_TRY(para_joint_attention_put(&attention, rank));
     PARA_TRY(dev->ops->linear(
         dev, &(para_linear_args){.x = normed, .w = &b->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
-    PARA_TRY(para_attention_compute(rank, &p.job));
+    PARA_TRY(para_attention_compute(rank, &attention.job));
     para_linear of_mlp = {.weight = para_slice(b->proj_out.weight, 1, d, m->mlp_dim), .bias = b->proj_out.bias};
     para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = out}));
-    PARA_TRY(para_attention_end(rank, &p.job));
+    PARA_TRY(para_attention_end(rank, &attention.job));
     PARA_TRY(
-        dev->ops->linear(dev, &(para_linear_args){.x = p.attended, .w = &of_attention, .y = out, .accumulate = true}));
+        dev->ops->linear(dev, &(para_linear_args){.x = attention.attended, .w = &of_attention, .y = out, .accumulate = true}));
     return end_block(m, rank, item, 0, modulation_vector(m, modulation, 2), out, turn->next[PARA_IMAGE]);
 }
