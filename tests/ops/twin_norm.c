@@ -38,11 +38,12 @@ void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int6
 }
 
 void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps,
-               const double *cosine, const double *sine, bool interleaved) {
+               const double *cosine, const double *sine, bool per_head, bool interleaved) {
     for (int64_t t = 0; t < s; t++)
         for (int64_t head = 0; head < h; head++) {
             const double *in = x + (t * h + head) * d;
             double *out = y + (head * s + t) * d, squares = 0;
+            int64_t row = per_head ? t * h + head : t;
             for (int64_t i = 0; i < d; i++) squares += in[i] * in[i] / (double)d;
             double factor = weight ? 1 / sqrt(squares + eps) : 1;
             for (int64_t i = 0; i < d; i++) {
@@ -54,7 +55,7 @@ void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, cons
                     continue;
                 }
                 double other = in[partner] * factor * (weight ? weight[partner] : 1);
-                out[i] = own * cosine[t * d + i] + (first ? -other : other) * sine[t * d + i];
+                out[i] = own * cosine[row * d + i] + (first ? -other : other) * sine[row * d + i];
             }
         }
 }
