@@ -38,10 +38,11 @@ void bench_case(char *out, size_t size, const char *model, const para_plan *p) {
     while (length > 1 && model[length - 1] == '/') length--;
     size_t from = length;
     while (from > 0 && model[from - 1] != '/') from--;
-    char high[16] = "", text[32] = "";
+    char high[16] = "", frames[16] = "", text[32] = "";
     if (p->height != p->width) snprintf(high, sizeof high, "x%d", p->height);
+    if (p->num_frames > 1) snprintf(frames, sizeof frames, "x%df", p->num_frames);
     if (p->text_tokens != 512) snprintf(text, sizeof text, "-t%lld", (long long)p->text_tokens);
-    snprintf(out, size, "%.*s-%d%s%s", (int)(length - from), model + from, p->width, high, text);
+    snprintf(out, size, "%.*s-%d%s%s%s", (int)(length - from), model + from, p->width, high, frames, text);
 }
 
 int bench_begin(request_options *o, int repeats, bench_csv *csv, progress_view *view, bool quiet) {

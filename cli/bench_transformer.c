@@ -29,7 +29,7 @@ static para_status load_input(para_tensor *out, int rank, const char *name, cons
 
 static para_status open_inputs(const transformer_options *o, para_pipeline *pipe, para_bench_inputs *out) {
     if (!o->inputs) return para_bench_inputs_random(pipe, &o->request.request, o->text_tokens, 0, out);
-    para_status status = load_input(&out->latents, 3, "latents", o->inputs);
+    para_status status = load_input(&out->latents, para_pipeline_makes_videos(pipe) ? 5 : 3, "latents", o->inputs);
     if (status == PARA_OK) status = load_input(&out->prompt_embeds, 2, "encoder_hidden_states", o->inputs);
     if (status == PARA_OK) status = load_input(&out->pooled_prompt_embeds, 2, "pooled_projections", o->inputs);
     return status;
@@ -138,6 +138,7 @@ static int run(transformer_options *o, const char *name) {
     r->latents = &inputs.latents;
     r->prompt_embeds = &inputs.prompt_embeds;
     r->pooled_prompt_embeds = inputs.pooled_prompt_embeds.data ? &inputs.pooled_prompt_embeds : NULL;
+    r->negative_prompt_embeds = inputs.negative_prompt_embeds.data ? &inputs.negative_prompt_embeds : NULL;
     if (status == PARA_OK) status = para_pipeline_plan(s.pipe, r, &plan);
     if (status == PARA_OK && o->save_output) status = save_prediction(&s, o);
     if (status == PARA_OK) status = measure_all(&s, o, model, &plan);

@@ -59,12 +59,14 @@ static para_status open_sheet(cache_sheet *c, const cache_study *s, const para_t
 
 para_status cache_sheet_put(cache_sheet *c, const cache_study *s, int prompt, int arm, const para_result *picture) {
     if (prompt >= c->prompts) return PARA_OK;
-    para_status status = open_sheet(c, s, &picture->images);
+    int64_t size[] = {1, 3, picture->height, picture->width}; /* a picture, or a video's middle frame */
+    para_tensor shown = para_tensor_make((float *)picture->images.data + picture->num_frames / 2 * 3 * size[2] * size[3], PARA_F32, 4, size);
+    para_status status = open_sheet(c, s, &shown);
     if (status != PARA_OK) return status;
     for (int i = 0; i < s->derivatives; i++) {
         int column = arm < 0 ? 0 : 1 + arm % s->thresholds;
         if (arm < 0 || arm / s->thresholds == i)
-            contact_sheet_put(&c->sheet, i * c->prompts + prompt, column, &picture->images);
+            contact_sheet_put(&c->sheet, i * c->prompts + prompt, column, &shown);
     }
     return PARA_OK;
 }

@@ -27,13 +27,28 @@ void cache_study_close(cache_study *s) {
     *s = (cache_study){0};
 }
 
+/* Of a picture, or of all frames of a video: the mean. */
+static para_status compare(const para_result *cached, const para_result *uncached, para_quality *out) {
+    int64_t size[] = {3, cached->height, cached->width}, pixels = size[0] * size[1] * size[2];
+    *out = (para_quality){0};
+    for (int i = 0; i < cached->num_frames; i++) {
+        para_quality q;
+        para_tensor a = para_tensor_make((float *)cached->images.data + i * pixels, PARA_F32, 3, size);
+        para_tensor b = para_tensor_make((float *)uncached->images.data + i * pixels, PARA_F32, 3, size);
+        para_status status = para_compare_pictures(&a, &b, &q);
+        if (status != PARA_OK) return status;
+        out->mse += q.mse / cached->num_frames;
+        out->ssim += q.ssim / cached->num_frames;
+    }
+    out->psnr = para_psnr(out->mse);
+    return PARA_OK;
+}
+
 para_status cache_study_add(cache_study *s, cache_arm *arm, int prompt, uint64_t seed, const para_result *cached,
                             const para_result *uncached) {
     const cache_summary saved = cache_summary_make(cached);
-    para_tensor a = para_tensor_make(cached->images.data, PARA_F32, 3, &cached->images.dim[1]);
-    para_tensor b = para_tensor_make(uncached->images.data, PARA_F32, 3, &uncached->images.dim[1]);
     para_quality q;
-    para_status status = para_compare_pictures(&a, &b, &q);
+    para_status status = compare(cached, uncached, &q);
     if (status != PARA_OK) return status;
     if (arm->pictures++ == 0 || q.mse > arm->worst.mse) {
         arm->worst = q;

@@ -29,7 +29,9 @@ static void show_time(double seconds) {
 }
 
 static void show_request(const plan_options *o, const para_plan *p) {
-    printf("size          %d x %d pixels, %lld image tokens + %lld text tokens\n", p->width, p->height,
+    char frames[32] = "";
+    if (o->request.request.num_frames > 1) snprintf(frames, sizeof frames, ", %d frames", p->num_frames);
+    printf("size          %d x %d pixels%s, %lld image tokens + %lld text tokens\n", p->width, p->height, frames,
            (long long)p->image_tokens, (long long)p->text_tokens);
     printf("work          %d steps of %d %s\n", o->request.request.num_inference_steps, p->items,
            p->items == 1 ? "item" : "items");
@@ -150,6 +152,7 @@ static para_status find_cost(para_pipeline *pipe, const para_request *request, c
     if (status != PARA_OK || c->plan.ranks == 1) return status;
     r.width = c->plan.width; /* rounded, and warned of, already */
     r.height = c->plan.height;
+    r.num_frames = c->plan.num_frames;
     c->rank = calloc((size_t)c->plan.ranks, sizeof *c->rank);
     c->mesh = calloc(MAX_MESHES, sizeof *c->mesh);
     if (!c->rank || !c->mesh) return PARA_ERR_MEMORY;
@@ -157,7 +160,7 @@ static para_status find_cost(para_pipeline *pipe, const para_request *request, c
     return status == PARA_OK ? para_pipeline_plan_meshes(pipe, &r, m, MAX_MESHES, c->mesh, &c->meshes) : status;
 }
 
-static int run(const plan_options *o, const char *model) {
+static int run(plan_options *o, const char *model) {
     session s;
     progress_view view = {0};
     cost c = {0};

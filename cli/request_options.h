@@ -32,23 +32,24 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
          "keep the transformer's blocks in host memory and fetch them as they are needed: less GPU memory"}
 /* what to draw, */
 #define PROMPT_OPTIONS(o)                                                                                                    \
-    {"--prompt", OPTION_TEXT, &(o).request.prompt, "TEXT", NULL, "what to draw"},                                            \
+    {"--prompt", OPTION_TEXT, &(o).request.prompt, "TEXT", NULL, "what to draw or film"},                                            \
         {"--prompt-2", OPTION_TEXT, &(o).request.prompt_2, "TEXT", NULL, "for the second text encoder (default: --prompt)"}, \
-        {"--num-images", OPTION_INT, &(o).request.num_images, "N", NULL, "pictures of the prompt (1)"}
+        {"--num-images", OPTION_INT, &(o).request.num_images, "N", NULL, "pictures or videos of the prompt (1)"}
 /* how, */
 #define SETTING_OPTIONS(o)                                                                                                   \
-    {"--negative-prompt", OPTION_TEXT, &(o).request.negative_prompt, "TEXT", NULL, "what not to draw; needs --true-cfg above 1"}, \
-        {"--true-cfg", OPTION_FLOAT, &(o).request.true_cfg_scale, "SCALE", NULL, "guidance away from the negative prompt (1: off)"}, \
+    {"--negative-prompt", OPTION_TEXT, &(o).request.negative_prompt, "TEXT", NULL, "what not to draw; for models with embedded guidance it needs --true-cfg above 1"}, \
+        {"--true-cfg", OPTION_FLOAT, &(o).request.true_cfg_scale, "SCALE", NULL, "guidance away from the negative prompt, of models with embedded guidance (1: off)"}, \
         {"--sigmas", OPTION_NUMBERS, &(o).sigmas, "S,S,...", NULL, "the scheduler's sigmas instead of even spacing; sets --steps"}, \
-        {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the second text encoder, 1 to 512 (512)"}, \
+        {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the prompt (default: the model's own: FLUX 512, HunyuanVideo 256)"}, \
         {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
         STEP_OPTIONS(o)
 /* of these the steps alone, */
 #define STEP_OPTIONS(o)                                                                                                      \
     {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                         \
         {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
-        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (28)"},                        \
-        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "embedded guidance of models such as FLUX.1-dev (3.5)"}, \
+        {"--frames", OPTION_INT, &(o).request.num_frames, "N", NULL, "frames of a video (default: the model's own number)"},  \
+        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (default: the model's own: FLUX 28, HunyuanVideo 50)"},                        \
+        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "guidance, embedded or classifier-free as the model has it (default: the model's own: FLUX 3.5, HunyuanVideo 6)"}, \
         {"--attention", OPTION_CHOICE, &(o).attention, NULL, attention_choices, "whose kernel computes the transformer's attention on a GPU (auto: para)"}, \
         {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
         DEVICE_OPTIONS(o)

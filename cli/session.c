@@ -78,7 +78,7 @@ para_status session_open_world(session *s, const char *name, const request_optio
     return para_world_open(&s->world, &w);
 }
 
-para_status session_open(session *s, const char *name, const request_options *o, const char *model,
+para_status session_open(session *s, const char *name, request_options *o, const char *model,
                          progress_view *view) {
     para_pipeline_options p = PARA_PIPELINE_OPTIONS_INIT;
     p.dtype = o->dtype == 1 ? PARA_BF16 : PARA_F32;
@@ -86,6 +86,7 @@ para_status session_open(session *s, const char *name, const request_options *o,
     p.random_weights = o->random_weights;
     para_status status = session_open_world(s, name, o, view);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
+    if (status == PARA_OK) status = para_pipeline_fill_in(s->pipe, &o->request, &o->request);
     if (status == PARA_OK) status = parallelize(s, o);
     if (status == PARA_OK) status = compile(s, o);
     if (status == PARA_OK && o->offload) status = para_offload(s->pipe, NULL);

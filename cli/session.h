@@ -14,8 +14,8 @@ typedef struct session {
 } session;
 
 /* Opens world and pipeline, split over the ranks as the options say; joins the processes of mpirun, where it started this one. What the library logs
- * is shown beside the progress of `view` (NULL: nowhere). After a failure, as after success, session_close must follow. */
-para_status session_open(session *s, const char *name, const request_options *o, const char *model, progress_view *view);
+ * is shown beside the progress of `view` (NULL: nowhere). What the options leave to the model, such as the number of steps, is filled in. After a failure, as after success, session_close must follow. */
+para_status session_open(session *s, const char *name, request_options *o, const char *model, progress_view *view);
 
 /* The world alone. */
 para_status session_open_world(session *s, const char *name, const request_options *o, progress_view *view);

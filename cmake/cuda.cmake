@@ -24,7 +24,7 @@ if(PARA_CUDA AND CMAKE_CUDA_COMPILER)
   set_target_properties(para_cuda_sm90 PROPERTIES RULE_LAUNCH_COMPILE "sh ${CMAKE_CURRENT_SOURCE_DIR}/cmake/no_serial_wgmma.sh")
   file(GLOB PARA_CUDA_SM80 CONFIGURE_DEPENDS src/backend/cuda/*_sm80*.cu)
   set_source_files_properties(${PARA_CUDA_SM80} PROPERTIES COMPILE_OPTIONS -Xptxas=-warn-spills,-Werror)
-  add_library(paraattn-cuda MODULE ${PARA_CUDA_SOURCES} $<TARGET_OBJECTS:para_cuda_sm90> src/backend/cuda_scratch.c src/backend/gpu_facts.c src/backend/view.c
+  add_library(paraattn-cuda MODULE ${PARA_CUDA_SOURCES} $<TARGET_OBJECTS:para_cuda_sm90> src/backend/conv3d.c src/backend/cuda_scratch.c src/backend/gpu_facts.c src/backend/view.c
               src/core/tensor.c)
   set_target_properties(paraattn-cuda PROPERTIES PREFIX "" CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static)
   target_include_directories(paraattn-cuda PRIVATE include src)

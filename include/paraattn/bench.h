@@ -13,9 +13,10 @@ PARA_API const char *para_world_device_name(const para_world *world);
 
 /* What a request can be given in the place of texts and a seed. The caller's, on the host, contiguous. */
 typedef struct para_bench_inputs {
-    para_tensor latents;              /* [num_images, tokens, channels] */
+    para_tensor latents;              /* in the form of the request's latents */
     para_tensor prompt_embeds;        /* [text tokens, joint_attention_dim] */
     para_tensor pooled_prompt_embeds; /* [1, pooled_projection_dim], or data NULL where the model takes none */
+    para_tensor negative_prompt_embeds; /* [text tokens, joint_attention_dim], where the request is guided by guidance_scale alone; else data NULL */
 } para_bench_inputs;
 
 /* Normal random inputs of the request's size, BF16, of `text_tokens` text tokens; the same for the same seed. Free with para_bench_inputs_free. Errors:

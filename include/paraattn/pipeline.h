@@ -1,4 +1,4 @@
-/* A pipeline: a diffusers folder, from a prompt to pictures. Part of libparaattn; SPDX-License-Identifier: Apache-2.0
+/* A pipeline: a diffusers folder, from a prompt to pictures or videos. Part of libparaattn; SPDX-License-Identifier: Apache-2.0
  *
  *     para_world *world;
  *     para_pipeline *pipe;
@@ -47,31 +47,42 @@ typedef struct para_request {
     size_t size;                   /* sizeof(para_request), set by PARA_REQUEST_INIT */
     const char *prompt;            /* UTF-8; required without prompt_embeds */
     const char *prompt_2;          /* for the second text encoder (NULL: prompt) */
-    const char *negative_prompt;   /* with true_cfg_scale > 1 (NULL: no CFG) */
+    const char *negative_prompt;   /* of the second half of classifier-free guidance. Models with embedded guidance (FLUX, HunyuanVideo) have that half only
+                                      with a negative prompt and true_cfg_scale > 1; the others wherever guidance_scale > 1, NULL being "" (NULL) */
     const char *negative_prompt_2; /* for the second text encoder (NULL: negative_prompt) */
-    float true_cfg_scale;          /* classifier-free guidance with a negative prompt; on above 1 (1.0) */
-    int height, width;             /* pixels, rounded down to what the model can do (0: the model's own size) */
-    int num_inference_steps;       /* denoising steps, 1 or more (28) */
-    const double *sigmas;          /* the scheduler's sigmas [num_inference_steps], falling, 0 to 1 (NULL: linspace(1, 1/steps)) */
-    float guidance_scale;          /* embedded guidance of guidance-distilled models (3.5) */
-    int num_images;                /* pictures of the prompt, from one generator (1) */
+    float true_cfg_scale;          /* classifier-free guidance of models with embedded guidance; on above 1 (1.0) */
+    int height, width;             /* pixels, rounded as diffusers rounds them, refused where it refuses them (0: the model's own size) */
+    int num_frames;                /* of a video, rounded likewise (0: the model's own number; 1 for models that make pictures) */
+    int num_inference_steps;       /* denoising steps, 1 or more (-1: the model's own number: FLUX 28, HunyuanVideo 50) */
+    const double *sigmas;          /* the scheduler's sigmas [num_inference_steps], falling, 0 to 1 (NULL: the pipeline's own) */
+    float guidance_scale;          /* embedded guidance of guidance-distilled models, else classifier-free guidance (-1, as all below 0: the model's
+                                      own: FLUX 3.5, HunyuanVideo 6) */
+    int num_images;                /* pictures or videos of the prompt, from one generator (1) */
     uint64_t seed;                 /* of the initial noise (0) */
     para_rng_source rng;           /* whose noise (PARA_SEED_CPU) */
-    const para_tensor *latents;    /* initial latents on the host, packed [num_images, tokens, channels], F32, F16 or BF16,
-                                      contiguous (NULL: drawn from the seed) */
-    const para_tensor *prompt_embeds;        /* the text, encoded, on the host: [tokens, joint_attention_dim], F32, F16 or BF16, contiguous;
-                                                no encoder runs or is loaded, prompts count for nothing (NULL) */
-    const para_tensor *pooled_prompt_embeds; /* with prompt_embeds: [1, pooled_projection_dim] (NULL) */
-    int max_sequence_length;       /* tokens of the second text encoder, 1 to 512 (512) */
+    const para_tensor *latents;    /* initial latents on the host, as diffusers takes them: packed [num_images, tokens, channels] for FLUX,
+                                      [num_images, channels, frames, height, width] for HunyuanVideo; F32, F16 or BF16, contiguous (NULL: drawn from
+                                      the seed) */
+    const para_tensor *prompt_embeds;        /* the text, encoded, on the host: [tokens, joint_attention_dim], without padding, F32, F16 or BF16,
+                                                contiguous; no encoder runs or is loaded, prompts count for nothing (NULL) */
+    const para_tensor *pooled_prompt_embeds; /* with prompt_embeds, where the model takes one: [1, pooled_projection_dim] (NULL) */
+    const para_tensor *negative_prompt_embeds;        /* with prompt_embeds, of the second half: [tokens, joint_attention_dim] (NULL) */
+    const para_tensor *negative_pooled_prompt_embeds; /* likewise: [1, pooled_projection_dim] (NULL) */
+    int max_sequence_length;       /* tokens of the prompt, 1 to the model's most (-1: the model's own number: FLUX 512, the most; HunyuanVideo 256 of
+                                      1024) */
     bool vae_tiling;               /* decode in diffusers' tiles: less memory, other pixels near the seams (false) */
     bool latents_only;             /* diffusers' output_type "latent": no VAE runs or is loaded, the result has no images (false) */
     bool profile;                  /* time each kind of op in the last step, which then is not played from a recording: step_ops of the result (false) */
     void (*on_progress)(void *user, const para_progress *progress); /* on the calling thread (NULL) */
-    void *user;                    /* handed to on_progress (NULL) */
+    /* Each frame as soon as it is decoded, in order, on the calling thread: pixels F32 [3, height, width], 0..1 before any clamping, valid during the
+     * call. Which of num_images it is of, and its number, from 0. What it returns other than PARA_OK ends the request. The result then has no images
+     * (NULL). */
+    para_status (*on_frame)(void *user, int image, int frame, const para_tensor *pixels);
+    void *user;                    /* handed to on_progress and on_frame (NULL) */
 } para_request;
 
 #define PARA_REQUEST_INIT                                                                                              \
-    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 28, NULL, 3.5f, 1, 0, PARA_SEED_CPU, NULL, NULL, NULL, 512, false, false, false, NULL, NULL }
+    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 0, -1, NULL, -1.0f, 1, 0, PARA_SEED_CPU, NULL, NULL, NULL, NULL, NULL, -1, false, false, false, NULL, NULL, NULL }
 
 /* Time in ops of a kind. */
 typedef struct para_op_time {
@@ -82,8 +93,11 @@ typedef struct para_op_time {
 
 /* What a request gave. The caller's until para_result_close. */
 typedef struct para_result {
-    para_tensor images;     /* F32 [n, 3, height, width], 0..1, before any clamping; data NULL with latents_only */
-    para_tensor latents;    /* F32 [n, tokens, channels] after the last step, packed */
+    para_tensor images;     /* F32, 0..1, before any clamping: pictures [n, 3, height, width], videos [n, num_frames, 3, height, width]; data NULL
+                               with latents_only or on_frame */
+    para_tensor latents;    /* F32 after the last step, in the form of the request's latents */
+    int height, width;      /* pixels, after rounding */
+    int num_frames;         /* of a video, after rounding; 1: pictures */
     double load_seconds;    /* opening and checking weights (0 where they were loaded) */
     double text_seconds;    /* tokenizers and text encoders */
     double denoise_seconds; /* all steps */
@@ -166,6 +180,13 @@ typedef struct para_offload_options {
  * (para_compile). `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device without memory of its own. */
 PARA_API para_status para_offload(para_pipeline *pipe, const para_offload_options *options);
 
+/* A request with the model's own values where it asks for these: height, width, num_frames, num_inference_steps, guidance_scale, max_sequence_length.
+ * *out points to what `request` points to. PARA_ERR_ARGUMENT. */
+PARA_API para_status para_pipeline_fill_in(const para_pipeline *pipe, const para_request *request, para_request *out);
+
+/* Whether the pipeline makes videos: then results have images [n, num_frames, 3, height, width]. */
+PARA_API bool para_pipeline_makes_videos(const para_pipeline *pipe);
+
 /* Maps and checks the weights of every component; the first para_generate does it for those that it needs, where this was not called.
  * On a GPU that has too little memory for all of them at once, those stay that fit, and the others come when their stage begins; "load" may then come up in
  * on_progress between other stages.
@@ -174,9 +195,9 @@ PARA_API para_status para_pipeline_load(para_pipeline *pipe);
 
 /* Runs a request on the world's ranks and waits. Every pipeline of a world takes turns: PARA_ERR_BUSY while another request runs.
  * On success *out is the caller's, para_result_close. Errors: those of para_pipeline_load, PARA_ERR_ARGUMENT (a field of the
- * request), PARA_ERR_NAN (names the stage), PARA_ERR_CANCELLED. Source: diffusers FluxPipeline.__call__.
+ * request), PARA_ERR_NAN (names the stage), PARA_ERR_CANCELLED, what on_frame returned. Source: __call__ of diffusers' pipeline of the same class.
  * Under MPI the request of process 0 is what every process works on; the others pass NULL, or an equal one (else PARA_ERR_ARGUMENT, for all). *out is
- * NULL on them, and only process 0 calls on_progress. */
+ * NULL on them, and only process 0 calls on_progress and on_frame. */
 PARA_API para_status para_generate(para_pipeline *pipe, const para_request *request, para_result **out);
 
 /* For processes other than 0: takes part in every para_pipeline_load and para_generate of process 0, until that closes the pipeline. What fails
@@ -206,9 +227,10 @@ PARA_API para_status para_pipeline_component(para_pipeline *pipe, int i, para_co
 /* What a request would cost, found without weights and without computing. */
 typedef struct para_plan {
     int height, width;           /* pixels, after rounding */
-    int64_t image_tokens;        /* of one picture */
-    int64_t text_tokens;         /* of one prompt */
-    int items;                   /* transformer evaluations a step: pictures, twice that with CFG */
+    int num_frames;              /* likewise; 1: pictures */
+    int64_t image_tokens;        /* of one picture or video */
+    int64_t text_tokens;         /* of one prompt; of prompts whose padding is dropped the most */
+    int items;                   /* transformer evaluations a step: pictures or videos, twice that with CFG */
     int ranks;                   /* that work on it: batch · ring · ulysses */
     int batch, ring, ulysses;    /* the mesh that it gets */
     int64_t heads;               /* of the transformer's attention */

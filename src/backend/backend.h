@@ -35,7 +35,7 @@ typedef enum para_norm_kind { PARA_NORM_LAYER, PARA_NORM_RMS } para_norm_kind;
 
 /* A linear or convolution layer as its checkpoint holds it. */
 typedef struct para_linear {
-    para_tensor weight; /* linear [N, K], rows may be strided; conv2d [O, I, kh, kw] */
+    para_tensor weight; /* linear [N, K], rows may be strided; conv2d [O, I, kh, kw]; conv3d [O, I, kt, kh, kw] */
     para_tensor bias;   /* [N] F32, or none */
 } para_linear;
 
@@ -98,6 +98,19 @@ typedef struct para_conv2d_args {
     para_tensor y;        /* [N, OH, OW, O] contiguous */
 } para_conv2d_args;
 
+/* Cross-correlation in time and space, channels last. Before the first frame lie the frames `before`, or that frame again and again; beyond a frame's
+ * edges its nearest pixel (replicate) or 0. */
+typedef struct para_conv3d_args {
+    para_tensor x;        /* [N, F, H, W, I] contiguous */
+    int64_t grown[3];     /* F, H, W that x is enlarged to first, as para_nearest_frame and nearest say; 0: as it is */
+    para_tensor before;   /* [N, kt - 1, H, W, I] contiguous, as large as x is then, or none */
+    const para_linear *w; /* [O, I, kt, kh, kw], [O] */
+    int stride_t, stride; /* in time, in space */
+    int pad_h, pad_w;     /* on either side */
+    bool replicate;
+    para_tensor y;        /* [N, OF, OH, OW, O] contiguous: OF = (F - 1) / stride_t + 1, OH = (H + 2 pad_h - kh) / stride + 1; no part of x */
+} para_conv3d_args;
+
 /* y = activation(group norm of x), statistics over H, W and the group's channels. y may be x. */
 typedef struct para_group_norm_args {
     para_tensor x;            /* [N, H, W, C] contiguous */
@@ -157,6 +170,7 @@ typedef struct para_ops {
     /* Dense layers. */
     para_status (*linear)(para_device *dev, const para_linear_args *a);
     para_status (*conv2d)(para_device *dev, const para_conv2d_args *a);
+    para_status (*conv3d)(para_device *dev, const para_conv3d_args *a);
     para_status (*embedding)(para_device *dev, para_tensor table, para_tensor ids, para_tensor y); /* [V, D] any float type, [M] I32, [M, D] */
 
     /* Norms and what goes with them. */
@@ -262,6 +276,13 @@ para_status para_new(para_device *dev, para_tensor *out, para_dtype dtype, int r
 /* Hands a stage's result to the device's trace, if there is one. printf format for the name. */
 para_status para_trace_stage(para_device *dev, const para_tensor *t, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The frame of `from` that frame t of `to` comes from where a video is enlarged, nearest: with an odd number of frames the first stays by itself, as the
+ * causal VAEs have it. */
+static inline int64_t para_nearest_frame(int64_t t, int64_t from, int64_t to) {
+    bool alone = to > 1 && to % 2 == 1;
+    return t == 0 || from == 1 ? 0 : alone ? 1 + (t - 1) * (from - 1) / (to - 1) : t * from / to;
+}
 
 /* Rows [first, first + count) of the first dimension. */
 para_tensor para_rows(para_tensor t, int64_t first, int64_t count);

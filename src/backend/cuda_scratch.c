@@ -76,15 +76,38 @@ para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a) {
     return p;
 }
 
+/* Of the product of `rows` patches with the turned weight, or with that of one tap as it is. */
+static size_t product_scratch(const para_tensor *x, const para_tensor *weight, int64_t rows, bool turned) {
+    int64_t depth = para_tensor_count(weight) / weight->dim[0];
+    para_linear layer = {.weight = para_tensor_make(NULL, turned ? x->dtype : weight->dtype, 2, (int64_t[]){weight->dim[0], depth})};
+    return para_cuda_linear_scratch(&(para_linear_args){.x = para_tensor_make(NULL, x->dtype, 2, (int64_t[]){rows, depth}),
+                                                        .w = &layer,
+                                                        .y = para_tensor_make(NULL, x->dtype, 2, (int64_t[]){rows, weight->dim[0]})});
+}
+
 size_t para_cuda_conv2d_scratch(const para_conv2d_args *a) {
-    const int64_t *w = a->w->weight.dim;
     para_cuda_conv_plan p = para_cuda_plan_conv(a);
-    para_linear layer = {.weight = para_tensor_make(NULL, p.product ? a->w->weight.dtype : a->x.dtype, 2, (int64_t[]){w[0], w[1] * w[2] * w[3]})};
-    para_linear_args product = {.x = para_tensor_make(NULL, a->x.dtype, 2, (int64_t[]){p.slice, w[1] * w[2] * w[3]}),
-                                .w = &layer,
-                                .y = para_tensor_make(NULL, a->y.dtype, 2, (int64_t[]){p.slice, w[0]})};
-    size_t patches = p.patch_bytes + para_cuda_linear_scratch(&product), padded = p.bias_bytes + p.padded_bytes;
+    size_t patches = p.patch_bytes + product_scratch(&a->x, &a->w->weight, p.slice, !p.product), padded = p.bias_bytes + p.padded_bytes;
     return p.weight_bytes + (patches > padded ? patches : padded);
+}
+
+para_cuda_conv3d_plan para_cuda_plan_conv3d(const para_conv3d_args *a, const para_conv3d_plan *slices) {
+    const int64_t *w = a->w->weight.dim, *padded = slices->padded;
+    int64_t size = (int64_t)para_dtype_size(a->x.dtype), depth = w[1] * w[2] * w[3] * w[4], pixels = slices->frames * a->y.dim[2] * a->y.dim[3];
+    para_cuda_conv3d_plan p = {.channels = a->x.dtype == PARA_F32 || w[1] % 8 ? w[0] : (w[0] + 7) / 8 * 8, .slice = slice_of(pixels, depth * size, PATCH_BYTES)};
+    p.padded_bytes = rounded(padded[0] * padded[1] * padded[2] * padded[3] * size);
+    p.weight_bytes = rounded(p.channels * depth * size);
+    if (p.channels > w[0]) p.out_bytes = rounded(pixels * p.channels * size) + rounded(p.channels * 4);
+    p.patch_bytes = rounded(p.slice * depth * size);
+    return p;
+}
+
+size_t para_cuda_conv3d_scratch(const para_conv3d_args *a) {
+    para_conv3d_plan slices = para_plan_conv3d(a, (int64_t)para_dtype_size(a->x.dtype));
+    if (slices.product) return product_scratch(&a->x, &a->w->weight, para_tensor_count(&a->x) / a->x.dim[4], false);
+    para_cuda_conv3d_plan p = para_cuda_plan_conv3d(a, &slices);
+    size_t patches = p.patch_bytes + product_scratch(&a->x, &a->w->weight, p.slice, true);
+    return p.weight_bytes + p.padded_bytes + (patches > p.out_bytes ? patches : p.out_bytes);
 }
 
 para_cuda_attention_plan para_cuda_plan_attention(const para_attention_args *a) {

@@ -4,7 +4,7 @@
 #ifndef PARA_CUDA_SCRATCH_H
 #define PARA_CUDA_SCRATCH_H
 
-#include "backend/backend.h"
+#include "backend/conv3d.h"
 
 /* What CUDA, its libraries with their workspaces, and kernels take of a GPU beside weights and activations; measured on an H200, see bench/RESULTS.md. */
 #define PARA_CUDA_CONTEXT_BYTES ((int64_t)768 << 20)
@@ -39,6 +39,14 @@ typedef struct para_cuda_conv_plan {
 } para_cuda_conv_plan;
 para_cuda_conv_plan para_cuda_plan_conv(const para_conv2d_args *a);
 
+/* A convolution of videos, in slices of frames: as one of pictures, from a padded copy of each slice. */
+typedef struct para_cuda_conv3d_plan {
+    int64_t channels, slice; /* as above; output pixels of a slice of frames at a time */
+    size_t padded_bytes, weight_bytes, patch_bytes;
+    size_t out_bytes; /* of a slice's y and the bias with all channels, where some are added */
+} para_cuda_conv3d_plan;
+para_cuda_conv3d_plan para_cuda_plan_conv3d(const para_conv3d_args *a, const para_conv3d_plan *slices);
+
 /* Whether a fused kernel computes it, which takes nothing of the arena: BF16 or F16, all rows and strides multiples of 16 bytes, head dims that are multiples
  * of 8 up to 256; where `wide`, up to 512 without a mask. */
 bool para_cuda_attention_fuses(const para_attention_args *a, bool wide);
@@ -58,6 +66,7 @@ para_cuda_group_plan para_cuda_plan_group_norm(const para_group_norm_args *a);
 
 size_t para_cuda_linear_scratch(const para_linear_args *a);
 size_t para_cuda_conv2d_scratch(const para_conv2d_args *a);
+size_t para_cuda_conv3d_scratch(const para_conv3d_args *a);
 size_t para_cuda_attention_scratch(const para_attention_args *a);
 size_t para_cuda_group_norm_scratch(const para_group_norm_args *a);
 

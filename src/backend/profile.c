@@ -12,6 +12,7 @@
     X(copy, (para_device * dev, para_tensor dst, para_tensor src), (dev, dst, src))                                    \
     X(linear, (para_device * dev, const para_linear_args *a), (dev, a))                                                \
     X(conv2d, (para_device * dev, const para_conv2d_args *a), (dev, a))                                                \
+    X(conv3d, (para_device * dev, const para_conv3d_args *a), (dev, a))                                                \
     X(embedding, (para_device * dev, para_tensor table, para_tensor ids, para_tensor y), (dev, table, ids, y))         \
     X(norm, (para_device * dev, const para_norm_args *a), (dev, a))                                                    \
     X(residual, (para_device * dev, const para_residual_args *a), (dev, a))                                            \

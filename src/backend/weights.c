@@ -135,6 +135,13 @@ void para_weights_conv2d(para_weights *w, para_linear *out, int64_t o, int64_t i
     add(w, &out->bias, true, 1, &o, name, ".bias");
 }
 
+void para_weights_conv3d(para_weights *w, para_linear *out, int64_t o, int64_t i, int64_t kt, int64_t kh, int64_t kw,
+                         const char *format, ...) {
+    FORMAT_NAME(format);
+    add(w, &out->weight, false, 5, (int64_t[]){o, i, kt, kh, kw}, name, ".weight");
+    add(w, &out->bias, true, 1, &o, name, ".bias");
+}
+
 void para_weights_patches(para_weights *w, para_linear *out, int64_t n, int64_t c, int64_t t, int64_t h, int64_t width,
                           const char *format, ...) {
     FORMAT_NAME(format);

@@ -17,6 +17,9 @@ void para_weights_linear(para_weights *w, para_linear *out, int64_t n, int64_t k
 /* Wants "<name>.weight" [o, i, kh, kw] and "<name>.bias" [o]. */
 void para_weights_conv2d(para_weights *w, para_linear *out, int64_t o, int64_t i, int64_t kh, int64_t kw, const char *format, ...)
     __attribute__((format(printf, 7, 8)));
+/* Wants "<name>.weight" [o, i, kt, kh, kw] and "<name>.bias" [o]. */
+void para_weights_conv3d(para_weights *w, para_linear *out, int64_t o, int64_t i, int64_t kt, int64_t kh, int64_t kw, const char *format, ...)
+    __attribute__((format(printf, 8, 9)));
 /* Wants "<name>.weight" [n, c, t, h, w] and "<name>.bias" [n] of a convolution whose stride is its kernel, as the linear layer [n, c · t · h · w] on its patches. */
 void para_weights_patches(para_weights *w, para_linear *out, int64_t n, int64_t c, int64_t t, int64_t h, int64_t width, const char *format, ...)
     __attribute__((format(printf, 8, 9)));

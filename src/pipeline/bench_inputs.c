@@ -5,6 +5,7 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "core/rng.h"
+#include "pipeline/latents.h"
 #include "pipeline/plan.h"
 
 const char *para_world_device_name(const para_world *world) {
@@ -29,12 +30,15 @@ static para_status draw_all(const para_pipeline *pipe, const para_plan_subject *
     void *model = NULL;
     PARA_TRY(c->kind->open(&model, &c->config));
     const para_transformer *t = model;
-    int64_t latents[] = {s->request->num_images, g->frames * g->grid_h * g->grid_w, g->channels};
+    int64_t latents[5];
+    int rank = para_latents_shape(pipe->family, g, s->request.num_images, latents);
     int64_t embeds[] = {text_tokens, t->joint_attention_dim}, pooled[] = {1, t->pooled_projection_dim};
     c->kind->close(&model);
-    PARA_TRY(draw(rng, &out->latents, 3, latents));
+    PARA_TRY(draw(rng, &out->latents, rank, latents));
     PARA_TRY(draw(rng, &out->prompt_embeds, 2, embeds));
-    return draw(rng, &out->pooled_prompt_embeds, 2, pooled);
+    PARA_TRY(draw(rng, &out->pooled_prompt_embeds, 2, pooled));
+    if (para_request_halves(pipe, &s->request) == 1) return PARA_OK;
+    return draw(rng, &out->negative_prompt_embeds, 2, embeds);
 }
 
 para_status para_bench_inputs_random(para_pipeline *pipe, const para_request *request, int text_tokens, uint64_t seed,
@@ -62,4 +66,5 @@ void para_bench_inputs_free(para_bench_inputs *inputs) {
     para_tensor_free(&inputs->latents);
     para_tensor_free(&inputs->prompt_embeds);
     para_tensor_free(&inputs->pooled_prompt_embeds);
+    para_tensor_free(&inputs->negative_prompt_embeds);
 }

@@ -11,7 +11,7 @@
 
 /* How the pictures of a threshold came out: process 0 finds it, all get it. */
 typedef struct verdict {
-    double psnr; /* of the worst picture */
+    double psnr; /* of the worst picture or frame */
     double speed_up;
     double hit_part; /* of all steps */
 } verdict;
@@ -36,11 +36,11 @@ static para_status draw(calibration *c, const para_cache_options *cache, para_re
 
 static para_status worst_psnr(const para_result *cached, const para_result *uncached, double *out) {
     *out = INFINITY;
-    for (int64_t i = 0; i < cached->images.dim[0]; i++) {
-        para_tensor a = para_rows(cached->images, i, 1), b = para_rows(uncached->images, i, 1);
+    int64_t size[] = {3, cached->height, cached->width}, pixels = size[0] * size[1] * size[2];
+    for (int64_t at = 0; at < para_tensor_count(&cached->images); at += pixels) {
         para_quality q;
-        a = para_tensor_make(a.data, PARA_F32, 3, &a.dim[1]);
-        b = para_tensor_make(b.data, PARA_F32, 3, &b.dim[1]);
+        para_tensor a = para_tensor_make((float *)cached->images.data + at, PARA_F32, 3, size);
+        para_tensor b = para_tensor_make((float *)uncached->images.data + at, PARA_F32, 3, size);
         PARA_TRY(para_compare_pictures(&a, &b, &q));
         *out = fmin(*out, q.psnr);
     }
@@ -161,6 +161,7 @@ static void take_request(calibration *c, const para_request *request) {
     c->request = *request;
     c->request.num_images = c->options->pictures;
     c->request.latents_only = false;
+    c->request.on_frame = NULL;
     if (!request->latents || request->latents->dim[0] < 1) return;
     c->latents = *request->latents;
     if (c->latents.dim[0] < c->request.num_images) c->request.num_images = (int)c->latents.dim[0];
@@ -193,8 +194,10 @@ para_status para_calibrate_first_block_cache(para_pipeline *pipe, const para_req
     if (o.cache) c.cache = *o.cache;
     c.cache.residual_diff_threshold = 0.1f;
     PARA_TRY(para_cache_options_check(&c.cache));
-    PARA_TRY(para_cache_check_steps(&c.cache, request->num_inference_steps));
-    take_request(&c, request);
+    para_request filled;
+    PARA_TRY(para_pipeline_fill_in(pipe, request, &filled));
+    PARA_TRY(para_cache_check_steps(&c.cache, filled.num_inference_steps));
+    take_request(&c, &filled);
     const para_cache_options before = pipe->cache;
     pipe->cache = (para_cache_options){0}; /* its list stays with `before` */
     para_status status = calibrate(&c, out);

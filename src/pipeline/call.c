@@ -51,8 +51,9 @@ static para_status share_request(para_pipeline *pipe, para_call *call, size_t si
     void *own = NULL;
     size_t own_size = 0;
     bool compare = !leads && call->request;
-    if (compare && para_request_check(pipe, call->request) == PARA_OK)
-        para_request_pack(call->request, &own, &own_size); /* what cannot be packed is not the same */
+    para_request taken;
+    if (compare && para_request_take(pipe, call->request, &taken) == PARA_OK)
+        para_request_pack(&taken, &own, &own_size); /* what cannot be packed is not the same */
     para_status status =
         para_world_same(pipe->world, compare ? own : call->bytes, compare ? own_size : size, "request");
     para_free(own);

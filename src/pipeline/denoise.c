@@ -3,6 +3,7 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "parallel/gather.h"
+#include "pipeline/latents.h"
 #include "pipeline/loop_cache.h"
 #include "pipeline/residency.h"
 
@@ -19,12 +20,12 @@ typedef struct denoiser {
     para_conditioning conditioning[PARA_HALVES];
     para_item item[PARA_HALVES]; /* those that this group computes */
     para_recorded recorded[PARA_HALVES];
-    float *sigmas, *timesteps; /* host [steps + 1], [steps] */
+    para_schedule schedule;
     para_tensor latents;       /* F32 [n, tokens of the rank, channels] */
     para_tensor model_input;   /* [tokens of the rank, in_channels] */
     para_tensor *output;       /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
     para_loop_cache cache;
-    para_tensor prediction; /* F32 [tokens of the rank, out_channels]: of a picture */
+    para_tensor prediction; /* F32 [n, tokens of the rank, channels]: guided */
 } denoiser;
 
 /* Whether this group computes the half of some picture. */
@@ -43,12 +44,8 @@ static para_tensor picture_of(para_tensor all, int64_t picture) {
 static para_status open_latents(denoiser *d, para_tensor whole) {
     const para_run *run = d->run;
     const para_shard *shard = &d->shard[PARA_COND];
-    size_t steps = (size_t)run->request->num_inference_steps;
-    d->sigmas = para_alloc(steps + 1, sizeof *d->sigmas);
-    d->timesteps = para_alloc(steps, sizeof *d->timesteps);
-    if (!d->sigmas || !d->timesteps) return PARA_ERR_MEMORY;
-    PARA_TRY(run->pipe->family->schedule(run->pipe, run->request, &run->geometry, d->sigmas, d->timesteps));
-    PARA_TRY(run->pipe->family->noise(d->run, whole));
+    PARA_TRY(run->pipe->family->schedule(run->pipe, run->request, &run->geometry, &d->schedule));
+    PARA_TRY(para_latents_begin(d->run, whole));
     PARA_TRY(para_trace_stage(d->dev, &whole, "latents"));
     d->latents = whole;
     if (para_mesh_size(&run->mesh, PARA_AXIS_TOKENS) == 1) return PARA_OK;
@@ -75,8 +72,8 @@ static para_status open_half(denoiser *d, int half, para_conditioning_inputs *in
     const para_geometry *g = &d->run->geometry;
     para_transformer *t = d->transformer;
     in->guidance_scale = r->guidance_scale;
-    in->steps = r->num_inference_steps;
-    in->timesteps = d->timesteps;
+    in->steps = d->schedule.steps;
+    in->timesteps = d->schedule.timesteps;
     in->frames = g->frames;
     in->height = g->grid_h;
     in->width = g->grid_w;
@@ -94,7 +91,7 @@ static para_status open_buffers(denoiser *d) {
     para_tensor outputs;
     PARA_TRY(PARA_NEW(d->dev, &d->model_input, dtype, tokens, t->in_channels));
     PARA_TRY(PARA_NEW(d->dev, &outputs, dtype, groups, tokens, t->out_channels));
-    PARA_TRY(PARA_NEW(d->dev, &d->prediction, PARA_F32, tokens, t->out_channels));
+    PARA_TRY(PARA_NEW(d->dev, &d->prediction, PARA_F32, d->latents.dim[0], tokens, t->out_channels));
     if (!(d->output = para_alloc((size_t)groups, sizeof *d->output))) return PARA_ERR_MEMORY;
     for (int64_t i = 0; i < groups; i++) d->output[i] = picture_of(outputs, i);
     return PARA_OK;
@@ -114,23 +111,30 @@ static para_status compute(denoiser *d, int step, int64_t index, para_tensor out
     return status;
 }
 
-/* Takes an item's prediction into its picture's, and with the last half the step. */
-static para_status apply(denoiser *d, int step, int64_t index, para_tensor output) {
+/* Takes an item's prediction into its picture's. */
+static para_status take(denoiser *d, int step, int64_t index, para_tensor output) {
     const para_ops *ops = d->dev->ops;
     int64_t picture = index / d->halves, half = index % d->halves;
-    if (half == PARA_COND) {
-        PARA_TRY(ops->copy(d->dev, d->prediction, output));
-    } else { /* uncond + scale · (cond - uncond) */
-        float scale = d->run->request->true_cfg_scale;
-        if (step == 0 && picture == 0)
-            PARA_TRY(para_trace_tokens(d->run->rank, &d->shard[half], PARA_IMAGE, 0, output, "uncond.head"));
-        PARA_TRY(ops->combine(d->dev, d->prediction, 2, (para_tensor[]){output, d->prediction},
-                              (float[]){1.0f - scale, scale}));
-    }
-    if (half < d->halves - 1) return PARA_OK;
-    para_tensor latents = picture_of(d->latents, picture);
-    float dt = d->sigmas[step + 1] - d->sigmas[step];
-    return ops->combine(d->dev, latents, 2, (para_tensor[]){latents, d->prediction}, (float[]){1.0f, dt});
+    para_tensor prediction = picture_of(d->prediction, picture);
+    if (half == PARA_COND) return ops->copy(d->dev, prediction, output);
+    /* uncond + scale · (cond - uncond) */
+    float scale = d->run->pipe->family->guidance->scale(d->run->request, d->schedule.timesteps[step]);
+    if (step == 0 && picture == 0)
+        PARA_TRY(para_trace_tokens(d->run->rank, &d->shard[half], PARA_IMAGE, 0, output, "uncond.head"));
+    return ops->combine(d->dev, prediction, 2, (para_tensor[]){output, prediction}, (float[]){1.0f - scale, scale});
+}
+
+/* New noise for the rank's tokens of all pictures, which diffusers draws for the latents as a whole: out F32 [n, tokens, channels]. */
+static para_status more_noise(void *user, para_tensor out) {
+    denoiser *d = user;
+    const para_shard *shard = &d->shard[PARA_COND];
+    size_t mark = para_arena_mark(&d->dev->arena);
+    para_tensor whole;
+    PARA_TRY(PARA_NEW(d->dev, &whole, PARA_F32, out.dim[0], para_geometry_tokens(&d->run->geometry), out.dim[2]));
+    PARA_TRY(para_latents_draw(d->run, d->run->pipe->options.dtype, whole));
+    PARA_TRY(d->dev->ops->copy(d->dev, out, para_slice(whole, 1, shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE])));
+    para_arena_release(&d->dev->arena, mark);
+    return PARA_OK;
 }
 
 /* The items from `first` on, one for each group; the last wave may be short. */
@@ -142,7 +146,7 @@ static para_status wave(denoiser *d, int step, int64_t first) {
     para_exchange x;
     PARA_TRY(para_comm_all_gather(d->batch, output[d->batch.index], output, &x));
     PARA_TRY(para_comm_wait(&x));
-    for (int i = 0; i < count; i++) PARA_TRY(apply(d, step, first + i, output[i]));
+    for (int i = 0; i < count; i++) PARA_TRY(take(d, step, first + i, output[i]));
     return PARA_OK;
 }
 
@@ -150,6 +154,8 @@ static para_status one_step(denoiser *d, int step) {
     para_run *run = d->run;
     PARA_TRY(para_loop_cache_begin_step(&d->cache, step, d->latents, d->model_input));
     for (int64_t first = 0; first < d->items; first += d->batch.size) PARA_TRY(wave(d, step, first));
+    const para_schedule_step at = {step, d->prediction, d->latents, more_noise, d};
+    PARA_TRY(d->schedule.table->step(&d->schedule, d->dev, &at));
     PARA_TRY(para_run_check_finite(run, d->latents, "denoising step %d of %d", step + 1,
                                    run->request->num_inference_steps));
     return para_trace_tokens(run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, "step.%d.latents", step);
@@ -185,6 +191,7 @@ static para_status denoise(denoiser *d, para_conditioning_inputs *inputs, para_t
     for (int half = 0; half < d->halves; half++)
         if (has_half(d, half)) PARA_TRY(open_half(d, half, &inputs[half]));
     PARA_TRY(open_buffers(d));
+    if (d->schedule.table->begin) PARA_TRY(d->schedule.table->begin(&d->schedule, d->dev, d->latents));
     PARA_TRY(para_loop_cache_open(&d->cache, d->run, d->batch, d->conditioning));
     int64_t before = para_rank_bytes_sent(d->run->rank);
     PARA_TRY(all_steps(d));
@@ -194,6 +201,14 @@ static para_status denoise(denoiser *d, para_conditioning_inputs *inputs, para_t
     return para_gather_tokens(d->run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, whole);
 }
 
+/* The request's generator, the same on all ranks. */
+static para_status seed(para_run *run) {
+    const para_request *r = run->request;
+    if (!(run->rng = para_alloc(1, sizeof *run->rng))) return PARA_ERR_MEMORY;
+    para_rng_seed(run->rng, r->rng == PARA_SEED_CUDA ? PARA_RNG_CUDA : PARA_RNG_CPU, r->seed);
+    return PARA_OK;
+}
+
 para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, para_tensor *latents) {
     const para_geometry *g = &run->geometry;
     PARA_TRY(para_run_enter(run, PARA_STAGE_DENOISE));
@@ -201,13 +216,14 @@ para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, pa
                   .transformer = para_run_transformer(run),
                   .dev = run->rank->device,
                   .batch = para_mesh_comm(run->rank, &run->mesh, PARA_AXIS_BATCH),
-                  .halves = para_request_halves(run->request),
-                  .items = para_request_items(run->request)};
+                  .halves = para_request_halves(run->pipe, run->request),
+                  .items = para_request_items(run->pipe, run->request)};
     para_run_begin(run);
     PARA_TRY(
-        PARA_NEW(d.dev, latents, PARA_F32, run->request->num_images, g->frames * g->grid_h * g->grid_w, g->channels));
+        PARA_NEW(d.dev, latents, PARA_F32, run->request->num_images, para_geometry_tokens(g), g->channels));
     size_t mark = para_arena_mark(&d.dev->arena);
-    para_status status = denoise(&d, inputs, *latents);
+    para_status status = run->dry ? PARA_OK : seed(run);
+    if (status == PARA_OK) status = denoise(&d, inputs, *latents);
     para_arena_release(&d.dev->arena, mark);
     for (int half = 0; half < PARA_HALVES; half++) {
         para_layout_close(&d.layout[half]);
@@ -215,8 +231,9 @@ para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, pa
     }
     para_loop_cache_close(&d.cache);
     para_free(d.output);
-    para_free(d.sigmas);
-    para_free(d.timesteps);
+    para_schedule_close(&d.schedule);
+    para_free(run->rng);
+    run->rng = NULL;
     PARA_TRY(status);
     return para_run_end(run, PARA_STAGE_DENOISE);
 }

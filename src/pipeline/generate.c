@@ -39,15 +39,14 @@ static para_run run_of(para_pipeline *pipe, para_rank *rank) {
 /* What of a request is decided before anything is loaded: process 0 logs what is odd about it. */
 static para_status decide(para_pipeline *pipe, const para_request *request) {
     para_work *w = &pipe->work;
-    PARA_TRY(para_request_check(pipe, request));
-    para_request_warn(pipe, request);
-    w->request = *request;
+    PARA_TRY(para_request_take(pipe, request, &w->request));
+    para_request_warn(pipe, &w->request);
     w->start = para_seconds();
     para_run begun = run_of(pipe, &pipe->world->worker[0].rank);
     if (!begun.rank->device->ops->memory)
         para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1); /* else of MB, once they are known */
-    PARA_TRY(pipe->family->geometry(pipe, request, &w->geometry));
-    PARA_TRY(para_request_mesh(pipe, request, &w->geometry, &w->mesh));
+    PARA_TRY(para_request_geometry(pipe, &w->request, &w->geometry));
+    PARA_TRY(para_request_mesh(pipe, &w->request, &w->geometry, &w->mesh));
     if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
     pipe->told_alone = true;
     para_pipeline_log(pipe, PARA_LOG_INFO, "rank 0 of %d computes alone; to use all of them call para_parallelize",
@@ -71,7 +70,7 @@ static para_status prepare(para_pipeline *pipe, para_rank *rank) {
     }
     if (w->result) w->result->weight_bytes = (size_t)w->need[0].weight_bytes;
     if (w->result && para_cache_is_on(&pipe->cache)) {
-        const para_plan_subject s = {pipe, &w->request, w->geometry, w->mesh, rank};
+        const para_plan_subject s = {pipe, w->request, w->geometry, w->mesh, rank};
         double attention;
         PARA_TRY(para_plan_steps(&s, &w->result->step_flops, &attention, &w->result->hit_step_flops));
     }
@@ -150,6 +149,7 @@ static para_status lead_generate(para_pipeline *pipe, const para_request *reques
     para_result *result = para_alloc(1, sizeof *result);
     para_call call = {.kind = PARA_CALL_GENERATE, .request = request, .traced = pipe->trace != NULL};
     para_status status = result ? decide(pipe, request) : PARA_ERR_MEMORY;
+    if (status == PARA_OK) call.request = &pipe->work.request; /* filled in */
     status = para_call_begin(pipe, &call, status);
     if (status == PARA_OK) status = generate(pipe, call.traced, result);
     para_call_end(&call);

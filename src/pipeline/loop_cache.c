@@ -38,8 +38,8 @@ para_status para_loop_cache_open(para_loop_cache *out, para_run *run, para_comm 
     const para_cache_options *o = &run->pipe->cache;
     *out = (para_loop_cache){.on = para_cache_is_on(o), .run = run, .batch = batch};
     if (!out->on) return PARA_OK;
-    out->halves = para_request_halves(run->request);
-    out->items = para_request_items(run->request);
+    out->halves = para_request_halves(run->pipe, run->request);
+    out->items = para_request_items(run->pipe, run->request);
     out->joint = o->joint && out->halves > 1 && o->residual_diff_threshold > 0;
     const para_conditioning *own = &conditioning[batch.index % out->halves];
     PARA_TRY(

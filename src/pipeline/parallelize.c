@@ -36,8 +36,8 @@ para_status para_request_mesh(const para_pipeline *pipe, const para_request *req
     *out = (para_mesh){1, 1, 1};
     if (!pipe->parallel) return PARA_OK;
     para_mesh_needs needs = {.ranks = para_world_size(pipe->world),
-                             .items = para_request_items(request),
+                             .items = para_request_items(pipe, request),
                              .heads = g->heads,
-                             .tokens = g->frames * g->grid_h * g->grid_w + g->text_tokens};
+                             .tokens = para_geometry_tokens(g) + g->text_tokens};
     return para_mesh_choose(out, pipe->wish, &needs);
 }

@@ -161,6 +161,10 @@ void para_cancel(para_pipeline *pipe) {
     if (pipe) atomic_store(&pipe->cancel, true);
 }
 
+bool para_pipeline_makes_videos(const para_pipeline *pipe) {
+    return pipe && pipe->family->makes_videos;
+}
+
 int para_pipeline_components(const para_pipeline *pipe) {
     return pipe ? pipe->num_components : 0;
 }

@@ -4,10 +4,12 @@
 
 #include <paraattn/pipeline.h>
 
+#include "core/rng.h"
 #include "core/trace.h"
 #include "parallel/mesh_choice.h"
 #include "parallel/world_state.h"
 #include "pipeline/component.h"
+#include "scheduler/schedule.h"
 #include "step/first_block_cache.h"
 
 enum { PARA_MAX_COMPONENTS = 8, PARA_MAX_PARTS = 4 };
@@ -20,14 +22,42 @@ typedef struct para_run para_run;
 /* Stages of a run, in order. */
 typedef enum para_stage { PARA_STAGE_LOAD, PARA_STAGE_TEXT, PARA_STAGE_DENOISE, PARA_STAGE_DECODE, PARA_STAGES } para_stage;
 
+/* Latents as diffusers hands them in and out. */
+typedef enum para_latent_form {
+    PARA_LATENTS_PACKED,        /* [n, tokens, channels of a token] */
+    PARA_LATENTS_CHANNELS_FIRST, /* [n, C, f, h, w] */
+    PARA_LATENTS_FRAMES_FIRST,  /* [n, f, C, h, w] */
+} para_latent_form;
+
 /* The sizes of a request after rounding. */
 typedef struct para_geometry {
-    int height, width;                   /* pixels */
+    int height, width, num_frames;       /* pixels; 1 frame: also a picture */
+    int size_unit, frames_unit;          /* heights and widths are multiples of the one, frames 1 more than a multiple of the other (0: pictures) */
+    int64_t latent_channels, latent_frames, latent_height, latent_width;
+    int64_t patch_t, patch;              /* latents of a token: frames, and rows and columns */
     int64_t frames, grid_h, grid_w;      /* tokens */
     int64_t channels;                    /* of a token of the latents */
-    int64_t text_tokens;
+    int64_t text_tokens;                 /* of a prompt; where padding is dropped the most */
     int64_t heads;                       /* of the transformer's attention */
 } para_geometry;
+
+static inline int64_t para_geometry_tokens(const para_geometry *g) {
+    return g->frames * g->grid_h * g->grid_w;
+}
+
+/* Values of a request that are the pipeline's own where it gives none. */
+typedef struct para_request_defaults {
+    int num_inference_steps;
+    float guidance_scale;
+    int max_sequence_length, most_sequence_length;
+} para_request_defaults;
+
+/* Classifier-free guidance: which scale of a request it goes by. */
+typedef struct para_guidance {
+    bool (*has_negative)(const para_request *request);
+    /* Of the step whose timestep this is. */
+    float (*scale)(const para_request *request, float timestep);
+} para_guidance;
 
 /* A pipeline class of diffusers: what its folder holds and how text, latents and pixels are made. */
 typedef struct para_family {
@@ -40,26 +70,33 @@ typedef struct para_family {
     struct {
         const char *name, *class_name, *also; /* two names of a class, as transformers renamed it; or NULL */
     } parts[PARA_MAX_PARTS]; /* those without weights, which open() reads */
+    bool makes_videos;       /* images have frames: [n, num_frames, 3, height, width] */
+    bool noise_is_f32;       /* the initial noise is drawn in float32, whatever the type of the activations */
+    para_latent_form latents; /* as diffusers hands them in and out */
+    para_request_defaults defaults;
+    const para_guidance *guidance;
     /* The scheduler's config and what the configs must agree on, into pipe->family_state. */
     para_status (*open)(para_pipeline *pipe);
     /* Tokenizers, after the weights of what was loaded; may be called again. */
     para_status (*load)(para_pipeline *pipe);
     void (*close)(para_pipeline *pipe);
+    /* The model's own height, width and frames. */
+    void (*own_size)(const para_pipeline *pipe, int *height, int *width, int *num_frames);
+    /* Sizes, rounded or refused as diffusers does; checks given embeddings. The request is filled in. */
     para_status (*geometry)(const para_pipeline *pipe, const para_request *request, para_geometry *out);
-    /* sigmas [steps + 1], timesteps [steps]. */
-    para_status (*schedule)(const para_pipeline *pipe, const para_request *request, const para_geometry *g, float *sigmas, float *timesteps);
-    /* Text to what the transformer takes; embeddings in the run's arena, for which every rank makes room. Only the leading one computes them. */
+    /* Timesteps and how to step; the caller closes it, after a failure, too. */
+    para_status (*schedule)(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_schedule *out);
+    /* Text to what the transformer takes; embeddings in the run's arena, for which every rank makes room. Only the leading one computes them; where it alone
+     * knows how many tokens there are, para_run_share_length. Collective over the ranks that denoise. */
     para_status (*encode)(para_run *run, const char *prompt, const char *prompt_2, const char *half, para_conditioning_inputs *out);
-    /* Initial latents [n, tokens, channels] F32 from the run's noise: the same on every rank. */
-    para_status (*noise)(para_run *run, para_tensor latents);
-    /* Latents [n, tokens, channels] F32 to float pixels [n, 3, H, W] F32, 0..1, device. On several ranks (NULL: on this one) only the leading one
-     * gets pixels. */
-    para_status (*decode)(para_run *run, const para_comm *comm, para_tensor latents, para_tensor images);
+    /* Latents [n, C, f, h, w] F32, which may be overwritten, to pixels [n, frames, H, W, 3] of the activations' type, -1..1, device. On several ranks
+     * (NULL: on this one) only the leading one gets pixels; those of the others need no data. */
+    para_status (*decode)(para_run *run, const para_comm *comm, para_tensor latents, para_tensor pixels);
 } para_family;
 
 /* The request that the ranks of this process work on. */
 typedef struct para_work {
-    para_request request;
+    para_request request; /* filled in */
     para_geometry geometry;
     para_mesh mesh;
     double start;        /* seconds */
@@ -110,6 +147,7 @@ struct para_run {
     bool assume_hits;      /* of a dry run: the cache hits wherever it may */
     para_geometry geometry;
     para_mesh mesh;        /* of the ranks that denoise: all, or rank 0 alone */
+    para_rng *rng;         /* the request's generator, while denoising; NULL on a dry run */
     para_result *result;   /* of process 0; NULL on the others and on a dry run */
     void (*stage_done)(para_run *run, para_stage stage); /* after each stage */
     void *user;          /* of stage_done */
@@ -138,16 +176,27 @@ uint64_t para_cache_digest(const para_cache_options *options);
 /* Adds a config to the pipeline's digest. */
 para_status para_pipeline_digest(para_pipeline *pipe, const para_config *config);
 
+/* Guidance by true_cfg_scale, of models whose guidance_scale is embedded: with a negative prompt. Guidance by guidance_scale: wherever that is above 1. */
+extern const para_guidance para_true_cfg, para_plain_cfg;
+
 /* Halves that a request needs; items: pictures times halves. Item i is half i % halves of picture i / halves. */
-int para_request_halves(const para_request *request);
-int64_t para_request_items(const para_request *request);
+int para_request_halves(const para_pipeline *pipe, const para_request *request);
+int64_t para_request_items(const para_pipeline *pipe, const para_request *request);
 /* Whether the request needs the i-th component. */
 bool para_request_needs(const para_pipeline *pipe, const para_request *request, int i);
 /* The mesh that the request gets as the pipeline is parallelized. */
 para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh *out);
 
-/* Checks the fields of a request that no model decides. */
-para_status para_request_check(const para_pipeline *pipe, const para_request *request);
+/* Checks the fields of a request that no model decides, and fills in the model's own values: *out points to what `request` points to. */
+para_status para_request_take(const para_pipeline *pipe, const para_request *request, para_request *out);
+/* The family's geometry, and whether given latents have it. The request is filled in. */
+para_status para_request_geometry(const para_pipeline *pipe, const para_request *request, para_geometry *out);
+/* A tensor of the request: contiguous, of these sizes and a type that is converted; `what` names it, `of` says which sizes. */
+para_status para_request_check_tensor(const para_tensor *t, int rank, const int64_t *dim, const char *what, const char *of);
+/* Embeddings, where they are given: [tokens, width], and with pooled_width > 0 pooled ones [1, pooled_width]; of both halves, where there are two. */
+para_status para_request_check_embeds(const para_pipeline *pipe, const para_request *request, int64_t width, int64_t pooled_width);
+/* Tokens of a prompt: of the longer half's given embeddings, or max_sequence_length. */
+int64_t para_request_text_tokens(const para_request *request);
 /* Logs which fields have no effect. */
 void para_request_warn(const para_pipeline *pipe, const para_request *request);
 /* Text, denoising, decoding; fills run->result. The device's arena must be large enough. Collective over the ranks that para_run_takes_part names. */
@@ -159,12 +208,18 @@ static inline bool para_run_leads(const para_run *run) {
 }
 /* All ranks of the mesh: from the embeddings of the request's halves to latents [n, tokens, channels] F32 in the arena. */
 para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, para_tensor *latents);
+/* The ranks that may take part in decoding: from latents [n, tokens, channels] F32 to the result's images and latents. */
+para_status para_run_decode(para_run *run, para_tensor latents);
 /* Steps of a stage: the time begins, the time is recorded. */
 void para_run_begin(para_run *run);
 para_status para_run_end(para_run *run, para_stage stage);
 para_transformer *para_run_transformer(const para_run *run);
 /* Tells the request's on_progress. */
 void para_run_progress(const para_run *run, para_stage stage, int done, int total);
+/* A number of the leading rank's, to all that denoise; a dry run keeps its own. */
+para_status para_run_share_length(para_run *run, int *length);
+/* y = scale · y + c, F32, contiguous. */
+para_status para_run_affine(para_run *run, para_tensor y, float scale, float c);
 /* A tensor of the request, of any float type, to the device: to [the same sizes] of the activations' type or F32. PARA_ERR_NAN, naming the stage. */
 para_status para_run_upload(para_run *run, para_tensor to, const para_tensor *given, const char *stage);
 /* PARA_ERR_NAN naming the stage when x (contiguous) holds a value that is not finite. */

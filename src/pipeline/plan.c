@@ -107,7 +107,7 @@ static const para_mesh alone = {1, 1, 1};
 static para_status one_more_step(const para_plan_subject *s, int before, bool hits, double *all, double *attention) {
     const para_dry_rank rank = {.size = 1, .like = s->like, .hits = hits};
     para_dry_result without, with;
-    para_request r = *s->request;
+    para_request r = s->request;
     r.sigmas = NULL;
     r.num_inference_steps = before;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &without));
@@ -132,7 +132,7 @@ para_status para_plan_steps(const para_plan_subject *s, double *step, double *at
 static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
     const para_dry_rank rank = {.size = 1, .like = s->like};
     para_dry_result all;
-    PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &all));
+    PARA_TRY(para_dry_run(s->pipe, &s->request, &s->geometry, &alone, rank, &all));
     PARA_TRY(para_plan_steps(s, &out->step_flops, &out->step_attention_flops, &out->hit_step_flops));
     out->text_flops = flops(&all.stage[PARA_STAGE_TEXT]);
     out->decode_flops = flops(&all.stage[PARA_STAGE_DECODE]);
@@ -141,13 +141,14 @@ static para_status plan_flops(const para_plan_subject *s, para_plan *out) {
     return PARA_OK;
 }
 
-static int64_t result_bytes(const para_request *r, const para_geometry *g) {
-    int64_t pixels = 3 * (int64_t)g->height * g->width, latents = g->frames * g->grid_h * g->grid_w * g->channels;
-    return r->num_images * (pixels + 2 * latents) * (int64_t)sizeof(float);
+int64_t para_plan_result_bytes(const para_request *r, const para_geometry *g) {
+    int64_t frame = 3 * (int64_t)g->height * g->width, latents = para_geometry_tokens(g) * g->channels;
+    int64_t frames = r->latents_only ? 0 : r->on_frame ? 1 : (int64_t)r->num_images * g->num_frames;
+    return (frames * frame + 2 * r->num_images * latents) * (int64_t)sizeof(float);
 }
 
 int64_t para_plan_peak(const para_request *request, const para_geometry *g, int64_t weights, int64_t arenas) {
-    return weights + arenas + result_bytes(request, g) + PROCESS_BYTES;
+    return weights + arenas + para_plan_result_bytes(request, g) + PROCESS_BYTES;
 }
 
 /* The ranks that this process hosts. */
@@ -159,8 +160,8 @@ static para_status plan_memory(const para_plan_subject *s, para_plan *out) {
     for (int i = 0; i < world->options.ranks; i++)
         out->arena_bytes += rank[world->worker[0].rank.index + i].arena_bytes;
     para_free(rank);
-    out->result_bytes = result_bytes(s->request, &s->geometry);
-    out->peak_bytes = para_plan_peak(s->request, &s->geometry, out->weight_bytes, out->arena_bytes);
+    out->result_bytes = para_plan_result_bytes(&s->request, &s->geometry);
+    out->peak_bytes = para_plan_peak(&s->request, &s->geometry, out->weight_bytes, out->arena_bytes);
     return status;
 }
 
@@ -168,11 +169,11 @@ static para_status plan_memory(const para_plan_subject *s, para_plan *out) {
 static para_status plan_gpu(const para_plan_subject *s, para_plan *out) {
     para_dry_result dry;
     para_dry_rank rank = {.size = 1, .like = s->like, .gpu = true};
-    PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &dry));
+    PARA_TRY(para_dry_run(s->pipe, &s->request, &s->geometry, &alone, rank, &dry));
     out->gpu_resident_bytes = para_need_resident(s->pipe, &dry) + PARA_CUDA_CONTEXT_BYTES;
     out->gpu_in_turn_bytes = para_need_in_turn(s->pipe, &dry) + PARA_CUDA_CONTEXT_BYTES;
     rank.offload = true;
-    PARA_TRY(para_dry_run(s->pipe, s->request, &s->geometry, &alone, rank, &dry));
+    PARA_TRY(para_dry_run(s->pipe, &s->request, &s->geometry, &alone, rank, &dry));
     out->gpu_offload_bytes = para_need_in_turn(s->pipe, &dry) + PARA_CUDA_CONTEXT_BYTES;
     out->pinned_bytes = dry.pinned_bytes;
     para_device *dev = s->like->device;
@@ -184,24 +185,26 @@ static para_status plan_gpu(const para_plan_subject *s, para_plan *out) {
 }
 
 para_status para_plan_subject_open(para_pipeline *pipe, const para_request *request, para_plan_subject *out) {
-    PARA_TRY(para_request_check(pipe, request));
-    *out = (para_plan_subject){.pipe = pipe, .request = request, .like = &pipe->world->worker[0].rank};
-    PARA_TRY(pipe->family->geometry(pipe, request, &out->geometry));
-    return para_request_mesh(pipe, request, &out->geometry, &out->mesh);
+    *out = (para_plan_subject){.pipe = pipe};
+    PARA_TRY(para_request_take(pipe, request, &out->request));
+    out->like = &pipe->world->worker[0].rank;
+    PARA_TRY(para_request_geometry(pipe, &out->request, &out->geometry));
+    return para_request_mesh(pipe, &out->request, &out->geometry, &out->mesh);
 }
 
 para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request, para_plan *out) {
     if (!out) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_plan: out is NULL");
     para_plan_subject s;
     PARA_TRY(para_plan_subject_open(pipe, request, &s));
-    para_request_warn(pipe, request);
+    para_request_warn(pipe, &s.request);
     const para_geometry *g = &s.geometry;
     *out = (para_plan){.height = g->height,
                        .width = g->width,
-                       .image_tokens = g->frames * g->grid_h * g->grid_w,
+                       .num_frames = g->num_frames,
+                       .image_tokens = para_geometry_tokens(g),
                        .text_tokens = g->text_tokens,
                        .heads = g->heads,
-                       .items = (int)para_request_items(request),
+                       .items = (int)para_request_items(pipe, &s.request),
                        .ranks = para_mesh_ranks(&s.mesh),
                        .batch = s.mesh.batch,
                        .ring = s.mesh.ring,

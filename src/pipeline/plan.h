@@ -31,7 +31,7 @@ typedef struct para_dry_rank {
 /* What is planned: a checked request, its sizes, and a rank like all others. */
 typedef struct para_plan_subject {
     para_pipeline *pipe;
-    const para_request *request;
+    para_request request; /* filled in */
     para_geometry geometry;
     para_mesh mesh; /* that it gets */
     const para_rank *like;
@@ -41,6 +41,8 @@ typedef struct para_plan_subject {
 para_status para_dry_run(para_pipeline *pipe, const para_request *request, const para_geometry *g, const para_mesh *mesh, para_dry_rank rank,
                          para_dry_result *out);
 
+/* Bytes of the host that a request's result takes, and its noise. */
+int64_t para_plan_result_bytes(const para_request *request, const para_geometry *g);
 /* Predicted peak memory of a process that has so many bytes of weights, and of activations in all its ranks. */
 int64_t para_plan_peak(const para_request *request, const para_geometry *g, int64_t weights, int64_t arenas);
 /* Checks a request and finds its sizes and its mesh. */

@@ -24,7 +24,7 @@ static rank_key key_of(const para_plan_subject *s, const para_mesh *m, const par
     if (index >= para_mesh_ranks(m)) return (rank_key){.decodes = index}; /* tiles, or it has nothing to do */
     int tokens = m->ring * m->ulysses, place = index % tokens, u = place % m->ulysses;
     rank_key k = {.decodes = index == 0 || s->pipe->parallel_vae ? index : -1,
-                  .items = even_share(para_request_items(s->request), m->batch, index / tokens),
+                  .items = even_share(para_request_items(s->pipe, &s->request), m->batch, index / tokens),
                   .heads = even_share(s->geometry.heads, m->ulysses, u),
                   .row = para_layout_tokens(l, place - u, m->ulysses),
                   .next = para_layout_tokens(l, (place + m->ulysses) % tokens, 1)};
@@ -42,7 +42,7 @@ static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int
     if (!para_run_takes_part(s->pipe, m, index)) return PARA_OK;
     const para_dry_rank rank = {.index = index, .size = para_world_size(s->pipe->world), .like = s->like};
     para_dry_result all, one, two;
-    para_request r = *s->request;
+    para_request r = s->request;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &all));
     r.sigmas = NULL;
     r.num_inference_steps = 1;
@@ -59,7 +59,7 @@ static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int
 static para_status open_layout(const para_plan_subject *s, const para_mesh *m, para_layout **out) {
     const para_geometry *g = &s->geometry;
     para_layout_options o = PARA_LAYOUT_OPTIONS_INIT;
-    o.tokens[PARA_IMAGE] = g->frames * g->grid_h * g->grid_w;
+    o.tokens[PARA_IMAGE] = para_geometry_tokens(g);
     o.tokens[PARA_TEXT] = g->text_tokens;
     return para_layout_open(out, m, &o);
 }
@@ -133,7 +133,7 @@ static int by_time(const void *a, const void *b) {
 static para_status plan_meshes(const para_plan_subject *s, const para_machine *machine, para_rank_plan *rank, int room,
                                para_mesh_plan *out, int *count) {
     int ranks = para_world_size(s->pipe->world);
-    for (int batch = 1; batch <= ranks && batch <= para_request_items(s->request); batch++) {
+    for (int batch = 1; batch <= ranks && batch <= para_request_items(s->pipe, &s->request); batch++) {
         for (int ring = 1; ring <= ranks / batch; ring++) {
             if (ranks % (batch * ring)) continue;
             para_mesh m = {batch, ring, ranks / (batch * ring)};

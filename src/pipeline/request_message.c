@@ -8,7 +8,7 @@
 /* What its pointers point to follows; a pointer is the distance from the start, NULL stays NULL. */
 typedef struct packed_request {
     para_request request;
-    para_tensor latents, prompt_embeds, pooled_prompt_embeds;
+    para_tensor latents, prompt_embeds, pooled_prompt_embeds, negative_prompt_embeds, negative_pooled_prompt_embeds;
 } packed_request;
 
 /* Fills a message, or without `base` only finds its size. */
@@ -46,6 +46,7 @@ static void put_all(packer *p, const para_request *r) {
     to->true_cfg_scale = r->true_cfg_scale;
     to->height = r->height;
     to->width = r->width;
+    to->num_frames = r->num_frames;
     to->num_inference_steps = r->num_inference_steps;
     to->guidance_scale = r->guidance_scale;
     to->num_images = r->num_images;
@@ -59,6 +60,8 @@ static void put_all(packer *p, const para_request *r) {
     put_tensor(p, &m->latents, r->latents);
     put_tensor(p, &m->prompt_embeds, r->prompt_embeds);
     put_tensor(p, &m->pooled_prompt_embeds, r->pooled_prompt_embeds);
+    put_tensor(p, &m->negative_prompt_embeds, r->negative_prompt_embeds);
+    put_tensor(p, &m->negative_pooled_prompt_embeds, r->negative_pooled_prompt_embeds);
     to->prompt = put_text(p, r->prompt);
     to->prompt_2 = put_text(p, r->prompt_2);
     to->negative_prompt = put_text(p, r->negative_prompt);
@@ -90,6 +93,8 @@ const para_request *para_request_unpack(void *bytes) {
     r->latents = found_tensor(bytes, &m->latents);
     r->prompt_embeds = found_tensor(bytes, &m->prompt_embeds);
     r->pooled_prompt_embeds = found_tensor(bytes, &m->pooled_prompt_embeds);
+    r->negative_prompt_embeds = found_tensor(bytes, &m->negative_prompt_embeds);
+    r->negative_pooled_prompt_embeds = found_tensor(bytes, &m->negative_pooled_prompt_embeds);
     r->prompt = found(bytes, r->prompt);
     r->prompt_2 = found(bytes, r->prompt_2);
     r->negative_prompt = found(bytes, r->negative_prompt);

@@ -33,7 +33,7 @@ static double gib(int64_t bytes) {
 typedef struct variant {
     const char *options; /* what to add to the command line */
     bool offload, tiling;
-    int divisor;         /* of width and height */
+    int divisor, frames_divisor; /* of width and height; of the frames */
 } variant;
 
 static para_status try_variant(para_pipeline *pipe, para_rank *rank, const variant *v, int64_t *bytes) {
@@ -44,9 +44,11 @@ static para_status try_variant(para_pipeline *pipe, para_rank *rank, const varia
     para_dry_rank which = {.index = rank->index, .size = rank->size, .like = rank, .asks = rank, .offload = v->offload};
     r.vae_tiling = r.vae_tiling || v->tiling;
     r.latents = NULL; /* of another size */
-    r.width = pipe->work.geometry.width / v->divisor;
-    r.height = pipe->work.geometry.height / v->divisor;
-    PARA_TRY(pipe->family->geometry(pipe, &r, &g));
+    const para_geometry *now = &pipe->work.geometry;
+    r.width = now->width / v->divisor / now->size_unit * now->size_unit;
+    r.height = now->height / v->divisor / now->size_unit * now->size_unit;
+    if (v->frames_divisor > 1) r.num_frames = (now->num_frames - 1) / v->frames_divisor / now->frames_unit * now->frames_unit + 1;
+    PARA_TRY(para_request_geometry(pipe, &r, &g));
     PARA_TRY(para_request_mesh(pipe, &r, &g, &mesh));
     PARA_TRY(para_dry_run(pipe, &r, &g, &mesh, which, &dry));
     *bytes = para_need_in_turn(pipe, &dry);
@@ -57,16 +59,21 @@ static para_status try_variant(para_pipeline *pipe, para_rank *rank, const varia
 static void find_way_out(para_pipeline *pipe, para_rank *rank, int64_t budget, char *text, size_t room) {
     const bool offload = !pipe->offload_slots && rank->device->ops->copies, tiling = !pipe->work.request.vae_tiling;
     const variant variants[] = {
-        {"--vae-tiling", false, true, 1},        {"--offload", true, false, 1},
-        {"--offload --vae-tiling", true, true, 1}, {"half the width and height", false, false, 2},
-        {"--offload with half the width and height", true, false, 2},
-        {"--offload --vae-tiling with half the width and height", true, true, 2},
+        {"--vae-tiling", false, true, 1, 1},
+        {"--offload", true, false, 1, 1},
+        {"--offload --vae-tiling", true, true, 1, 1},
+        {"half the frames", false, false, 1, 2},
+        {"half the width and height", false, false, 2, 1},
+        {"--offload with half the width and height", true, false, 2, 1},
+        {"--offload --vae-tiling with half the width and height", true, true, 2, 1},
+        {"--offload --vae-tiling with half the width and height and a quarter of the frames", true, true, 2, 4},
     };
     snprintf(text, room, "it needs a GPU with more memory, or a smaller size");
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         const variant *v = &variants[i];
         int64_t bytes;
         if ((v->offload && !offload) || (v->tiling && !tiling)) continue;
+        if (v->frames_divisor > 1 && pipe->work.geometry.frames_unit == 0) continue;
         if (try_variant(pipe, rank, v, &bytes) != PARA_OK || bytes > budget) continue;
         snprintf(text, room, "%s would do, which needs %.2f GiB", v->options, gib(bytes));
         return;

@@ -1,4 +1,4 @@
-/* A request on its way: text, denoising loop, decoding. SPDX-License-Identifier: Apache-2.0 */
+/* A request on its way: from text through the denoising loop to decoding. SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +49,40 @@ para_status para_run_upload(para_run *run, para_tensor to, const para_tensor *gi
     return para_run_check_finite(run, to, "%s", stage);
 }
 
+para_status para_run_share_length(para_run *run, int *length) {
+    para_device *dev = run->rank->device;
+    int64_t value = *length;
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor shared; /* [1] */
+    if (run->dry || para_mesh_ranks(&run->mesh) == 1) return PARA_OK;
+    PARA_TRY(PARA_NEW(dev, &shared, PARA_I64, 1));
+    PARA_TRY(dev->ops->upload(dev, shared, &value));
+    PARA_TRY(para_comm_broadcast(para_world_comm(run->rank), 0, shared));
+    PARA_TRY(dev->ops->download(dev, &value, &shared));
+    para_arena_release(&dev->arena, mark);
+    *length = (int)value;
+    return PARA_OK;
+}
+
+para_status para_run_affine(para_run *run, para_tensor y, float scale, float c) {
+    para_device *dev = run->rank->device;
+    int64_t n = para_tensor_count(&y);
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor constant;
+    PARA_TRY(para_new(dev, &constant, PARA_F32, y.rank, y.dim));
+    if (!run->dry) {
+        float *host = para_alloc((size_t)n, sizeof *host);
+        if (!host) return PARA_ERR_MEMORY;
+        for (int64_t i = 0; i < n; i++) host[i] = 1.0f;
+        para_status status = dev->ops->upload(dev, constant, host);
+        para_free(host);
+        PARA_TRY(status);
+    }
+    PARA_TRY(dev->ops->combine(dev, y, 2, (para_tensor[]){y, constant}, (float[]){scale, c}));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
 void para_run_begin(para_run *run) {
     run->stage_start = para_seconds();
 }
@@ -71,16 +105,26 @@ static bool with_others(const para_run *run) {
     return run->rank->size > 1 && para_run_takes_part(run->pipe, &run->mesh, 1);
 }
 
-/* The request's own embeddings, which every rank has. */
-static para_status take_embeds(para_run *run, para_conditioning_inputs *out) {
-    const para_tensor *embeds = run->request->prompt_embeds, *pooled = run->request->pooled_prompt_embeds;
+/* A half's embeddings that the request gave, which every rank has. */
+static para_status take_embeds(para_run *run, const para_tensor *embeds, const para_tensor *pooled, const char *half,
+                               para_conditioning_inputs *out) {
     para_device *dev = run->rank->device;
     para_dtype dtype = run->pipe->options.dtype;
+    char stage[64];
+    snprintf(stage, sizeof stage, "reading the given %sprompt_embeds", half);
     PARA_TRY(para_new(dev, &out->encoder_hidden_states, dtype, embeds->rank, embeds->dim));
-    PARA_TRY(para_run_upload(run, out->encoder_hidden_states, embeds, "reading the given prompt_embeds"));
+    PARA_TRY(para_run_upload(run, out->encoder_hidden_states, embeds, stage));
     if (!pooled) return PARA_OK;
+    snprintf(stage, sizeof stage, "reading the given %spooled_prompt_embeds", half);
     PARA_TRY(para_new(dev, &out->pooled_projections, dtype, pooled->rank, pooled->dim));
-    return para_run_upload(run, out->pooled_projections, pooled, "reading the given pooled_prompt_embeds");
+    return para_run_upload(run, out->pooled_projections, pooled, stage);
+}
+
+static para_status take_halves(para_run *run, para_conditioning_inputs *inputs) {
+    const para_request *r = run->request;
+    PARA_TRY(take_embeds(run, r->prompt_embeds, r->pooled_prompt_embeds, "", &inputs[PARA_COND]));
+    if (para_request_halves(run->pipe, r) == 1) return PARA_OK;
+    return take_embeds(run, r->negative_prompt_embeds, r->negative_pooled_prompt_embeds, "negative_", &inputs[PARA_UNCOND]);
 }
 
 /* Embeddings of one half: computed by the leading rank, then everybody's. */
@@ -95,14 +139,15 @@ static para_status encode_half(para_run *run, const char *prompt, const char *pr
 
 static para_status encode_halves(para_run *run, para_conditioning_inputs *inputs) {
     const para_request *r = run->request;
-    int halves = para_request_halves(r);
-    if (r->prompt_embeds) return take_embeds(run, &inputs[PARA_COND]);
+    int halves = para_request_halves(run->pipe, r);
+    if (r->prompt_embeds) return take_halves(run, inputs);
     para_run_progress(run, PARA_STAGE_TEXT, 0, halves);
     PARA_TRY(encode_half(run, r->prompt, r->prompt_2 ? r->prompt_2 : r->prompt, "", &inputs[PARA_COND]));
     para_run_progress(run, PARA_STAGE_TEXT, 1, halves);
     if (halves == 1) return PARA_OK;
-    const char *second = r->negative_prompt_2 ? r->negative_prompt_2 : r->negative_prompt;
-    PARA_TRY(encode_half(run, r->negative_prompt, second, ".negative", &inputs[PARA_UNCOND]));
+    const char *negative = r->negative_prompt ? r->negative_prompt : "";
+    const char *second = r->negative_prompt_2 ? r->negative_prompt_2 : negative;
+    PARA_TRY(encode_half(run, negative, second, ".negative", &inputs[PARA_UNCOND]));
     para_run_progress(run, PARA_STAGE_TEXT, 2, halves);
     return PARA_OK;
 }
@@ -114,68 +159,6 @@ static para_status text_stage(para_run *run, para_conditioning_inputs *inputs) {
     PARA_TRY(encode_halves(run, inputs));
     para_rank_serial(run->rank, para_mesh_ranks(&run->mesh) == 1);
     return para_run_end(run, PARA_STAGE_TEXT);
-}
-
-/* A tensor of the result, on the host. */
-static para_status open_host(para_tensor *out, int rank, const int64_t *dim) {
-    *out = para_tensor_make(NULL, PARA_F32, rank, dim);
-    out->data = para_alloc((size_t)para_tensor_count(out), sizeof(float));
-    return out->data ? PARA_OK : PARA_ERR_MEMORY;
-}
-
-/* The result's pixels [n, 3, H, W], if there will be any, and latents. */
-static para_status open_result(para_run *run, const para_tensor *latents) {
-    const para_geometry *g = &run->geometry;
-    para_result *out = run->result;
-    int64_t pixels[] = {run->request->num_images, 3, g->height, g->width};
-    if (!run->request->latents_only) PARA_TRY(open_host(&out->images, 4, pixels));
-    PARA_TRY(open_host(&out->latents, 3, latents->dim));
-    return run->rank->device->ops->download(run->rank->device, out->latents.data, latents);
-}
-
-/* Decodes the pictures from `first` on whose latents these are. */
-static para_status decode_pictures(para_run *run, const para_comm *comm, int64_t first, para_tensor latents) {
-    para_device *dev = run->rank->device;
-    const para_geometry *g = &run->geometry;
-    size_t mark = para_arena_mark(&dev->arena);
-    int64_t n = latents.dim[0], dim[] = {n, 3, g->height, g->width};
-    para_tensor images = para_tensor_make(NULL, PARA_F32, 4, dim);
-    if (para_run_leads(run)) PARA_TRY(para_new(dev, &images, PARA_F32, 4, dim));
-    PARA_TRY(run->pipe->family->decode(run, comm, latents, images));
-    for (int64_t i = 0; i < n && para_run_leads(run); i++)
-        PARA_TRY(
-            para_run_check_finite(run, para_rows(images, i, 1), "decoding picture %lld", (long long)(first + i + 1)));
-    if (run->result) {
-        float *host = (float *)run->result->images.data + first * 3 * g->height * g->width;
-        PARA_TRY(dev->ops->download(dev, host, &images));
-    }
-    para_arena_release(&dev->arena, mark);
-    return PARA_OK;
-}
-
-/* On all ranks, tile by tile; or picture by picture on the leading one, while the others wait. */
-static para_status decode_stage(para_run *run, para_tensor latents) {
-    int n = run->request->num_images;
-    if (!run->request->latents_only) PARA_TRY(para_run_enter(run, PARA_STAGE_DECODE));
-    para_run_begin(run);
-    if (run->result) PARA_TRY(open_result(run, &latents));
-    if (run->request->latents_only) return para_run_end(run, PARA_STAGE_DECODE);
-    para_run_progress(run, PARA_STAGE_DECODE, 0, n);
-    if (run->pipe->parallel_vae) {
-        para_comm all = para_world_comm(run->rank);
-        para_rank_serial(run->rank, false);
-        if (para_mesh_ranks(&run->mesh) == 1) PARA_TRY(para_comm_broadcast(all, 0, latents));
-        PARA_TRY(decode_pictures(run, &all, 0, latents));
-        para_run_progress(run, PARA_STAGE_DECODE, n, n);
-    } else if (para_run_leads(run)) {
-        para_rank_serial(run->rank, true);
-        for (int i = 0; i < n; i++) {
-            PARA_TRY(decode_pictures(run, NULL, i, para_rows(latents, i, 1)));
-            para_run_progress(run, PARA_STAGE_DECODE, i + 1, n);
-        }
-    }
-    para_rank_serial(run->rank, false);
-    return para_run_end(run, PARA_STAGE_DECODE);
 }
 
 /* What each rank tells the leading one in the end. */
@@ -235,10 +218,10 @@ static para_status all_stages(para_run *run) {
         PARA_TRY(status);
     } else {
         PARA_TRY(PARA_NEW(run->rank->device, &latents, PARA_F32, run->request->num_images,
-                          g->frames * g->grid_h * g->grid_w, g->channels));
+                          para_geometry_tokens(g), g->channels));
     }
     para_device_range(run->rank->device, stage_names[PARA_STAGE_DECODE]);
-    para_status status = decode_stage(run, latents);
+    para_status status = para_run_decode(run, latents);
     para_device_range(run->rank->device, NULL);
     return status;
 }

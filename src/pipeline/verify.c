@@ -162,8 +162,8 @@ static para_status say_memory(const verification *v, const para_request *request
     if (para_world_process(v->pipe->world) != 0) return PARA_OK;
     PARA_TRY(para_plan_subject_open(v->pipe, request, &s));
     const para_dry_rank alone = {.size = 1, .like = s.like};
-    PARA_TRY(para_dry_run(v->pipe, request, &s.geometry, &(para_mesh){1, 1, 1}, alone, &dry));
-    int64_t pixels = request->num_images * 3 * (int64_t)s.geometry.height * s.geometry.width;
+    PARA_TRY(para_dry_run(v->pipe, &s.request, &s.geometry, &(para_mesh){1, 1, 1}, alone, &dry));
+    int64_t pixels = (int64_t)s.request.num_images * s.geometry.num_frames * 3 * s.geometry.height * s.geometry.width;
     para_pipeline_log(v->pipe, PARA_LOG_INFO, "%.1f MB of memory keep the results of the first run for the comparison",
                       (double)(dry.stage_bytes + pixels * (int64_t)sizeof(float)) / 1e6);
     return PARA_OK;
@@ -222,9 +222,11 @@ para_status para_verify(para_pipeline *pipe, const para_request *request, const 
     *report = (para_verify_report){0};
     if (!request) return para_fail(PARA_ERR_ARGUMENT, "para_verify: the request is NULL");
     verification v = {.pipe = pipe, .options = &o, .report = report};
-    para_status status = say_memory(&v, request);
-    if (status == PARA_OK) status = on_mesh(&v, request);
-    if (status == PARA_OK) status = on_one_rank(&v, request);
+    para_request kept = *request;
+    kept.on_frame = NULL; /* frames are compared, not handed out */
+    para_status status = say_memory(&v, &kept);
+    if (status == PARA_OK) status = on_mesh(&v, &kept);
+    if (status == PARA_OK) status = on_one_rank(&v, &kept);
     if (status == PARA_OK) status = check_all_compared(&v);
     for (int i = 0; i < v.count; i++) para_free(v.kept[i].data);
     para_free(v.kept);

@@ -165,3 +165,18 @@ para_status para_flow_match_euler_sigmas(const para_flow_match_euler *s, int ste
                          steps);
     return PARA_OK;
 }
+
+/* latents += (sigma of the next step - sigma) · prediction */
+static para_status euler_step(para_schedule *s, para_device *dev, const para_schedule_step *at) {
+    const float *sigmas = s->values; /* [steps + 1] */
+    float dt = sigmas[at->step + 1] - sigmas[at->step];
+    return dev->ops->combine(dev, at->latents, 2, (para_tensor[]){at->latents, at->prediction}, (float[]){1.0f, dt});
+}
+
+static const para_schedule_table euler_table = {.step = euler_step};
+
+para_status para_flow_match_euler_schedule(const para_flow_match_euler *s, int steps, const double *user_sigmas,
+                                           double mu, para_schedule *out) {
+    PARA_TRY(para_schedule_open(out, &euler_table, steps, ((size_t)steps + 1) * sizeof(float)));
+    return para_flow_match_euler_sigmas(s, steps, user_sigmas, mu, out->values, out->timesteps);
+}

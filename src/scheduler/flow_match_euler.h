@@ -3,6 +3,7 @@
 #define PARA_SCHEDULER_FLOW_MATCH_EULER_H
 
 #include "io/config.h"
+#include "scheduler/schedule.h"
 
 typedef enum para_sigma_schedule {
     PARA_SIGMAS_PLAIN,
@@ -39,5 +40,8 @@ double para_flow_match_euler_mu(const para_flow_match_euler *s, int64_t image_se
  * `mu` is used with dynamic shifting. PARA_ERR_ARGUMENT (no steps), PARA_ERR_CONFIG (a sigma comes out not finite), PARA_ERR_MEMORY. */
 para_status para_flow_match_euler_sigmas(const para_flow_match_euler *s, int steps, const double *user_sigmas,
                                          double mu, float *sigmas, float *timesteps);
+
+/* The same as a schedule, whose steps are those of FlowMatchEulerDiscreteScheduler.step. Close it in any case. */
+para_status para_flow_match_euler_schedule(const para_flow_match_euler *s, int steps, const double *user_sigmas, double mu, para_schedule *out);
 
 #endif

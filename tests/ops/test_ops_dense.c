@@ -1,4 +1,5 @@
 /* Linear layers, convolutions and look-ups against their double-precision twins. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/conv3d.h"
 #include "backend/cpu/cpu_scratch.h"
 #include "ops/ops_case.h"
 #include "ops/twin_ops.h"
@@ -145,6 +146,108 @@ static void convolutions(void **state) {
                 for (int i = 0; i < 12; i++) conv_case(ops_device(d), compute_types[t], weight_types[w]);
 }
 
+/* Kernels and strides of the video VAEs, on sizes that they meet in tests only. */
+static void video_conv_case(para_device *dev, para_dtype type, para_dtype weight_type, int64_t frames, int64_t most) {
+    twin_video_sizes s = {.n = ops_int(1, 2),
+                          .x = {frames, ops_int(2, most), ops_int(2, most)},
+                          .i = ops_chance(0.4) ? 8 * ops_int(1, 3) : ops_int(1, 20),
+                          .o = ops_chance(0.4) ? 8 * ops_int(1, 3) : ops_int(1, 20),
+                          .k = {ops_int(1, 3), ops_int(1, 3)},
+                          .stride = {ops_int(1, 2), ops_int(1, 2)},
+                          .replicate = ops_chance(0.5)};
+    bool grows = ops_chance(0.3);
+    for (int i = 0; i < 3; i++) s.grown[i] = s.x[i] * (grows && (i > 0 || frames % 2 == 0) ? 2 : 1);
+    if (grows && frames % 2 && ops_chance(0.5)) s.grown[0] = 2 * frames - 1;
+    s.k[2] = s.k[1], s.stride[2] = s.stride[1], s.pad[1] = s.pad[2] = ops_int(0, s.k[1] / 2);
+    s.y[0] = (s.grown[0] - 1) / s.stride[0] + 1;
+    for (int i = 1; i < 3; i++) s.y[i] = (s.grown[i] + 2 * s.pad[i] - s.k[i]) / s.stride[i] + 1;
+    if (s.grown[1] + 2 * s.pad[1] < s.k[1] || s.grown[2] + 2 * s.pad[2] < s.k[2]) return;
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.x[0], s.x[1], s.x[2], s.i), w = OPS_MAKE(dev, weight_type, OPS_PLAIN, 0.3, s.o, s.i, s.k[0], s.k[1], s.k[2]);
+    ops_tensor before = s.k[0] > 1 && ops_chance(0.5) ? OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.k[0] - 1, s.grown[1], s.grown[2], s.i) : ops_none();
+    ops_tensor b = ops_chance(0.7) ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s.o) : ops_none();
+    ops_tensor y = OPS_MAKE(dev, type, OPS_PLAIN, 1, s.n, s.y[0], s.y[1], s.y[2], s.o);
+    para_linear layer = {w.view, b.view};
+    double *used = used_weight(&w, type);
+    para_conv3d_args a = {.x = x.view, .before = before.view, .w = &layer, .stride_t = (int)s.stride[0], .stride = (int)s.stride[1], .pad_h = (int)s.pad[1],
+                          .pad_w = (int)s.pad[2], .replicate = s.replicate, .y = y.view};
+    for (int i = 0; grows && i < 3; i++) a.grown[i] = s.grown[i];
+    ops_ok(dev, dev->ops->conv3d(dev, &a));
+    size_t scratch;
+    assert_int_equal(para_cpu_conv3d_scratch(&a, dev->threads, &scratch), PARA_OK);
+    ops_took(dev, scratch);
+    twin_conv3d(y.value, x.value, before.value, used, b.value, &s);
+    ops_check(dev, &y, y.value, 2, "conv3d %s", ops_type_name(weight_type));
+    free(used);
+    ops_free(dev, &x);
+    ops_free(dev, &w);
+    ops_free(dev, &before);
+    ops_free(dev, &b);
+    ops_free(dev, &y);
+}
+
+static void convolutions_of_videos(void **state) {
+    (void)state;
+    for (int d = 0; d < ops_device_count(); d++)
+        for (int t = 0; t < 2; t++)
+            for (int w = 0; w < 4; w++)
+                for (int i = 0; i < 12; i++) video_conv_case(ops_device(d), compute_types[t], weight_types[w], ops_int(1, 7), 9);
+}
+
+/* Slices of frames, the last of which begins before the one before it ends: as each frame with those before it alone. */
+static void a_video_in_slices(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    enum { F = 11, H = 350, W = 350, C = 16, O = 3 };
+    int64_t frame = H * W * O;
+    ops_tensor x = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 1, F, H, W, C), w = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 0.3, O, C, 3, 1, 1),
+               y = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 1, F, H, W, O), one = OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 1, 1, H, W, O);
+    para_linear layer = {w.view, {0}};
+    para_conv3d_args a = {.x = x.view, .w = &layer, .stride_t = 1, .stride = 1, .replicate = true, .y = y.view};
+    para_conv3d_plan p = para_plan_conv3d(&a, 4), two = para_plan_conv3d(&a, 2);
+    assert_true(p.frames == 6 && para_conv3d_slice(&p, &a, 1) == 5 && para_conv3d_slice(&p, &a, 2) == -1 && two.frames == 11);
+    ops_ok(dev, dev->ops->conv3d(dev, &a));
+    for (int64_t t = 0; t < F; t++) {
+        para_tensor own = para_slice(x.view, 1, t, 1), before = t >= 2 ? para_slice(x.view, 1, t - 2, 2) : ops_none().view;
+        if (t == 1) own = para_slice(x.view, 1, 0, 2);
+        para_conv3d_args alone = {.x = para_tensor_make(own.data, own.dtype, 5, own.dim), .before = before, .w = &layer, .stride_t = 1, .stride = 1, .replicate = true};
+        ops_tensor both = t == 1 ? OPS_MAKE(dev, PARA_BF16, OPS_PLAIN, 1, 1, 2, H, W, O) : ops_none();
+        alone.y = t == 1 ? both.view : one.view;
+        if (before.data) alone.before = para_tensor_make(before.data, before.dtype, 5, before.dim);
+        ops_ok(dev, dev->ops->conv3d(dev, &alone));
+        double *got = ops_read(dev, t == 1 ? &both : &one);
+        memcpy(y.value + t * frame, got + (t == 1 ? frame : 0), (size_t)frame * sizeof *got);
+        free(got);
+        ops_free(dev, &both);
+    }
+    ops_check(dev, &y, y.value, 2, "conv3d in slices");
+    ops_free(dev, &x);
+    ops_free(dev, &w);
+    ops_free(dev, &y);
+    ops_free(dev, &one);
+}
+
+static void operands_that_do_not_fit_a_video(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    ops_tensor x = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 1, 3, 4, 5, 2), w = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 3, 2, 3, 3, 3), y = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 1, 3, 4, 5, 3),
+               before = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 1, 1, 4, 5, 2);
+    para_linear layer = {w.view, {0}};
+    para_conv3d_args right = {.x = x.view, .w = &layer, .stride_t = 1, .stride = 1, .pad_h = 1, .pad_w = 1, .y = y.view};
+    ops_ok(dev, dev->ops->conv3d(dev, &right));
+    para_conv3d_args wrong[] = {right, right, right, right, right, right};
+    wrong[0].stride_t = 0;
+    wrong[1].pad_w = 0;
+    wrong[2].before = before.view;
+    wrong[3].grown[1] = 3;
+    wrong[4].y.dtype = PARA_BF16;
+    wrong[5].x.dim[4] = 1;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_int_equal(dev->ops->conv3d(dev, &wrong[i]), PARA_ERR_SHAPE);
+    ops_free(dev, &x);
+    ops_free(dev, &w);
+    ops_free(dev, &y);
+    ops_free(dev, &before);
+}
+
 static void embedding_case(para_device *dev, para_dtype type, para_dtype table_type) {
     int64_t v = ops_int(1, 60), m = ops_int(0, 40), width = ops_int(1, 100);
     ops_tensor table = OPS_MAKE(dev, table_type, OPS_PADDED, 1, v, width),
@@ -187,7 +290,7 @@ static void ids_outside_the_table(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_layers), cmocka_unit_test(linear_in_slices), cmocka_unit_test(weights_at_odd_addresses),
-        cmocka_unit_test(convolutions),  cmocka_unit_test(embeddings),       cmocka_unit_test(ids_outside_the_table),
+        cmocka_unit_test(convolutions), cmocka_unit_test(convolutions_of_videos), cmocka_unit_test(a_video_in_slices), cmocka_unit_test(operands_that_do_not_fit_a_video),  cmocka_unit_test(embeddings),       cmocka_unit_test(ids_outside_the_table),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }

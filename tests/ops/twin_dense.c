@@ -43,3 +43,38 @@ void twin_conv2d(double *y, const double *x, const double *w, const double *bias
                     y[((n * s->oh + oy) * s->ow + ox) * s->o + o] = sum;
                 }
 }
+
+/* What lies at (t, y, x) of item n of the enlarged, padded video. */
+static double pixel_at(const double *video, const double *before, const twin_video_sizes *s, int64_t n, int64_t t, int64_t y, int64_t x, int64_t i) {
+    const int64_t *g = s->grown;
+    bool outside = y < 0 || y >= g[1] || x < 0 || x >= g[2], odd = g[0] > 1 && g[0] % 2;
+    if (outside && !s->replicate) return 0;
+    y = y < 0 ? 0 : y >= g[1] ? g[1] - 1 : y;
+    x = x < 0 ? 0 : x >= g[2] ? g[2] - 1 : x;
+    if (t < 0 && before) return before[(((n * (s->k[0] - 1) + t + s->k[0] - 1) * g[1] + y) * g[2] + x) * s->i + i];
+    if (t < 0) t = 0;
+    /* F.interpolate's nearest: floor of the position times the ratio; with an odd number of frames of all but the first */
+    if (odd && t > 0) t = 1 + (int64_t)floor((double)(t - 1) * ((double)(s->x[0] - 1) / (double)(g[0] - 1)));
+    else if (!odd) t = (int64_t)floor((double)t * ((double)s->x[0] / (double)g[0]));
+    y = (int64_t)floor((double)y * ((double)s->x[1] / (double)g[1]));
+    x = (int64_t)floor((double)x * ((double)s->x[2] / (double)g[2]));
+    return video[(((n * s->x[0] + t) * s->x[1] + y) * s->x[2] + x) * s->i + i];
+}
+
+void twin_conv3d(double *y, const double *x, const double *before, const double *w, const double *bias, const twin_video_sizes *s) {
+    int64_t at = 0;
+    for (int64_t n = 0; n < s->n; n++)
+        for (int64_t pixel = 0; pixel < s->y[0] * s->y[1] * s->y[2]; pixel++)
+            for (int64_t o = 0; o < s->o; o++, at++) {
+                int64_t ox = pixel % s->y[2], oy = pixel / s->y[2] % s->y[1], ot = pixel / s->y[2] / s->y[1];
+                double sum = bias ? bias[o] : 0;
+                for (int64_t tap = 0; tap < s->k[0] * s->k[1] * s->k[2]; tap++) {
+                    int64_t kx = tap % s->k[2], ky = tap / s->k[2] % s->k[1], kt = tap / s->k[2] / s->k[1];
+                    for (int64_t i = 0; i < s->i; i++)
+                        sum += pixel_at(x, before, s, n, ot * s->stride[0] + kt - (s->k[0] - 1), oy * s->stride[1] + ky - s->pad[1],
+                                        ox * s->stride[2] + kx - s->pad[2], i) *
+                               w[(o * s->i + i) * s->k[0] * s->k[1] * s->k[2] + tap];
+                }
+                y[at] = sum;
+            }
+}

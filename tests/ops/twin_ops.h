@@ -18,6 +18,13 @@ typedef struct twin_conv_sizes {
 } twin_conv_sizes;
 void twin_conv2d(double *y, const double *x, const double *w, const double *bias, const twin_conv_sizes *s);
 
+/* y[N, OF, OH, OW, O] from x[N, F, H, W, I], enlarged to grown, and w[O, I, kt, kh, kw]; before[N, kt - 1, H, W, I], enlarged already */
+typedef struct twin_video_sizes {
+    int64_t n, x[3], grown[3], i, y[3], o, k[3], stride[3], pad[3]; /* pad[0] is not looked at */
+    bool replicate;
+} twin_video_sizes;
+void twin_conv3d(double *y, const double *x, const double *before, const double *w, const double *bias, const twin_video_sizes *s);
+
 /* One row of norm: y[d] */
 void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, double eps, const double *weight,
                const double *bias, const double *scale, const double *shift);

@@ -166,12 +166,14 @@ static sent transports(const para_request *r, para_result **result) {
 }
 
 /* Of the denoising loop, as dry runs foresee it. */
-static int64_t dry(const para_request *r, int rank) {
+static int64_t dry(const para_request *request, int rank) {
+    para_request filled, *r = &filled;
     para_geometry g;
     para_mesh mesh;
     para_dry_result out;
     int ranks = world->options.ranks;
-    assert_ok(flux->family->geometry(flux, r, &g));
+    assert_ok(para_request_take(flux, request, r));
+    assert_ok(para_request_geometry(flux, r, &g));
     assert_ok(para_request_mesh(flux, r, &g, &mesh));
     assert_ok(para_dry_run(flux, r, &g, &mesh, (para_dry_rank){.index = rank, .size = ranks, .like = &world->worker[rank].rank}, &out));
     return out.exchanged_bytes;
@@ -360,6 +362,8 @@ static void packed_requests(void **state) {
     r.negative_prompt = "n";
     r.sigmas = sigmas;
     r.latents = &given;
+    r.negative_prompt_embeds = r.negative_pooled_prompt_embeds = &given;
+    r.num_frames = 5;
     r.seed = 1ull << 63;
     void *bytes[2];
     size_t size[2];
@@ -377,6 +381,8 @@ static void packed_requests(void **state) {
     assert_null(got->negative_prompt_2);
     assert_true(got->sigmas[0] == 0.75 && got->sigmas[1] == 0.5);
     assert_true(got->latents->dtype == PARA_BF16 && got->latents->rank == 3 && para_tensor_contiguous(got->latents));
+    assert_true(got->num_frames == 5 && got->negative_prompt_embeds->dim[2] == 3 && got->negative_pooled_prompt_embeds->dim[2] == 3);
+    assert_true(got->negative_prompt_embeds->data != got->latents->data && !got->prompt_embeds);
     assert_true(((const uint16_t *)got->latents->data)[0] == 1 && ((const uint16_t *)got->latents->data)[5] == 6);
     assert_true(got->seed == r.seed && got->height == 64 && got->width == 96 && !got->on_progress && !got->user);
     para_free(bytes[0]);

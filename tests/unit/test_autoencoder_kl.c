@@ -122,26 +122,34 @@ static void tiled_sizes_are_those_of_diffusers(void **state) {
     para_autoencoder_kl_close(&vae);
 }
 
-/* What is kept of the tiles covers the picture once, and what goes in is read in whole. */
-static void tiles_cover_the_picture_once(void **state) {
+/* What is kept of the tiles covers the video once, and what goes in is read in whole. */
+static void tiles_cover_the_video_once(void **state) {
     (void)state;
     const para_vae_tile_rule rule = {.in_size = 12, .in_step = 9, .multiply = 2, .divide = 1, .blend = 6, .limit = 18};
+    const para_vae_tile_rule frames = {.in_size = 4, .in_step = 3, .multiply = 4, .divide = 1, .blend = 4, .limit = 12, .causal = true, .crop = true};
     for (int64_t h = 1; h < 40; h += 3) {
         for (int64_t w = 1; w < 40; w++) {
             para_vae_tiles tiles;
-            unsigned char seen[80][80] = {{0}};
-            assert_int_equal(para_vae_tiles_make(&tiles, &rule, h, w), PARA_OK);
-            assert_true(tiles.out_h == 2 * h && tiles.out_w == 2 * w);
-            for (int i = 0; i < tiles.rows * tiles.cols; i++) {
+            int64_t in[] = {1 + (h + w) % 11, h, w}, out[] = {4 * in[0] - 3, 2 * h, 2 * w};
+            static unsigned char seen[41][80][80];
+            memset(seen, 0, sizeof seen);
+            assert_int_equal(para_vae_axis_make(&tiles.axis[0], &frames, in[0]), PARA_OK);
+            for (int k = 1; k < 3; k++) assert_int_equal(para_vae_axis_make(&tiles.axis[k], &rule, in[k]), PARA_OK);
+            for (int k = 0; k < 3; k++) assert_int_equal(tiles.axis[k].out, out[k]);
+            for (int i = 0; i < para_vae_tiles_count(&tiles); i++) {
                 para_vae_tile t = para_vae_tiles_at(&tiles, i);
-                assert_true(t.in_h >= 1 && t.in_w >= 1 && t.in_y + t.in_h <= h && t.in_x + t.in_w <= w);
-                assert_true(t.out_y == 2 * t.in_y && t.out_x == 2 * t.in_x && t.crop_h <= t.out_h &&
-                            t.crop_w <= t.out_w);
-                for (int64_t y = 0; y < t.crop_h; y++)
-                    for (int64_t x = 0; x < t.crop_w; x++) seen[t.out_y + y][t.out_x + x]++;
+                for (int k = 0; k < 3; k++) {
+                    const para_vae_span *s = &t.span[k];
+                    assert_true(s->in_n >= 1 && s->in_at + s->in_n <= in[k] && s->drop + s->keep <= s->out_n && s->keep >= 1);
+                    assert_int_equal(s->out_at, k ? 2 * s->in_at : 4 * s->in_at + (s->in_at > 0));
+                }
+                for (int64_t f = 0; f < t.span[0].keep; f++)
+                    for (int64_t y = 0; y < t.span[1].keep; y++)
+                        for (int64_t x = 0; x < t.span[2].keep; x++) seen[t.span[0].out_at + f][t.span[1].out_at + y][t.span[2].out_at + x]++;
             }
-            for (int64_t y = 0; y < 2 * h; y++)
-                for (int64_t x = 0; x < 2 * w; x++) assert_int_equal(seen[y][x], 1);
+            for (int64_t f = 0; f < out[0]; f++)
+                for (int64_t y = 0; y < out[1]; y++)
+                    for (int64_t x = 0; x < out[2]; x++) assert_int_equal(seen[f][y][x], 1);
         }
     }
 }
@@ -159,7 +167,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_diffusers), cmocka_unit_test(unsupported_configs_are_refused_by_key),
         cmocka_unit_test(failed_allocations_end_cleanly),  cmocka_unit_test(tiled_sizes_are_those_of_diffusers),
-        cmocka_unit_test(tiles_cover_the_picture_once),    cmocka_unit_test(log_variances_are_clamped),
+        cmocka_unit_test(tiles_cover_the_video_once),    cmocka_unit_test(log_variances_are_clamped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

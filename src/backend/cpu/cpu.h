@@ -36,6 +36,7 @@ para_status para_cpu_check(bool right, const char *op, const char *rule);
 
 para_status para_cpu_linear(para_device *dev, const para_linear_args *a);
 para_status para_cpu_conv2d(para_device *dev, const para_conv2d_args *a);
+para_status para_cpu_conv3d(para_device *dev, const para_conv3d_args *a);
 para_status para_cpu_embedding(para_device *dev, para_tensor table, para_tensor ids, para_tensor y);
 para_status para_cpu_norm(para_device *dev, const para_norm_args *a);
 para_status para_cpu_residual(para_device *dev, const para_residual_args *a);

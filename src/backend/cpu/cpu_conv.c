@@ -1,21 +1,20 @@
 /* Convolution through oneDNN. SPDX-License-Identifier: Apache-2.0 */
-#include "backend/cpu/cpu.h"
+#include "backend/cpu/cpu_conv.h"
 #include "backend/cpu/cpu_scratch.h"
 #include "core/error.h"
 
 typedef struct conv_plan {
-    para_dtype type; /* of the convolution: the activations', or F32 where oneDNN has no fast BF16 */
-    bool convert_w, convert_xy;
-    para_onednn_key key;
-    size_t x_bytes, y_bytes, w_bytes, packed_bytes, onednn_bytes;
+    para_cpu_conv conv;
+    bool convert_xy;
+    size_t x_bytes, y_bytes;
 } conv_plan;
 
-static para_onednn_key key_of(const para_conv2d_args *a, para_dtype type, int threads) {
+static para_onednn_key key_of(const para_conv2d_args *a, int threads) {
     const para_tensor *w = &a->w->weight;
     return (para_onednn_key){
-        .type = type,
+        .type = a->x.dtype,
         .bias = a->w->bias.dtype != PARA_DTYPE_NONE,
-        .conv = 1,
+        .conv = 2,
         .threads = threads,
         .stride = a->stride,
         .pad_top = a->pad_top,
@@ -34,29 +33,39 @@ static para_onednn_key key_of(const para_conv2d_args *a, para_dtype type, int th
     };
 }
 
-static para_status make_plan(para_onednn *o, const para_conv2d_args *a, int threads, bool describe_only, conv_plan *p) {
+para_status para_cpu_conv_plan(para_onednn *o, const para_linear *w, const para_onednn_key *key, bool describe_only,
+                               para_cpu_conv *out) {
     const para_onednn_op *op;
-    *p = (conv_plan){.type = a->x.dtype};
-    p->key = key_of(a, p->type, threads);
-    PARA_TRY(para_onednn_find(o, &p->key, describe_only, &op));
-    if (p->type == PARA_BF16 && op->reference) {
-        p->type = PARA_F32;
-        p->convert_xy = true;
-        p->key = key_of(a, PARA_F32, threads);
-        PARA_TRY(para_onednn_find(o, &p->key, describe_only, &op));
-        p->x_bytes = para_cpu_round((size_t)para_tensor_count(&a->x) * 4);
-        p->y_bytes = para_cpu_round((size_t)para_tensor_count(&a->y) * 4);
+    para_cpu_conv c = {.type = key->type, .key = *key};
+    PARA_TRY(para_onednn_find(o, &c.key, describe_only, &op));
+    if (c.type == PARA_BF16 && op->reference) {
+        c.key.type = c.type = PARA_F32;
+        PARA_TRY(para_onednn_find(o, &c.key, describe_only, &op));
     }
-    p->convert_w =
-        a->w->weight.dtype != p->type || p->convert_xy; /* rounded to BF16 even if F32 is what then computes */
-    if (p->convert_w) p->w_bytes = para_cpu_round((size_t)para_tensor_count(&a->w->weight) * para_dtype_size(p->type));
-    p->packed_bytes = para_cpu_round(op->packed_bytes);
-    p->onednn_bytes = op->scratch_bytes;
+    c.convert_w = w->weight.dtype != c.type || c.type != key->type; /* rounded to BF16 even if F32 is what then computes */
+    if (c.convert_w) c.w_bytes = para_cpu_round((size_t)para_tensor_count(&w->weight) * para_dtype_size(c.type));
+    c.packed_bytes = para_cpu_round(op->packed_bytes);
+    c.onednn_bytes = op->scratch_bytes;
+    *out = c;
+    return PARA_OK;
+}
+
+size_t para_cpu_conv_bytes(const para_cpu_conv *c) {
+    return c->w_bytes + c->packed_bytes + c->onednn_bytes;
+}
+
+static para_status make_plan(para_onednn *o, const para_conv2d_args *a, int threads, bool describe_only, conv_plan *p) {
+    para_onednn_key key = key_of(a, threads);
+    *p = (conv_plan){0};
+    PARA_TRY(para_cpu_conv_plan(o, a->w, &key, describe_only, &p->conv));
+    p->convert_xy = p->conv.type != a->x.dtype;
+    if (p->convert_xy) p->x_bytes = para_cpu_round((size_t)para_tensor_count(&a->x) * 4);
+    if (p->convert_xy) p->y_bytes = para_cpu_round((size_t)para_tensor_count(&a->y) * 4);
     return PARA_OK;
 }
 
 static size_t plan_bytes(const conv_plan *p) {
-    return p->x_bytes + p->y_bytes + p->w_bytes + p->packed_bytes + p->onednn_bytes;
+    return p->x_bytes + p->y_bytes + para_cpu_conv_bytes(&p->conv);
 }
 
 para_status para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads, size_t *out) {
@@ -87,29 +96,43 @@ static void convert_range(void *context, int64_t first, int64_t last, int worker
                      last - first);
 }
 
-static void convert(para_device *dev, const para_tensor *from, void *to, para_dtype to_type, para_dtype between) {
-    convert_all c = {para_simd_of(dev), from->data, to, from->dtype, to_type, between};
-    para_cpu_split(dev, para_tensor_count(from), para_cpu_grain(4), convert_range, &c);
+void para_cpu_convert(para_device *dev, int64_t count, const void *from, para_dtype from_type, void *to,
+                      para_dtype to_type, para_dtype between) {
+    convert_all c = {para_simd_of(dev), from, to, from_type, to_type, between};
+    para_cpu_split(dev, count, para_cpu_grain(4), convert_range, &c);
+}
+
+const void *para_cpu_conv_weights(para_device *dev, const para_cpu_conv *c, const para_linear *w,
+                                  para_dtype activations, char *scratch) {
+    if (!c->convert_w) return w->weight.data;
+    para_cpu_convert(dev, para_tensor_count(&w->weight), w->weight.data, w->weight.dtype, scratch, c->type, activations);
+    return scratch;
+}
+
+para_status para_cpu_conv_run(para_device *dev, const para_cpu_conv *c, const para_linear *w, const void *weights,
+                              const void *src, void *dst, char *scratch) {
+    para_onednn *o = para_cpu_of(dev)->onednn;
+    const para_onednn_op *op;
+    char *packed = scratch + c->w_bytes;
+    PARA_TRY(para_onednn_find(o, &c->key, false, &op));
+    return para_onednn_run(o, op,
+                           &(para_onednn_run_args){
+                               .src = src,
+                               .weights = weights,
+                               .bias = w->bias.data,
+                               .dst = dst,
+                               .packed = packed,
+                               .scratch = packed + c->packed_bytes,
+                           });
 }
 
 static para_status run(para_device *dev, const para_conv2d_args *a, const conv_plan *p, char *scratch) {
-    para_onednn *o = para_cpu_of(dev)->onednn;
-    char *x = scratch, *y = x + p->x_bytes, *w = y + p->y_bytes, *packed = w + p->w_bytes;
-    const para_onednn_op *op;
-    PARA_TRY(para_onednn_find(o, &p->key, false, &op));
-    if (p->convert_xy) convert(dev, &a->x, x, PARA_F32, PARA_F32);
-    if (p->convert_w) convert(dev, &a->w->weight, w, p->type, a->x.dtype);
-    PARA_TRY(para_onednn_run(o, op,
-                             &(para_onednn_run_args){
-                                 .src = p->convert_xy ? x : a->x.data,
-                                 .weights = p->convert_w ? w : a->w->weight.data,
-                                 .bias = a->w->bias.data,
-                                 .dst = p->convert_xy ? y : a->y.data,
-                                 .packed = packed,
-                                 .scratch = packed + p->packed_bytes,
-                             }));
-    para_tensor result = para_tensor_make(y, PARA_F32, 4, a->y.dim);
-    if (p->convert_xy) convert(dev, &result, a->y.data, a->y.dtype, PARA_F32);
+    char *x = scratch, *y = x + p->x_bytes, *own = y + p->y_bytes;
+    if (p->convert_xy) para_cpu_convert(dev, para_tensor_count(&a->x), a->x.data, a->x.dtype, x, PARA_F32, PARA_F32);
+    const void *weights = para_cpu_conv_weights(dev, &p->conv, a->w, a->x.dtype, own);
+    PARA_TRY(para_cpu_conv_run(dev, &p->conv, a->w, weights, p->convert_xy ? x : a->x.data,
+                               p->convert_xy ? y : a->y.data, own));
+    if (p->convert_xy) para_cpu_convert(dev, para_tensor_count(&a->y), y, PARA_F32, a->y.data, a->y.dtype, PARA_F32);
     return PARA_OK;
 }
 

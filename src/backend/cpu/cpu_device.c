@@ -61,6 +61,7 @@ static const para_ops cpu_ops = {
     .copy = para_cpu_copy,
     .linear = para_cpu_linear,
     .conv2d = para_cpu_conv2d,
+    .conv3d = para_cpu_conv3d,
     .embedding = para_cpu_embedding,
     .norm = para_cpu_norm,
     .residual = para_cpu_residual,

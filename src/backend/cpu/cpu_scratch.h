@@ -8,6 +8,7 @@
 
 para_status para_cpu_linear_scratch(const para_linear_args *a, int threads, size_t *out);
 para_status para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads, size_t *out);
+para_status para_cpu_conv3d_scratch(const para_conv3d_args *a, int threads, size_t *out);
 size_t para_cpu_attention_scratch(const para_attention_args *a, int threads);
 size_t para_cpu_group_norm_scratch(const para_group_norm_args *a, int threads);
 

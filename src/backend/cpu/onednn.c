@@ -109,14 +109,19 @@ static dnnl_status_t matmul_descs(descs *d, const para_onednn_key *k, dnnl_data_
 }
 
 static dnnl_status_t conv_descs(descs *d, const para_onednn_key *k, dnnl_data_type_t type) {
-    dnnl_dim_t src[] = {k->batch, k->inputs, k->height, k->width};
-    dnnl_dim_t weights[] = {k->outputs, k->inputs, k->kernel_h, k->kernel_w};
-    dnnl_dim_t dst[] = {k->batch, k->outputs, k->out_height, k->out_width};
-    dnnl_status_t s = desc_by_tag(&d->src, 4, src, type, dnnl_nhwc);
-    if (s == dnnl_success) s = desc_by_tag(&d->weights, 4, weights, type, dnnl_format_tag_any);
-    if (s == dnnl_success) s = desc_by_tag(&d->plain_weights, 4, weights, type, dnnl_oihw);
+    bool video = k->conv == 3;
+    int rank = k->conv + 2;
+    dnnl_dim_t src[] = {k->batch, k->inputs, video ? k->frames : k->height, video ? k->height : k->width, k->width};
+    dnnl_dim_t weights[] = {k->outputs, k->inputs, video ? k->kernel_t : k->kernel_h, video ? k->kernel_h : k->kernel_w,
+                            k->kernel_w};
+    dnnl_dim_t dst[] = {k->batch, k->outputs, video ? k->out_frames : k->out_height,
+                        video ? k->out_height : k->out_width, k->out_width};
+    dnnl_format_tag_t last = video ? dnnl_ndhwc : dnnl_nhwc;
+    dnnl_status_t s = desc_by_tag(&d->src, rank, src, type, last);
+    if (s == dnnl_success) s = desc_by_tag(&d->weights, rank, weights, type, dnnl_format_tag_any);
+    if (s == dnnl_success) s = desc_by_tag(&d->plain_weights, rank, weights, type, video ? dnnl_oidhw : dnnl_oihw);
     if (s == dnnl_success) s = desc_by_tag(&d->bias, 1, (dnnl_dim_t[]){k->outputs}, dnnl_f32, dnnl_a);
-    if (s == dnnl_success) s = desc_by_tag(&d->dst, 4, dst, type, dnnl_nhwc);
+    if (s == dnnl_success) s = desc_by_tag(&d->dst, rank, dst, type, last);
     return s;
 }
 
@@ -168,8 +173,13 @@ static dnnl_status_t make_attributes(dnnl_primitive_attr_t *out, const para_oned
 static dnnl_status_t make_desc(dnnl_primitive_desc_t *out, dnnl_engine_t engine, descs *d, const para_onednn_key *k,
                                dnnl_primitive_attr_t attr) {
     any_desc bias = k->bias ? DESC(d->bias) : NULL;
-    dnnl_dims_t stride = {k->stride, k->stride}, dilation = {0}, before = {k->pad_top, k->pad_left},
+    dnnl_dims_t dilation = {0}, stride = {k->stride, k->stride}, before = {k->pad_top, k->pad_left},
                 after = {k->pad_bottom, k->pad_right};
+    if (k->conv == 3) { /* padded already */
+        memcpy(stride, (dnnl_dims_t){k->stride_t, k->stride, k->stride}, sizeof stride);
+        memset(before, 0, sizeof before);
+        memset(after, 0, sizeof after);
+    }
 #if DNNL_VERSION_MAJOR >= 3
     if (k->conv)
         return dnnl_convolution_forward_primitive_desc_create(out, engine, dnnl_forward_inference,

@@ -12,12 +12,13 @@ typedef struct para_onednn para_onednn;
 typedef struct para_onednn_key {
     para_dtype type; /* F32 or BF16: of src, weights and dst; bias is F32 */
     para_activation activation;
-    int32_t bias, accumulate, conv; /* flags */
-    int32_t stride, pad_top, pad_left, pad_bottom, pad_right;
+    int32_t bias, accumulate; /* flags */
+    int32_t conv;             /* 0: matmul; 2, 3: convolution in so many dimensions */
+    int32_t stride_t, stride, pad_top, pad_left, pad_bottom, pad_right;
     int64_t threads;                       /* that compute it */
     int64_t m, n, k;                       /* matmul: dst[m, n] = src[m, k] · weights[n, k]ᵀ */
     int64_t src_row, weights_row, dst_row; /* its strides */
-    int64_t batch, height, width, inputs, outputs, kernel_h, kernel_w, out_height, out_width; /* conv */
+    int64_t batch, frames, height, width, inputs, outputs, kernel_t, kernel_h, kernel_w, out_frames, out_height, out_width; /* conv */
 } para_onednn_key;
 
 typedef struct para_onednn_op {

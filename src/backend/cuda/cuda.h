@@ -94,6 +94,7 @@ para_status para_cuda_choices(para_device *dev, para_choices **out);
 para_status para_cuda_copy(para_device *dev, para_tensor dst, para_tensor src);
 para_status para_cuda_linear(para_device *dev, const para_linear_args *a);
 para_status para_cuda_conv2d(para_device *dev, const para_conv2d_args *a);
+para_status para_cuda_conv3d(para_device *dev, const para_conv3d_args *a);
 para_status para_cuda_embedding(para_device *dev, para_tensor table, para_tensor ids, para_tensor y);
 para_status para_cuda_norm(para_device *dev, const para_norm_args *a);
 para_status para_cuda_residual(para_device *dev, const para_residual_args *a);

@@ -1,5 +1,5 @@
 /* Convolutions: a linear layer where the kernel is 1 × 1, cuDNN where it has a kernel, else a product with the patches. SPDX-License-Identifier: Apache-2.0 */
-#include "backend/cuda/cuda_cudnn.h"
+#include "backend/cuda/cuda_conv.h"
 #include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda_scratch.h"
 
@@ -11,47 +11,54 @@ static para_tensor matrix(void *data, para_dtype type, int64_t rows, int64_t col
     return para_tensor_make(data, type, 2, (int64_t[]){rows, columns});
 }
 
-/* The weight as [O, kh, kw, I] in x's type. */
-static para_status turn_weight(para_device *dev, const para_conv2d_args *a, void *to) {
-    const int64_t *w = a->w->weight.dim;
-    para_tensor turned = para_tensor_make(to, a->x.dtype, 4, (int64_t[]){w[0], w[2], w[3], w[1]});
-    return para_cuda_copy(dev, turned, PARA_PERMUTE(a->w->weight, 0, 2, 3, 1));
+para_status para_cuda_turn_weight(para_device *dev, const para_tensor *w, para_dtype type, void *to) {
+    para_tensor video = w->rank == 5 ? *w : PARA_RESHAPE(*w, w->dim[0], w->dim[1], 1, w->dim[2], w->dim[3]); /* [O, I, kt, kh, kw] */
+    para_tensor turned = para_tensor_make(to, type, 5, (int64_t[]){video.dim[0], video.dim[2], video.dim[3], video.dim[4], video.dim[1]});
+    return para_cuda_copy(dev, turned, PARA_PERMUTE(video, 0, 2, 3, 4, 1));
 }
 
 /* The bias in the type that cuDNN's compiled kernels take, where that holds all of it; those for F32 are compiled when they are met. */
-static para_tensor bias_of(const para_device *dev, const para_conv2d_args *a) {
-    para_tensor bias = a->w->bias;
-    void *bf16 = a->x.dtype == PARA_BF16 && bias.data ? (void *)(uintptr_t)para_cuda_bf16_of(dev, bias.data) : NULL;
+static para_tensor bias_of(const para_device *dev, para_tensor bias, para_dtype type) {
+    void *bf16 = type == PARA_BF16 && bias.data ? (void *)(uintptr_t)para_cuda_bf16_of(dev, bias.data) : NULL;
     return bf16 ? para_tensor_make(bf16, PARA_BF16, 1, bias.dim) : bias;
 }
 
-/* By cuDNN, with more output channels than there are: those added have a weight and a bias of 0. */
-static para_status run_padded(para_device *dev, const para_conv2d_args *a, const para_cuda_conv_plan *p, char *weight, bool *done) {
+/* With more output channels than y has: those added have a weight and a bias of 0. */
+static para_status run_padded(para_device *dev, para_cuda_conv c, int64_t channels, para_tensor y, bool *done) {
     cudaStream_t stream = para_cuda_of(dev)->stream;
-    para_tensor bias = bias_of(dev, a), y = a->y; /* [N, OH, OW, channels] */
-    size_t size = para_dtype_size(a->x.dtype), used = (size_t)para_tensor_count(&a->w->weight) * size;
-    y.dim[3] = p->channels;
-    y = para_tensor_make(NULL, a->y.dtype, 4, y.dim);
-    PARA_TRY(para_arena_take(&dev->arena, p->padded_bytes, &y.data));
-    CUDA_TRY(cudaMemsetAsync(weight + used, 0, (size_t)p->channels * used / (size_t)a->y.dim[3] - used, stream), "clear memory on the GPU");
-    if (bias.data) {
+    int last = y.rank - 1;
+    size_t used = (size_t)para_tensor_count(&c.weight) * para_dtype_size(c.weight.dtype);
+    c.weight.dim[0] = c.y.dim[last] = channels;
+    c.y = para_tensor_make(NULL, y.dtype, y.rank, c.y.dim);
+    PARA_TRY(para_arena_take(&dev->arena, (size_t)para_tensor_count(&c.y) * para_dtype_size(y.dtype), &c.y.data));
+    CUDA_TRY(cudaMemsetAsync((char *)c.weight.data + used, 0, (size_t)channels * used / (size_t)y.dim[last] - used, stream), "clear memory on the GPU");
+    if (c.bias.data) {
         void *padded;
-        size_t bytes = (size_t)bias.dim[0] * para_dtype_size(bias.dtype);
-        PARA_TRY(para_arena_take(&dev->arena, p->bias_bytes, &padded));
-        CUDA_TRY(cudaMemsetAsync(padded, 0, p->bias_bytes, stream), "clear memory on the GPU");
-        CUDA_TRY(cudaMemcpyAsync(padded, bias.data, bytes, cudaMemcpyDeviceToDevice, stream), "copy on the GPU");
-        bias = para_tensor_make(padded, bias.dtype, 1, &p->channels);
+        size_t bytes = (size_t)c.bias.dim[0] * para_dtype_size(c.bias.dtype), all = (size_t)channels * 4;
+        PARA_TRY(para_arena_take(&dev->arena, all, &padded));
+        CUDA_TRY(cudaMemsetAsync(padded, 0, all, stream), "clear memory on the GPU");
+        CUDA_TRY(cudaMemcpyAsync(padded, c.bias.data, bytes, cudaMemcpyDeviceToDevice, stream), "copy on the GPU");
+        c.bias = para_tensor_make(padded, c.bias.dtype, 1, &channels);
     }
-    PARA_TRY(para_cuda_cudnn_conv2d(dev, a, weight, bias, y, done));
-    return *done ? para_cuda_copy(dev, a->y, para_slice(y, 3, 0, a->y.dim[3])) : PARA_OK;
+    PARA_TRY(para_cuda_cudnn_conv(dev, &c, done));
+    return *done ? para_cuda_copy(dev, y, para_slice(c.y, last, 0, y.dim[last])) : PARA_OK;
 }
 
-static para_status run_cudnn(para_device *dev, const para_conv2d_args *a, const para_cuda_conv_plan *p, char *weight, bool *done) {
-    if (p->channels == a->y.dim[3]) return para_cuda_cudnn_conv2d(dev, a, weight, bias_of(dev, a), a->y, done);
+para_status para_cuda_conv_by_cudnn(para_device *dev, const para_cuda_conv *conv, int64_t channels, bool *done) {
+    para_cuda_conv c = *conv;
+    c.bias = bias_of(dev, c.bias, c.x.dtype);
+    if (channels == c.y.dim[c.y.rank - 1]) return para_cuda_cudnn_conv(dev, &c, done);
     size_t mark = para_arena_mark(&dev->arena);
-    para_status status = run_padded(dev, a, p, weight, done);
+    para_status status = run_padded(dev, c, channels, c.y, done);
     para_arena_release(&dev->arena, mark);
     return status;
+}
+
+static para_status run_cudnn(para_device *dev, const para_conv2d_args *a, const para_cuda_conv_plan *p, void *weight, bool *done) {
+    const int64_t *w = a->w->weight.dim;
+    para_cuda_conv c = {.x = a->x, .weight = para_tensor_make(weight, a->x.dtype, 4, (int64_t[]){w[0], w[2], w[3], w[1]}), .bias = a->w->bias, .y = a->y,
+                        .stride = {1, a->stride, a->stride}, .before = {0, a->pad_top, a->pad_left}, .after = {0, a->pad_bottom, a->pad_right}};
+    return para_cuda_conv_by_cudnn(dev, &c, p->channels, done);
 }
 
 static para_status run_patches(para_device *dev, const para_conv2d_args *a, const para_cuda_conv_plan *p, void *weight, void *patches) {
@@ -98,7 +105,7 @@ para_status para_cuda_conv2d(para_device *dev, const para_conv2d_args *a) {
     size_t mark = para_arena_mark(&dev->arena);
     para_status status;
     PARA_TRY_GOTO(status, done, para_arena_take(&dev->arena, plan.weight_bytes, &weight));
-    PARA_TRY_GOTO(status, done, turn_weight(dev, a, weight));
+    PARA_TRY_GOTO(status, done, para_cuda_turn_weight(dev, w, a->x.dtype, weight));
     PARA_TRY_GOTO(status, done, run_cudnn(dev, a, &plan, weight, &by_cudnn));
     if (by_cudnn) goto done;
     PARA_TRY_GOTO(status, done, para_arena_take(&dev->arena, plan.patch_bytes, &patches));

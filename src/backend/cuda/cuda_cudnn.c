@@ -58,14 +58,14 @@ cudnnDataType_t para_dnn_type(para_dtype type) {
     return type == PARA_BF16 ? CUDNN_DATA_BFLOAT16 : type == PARA_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_FLOAT;
 }
 
-cudnnBackendDescriptor_t para_dnn_tensor(para_dnn_parts *p, int64_t id, cudnnDataType_t type, const int64_t *dim, const int64_t *stride,
+cudnnBackendDescriptor_t para_dnn_tensor(para_dnn_parts *p, int64_t id, cudnnDataType_t type, int rank, const int64_t *dim, const int64_t *stride,
                                          para_dnn_place place) {
     int64_t align = 16;
     bool between = place == PARA_DNN_BETWEEN, value = place == PARA_DNN_VALUE;
     cudnnBackendDescriptor_t d = para_dnn_make(p, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     para_dnn_set(p, d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-    para_dnn_set(p, d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dim);
-    para_dnn_set(p, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, stride);
+    para_dnn_set(p, d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, rank, dim);
+    para_dnn_set(p, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, rank, stride);
     para_dnn_set(p, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &id);
     para_dnn_set(p, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &align);
     para_dnn_set(p, d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &between);

@@ -22,8 +22,8 @@ void para_dnn_finalize(para_dnn_parts *p, cudnnBackendDescriptor_t d);
 void para_dnn_destroy(para_dnn_parts *p);
 
 typedef enum para_dnn_place { PARA_DNN_MEMORY, PARA_DNN_BETWEEN /* ops of a graph: nowhere */, PARA_DNN_VALUE /* on the host */ } para_dnn_place;
-/* A tensor of four dimensions, at a multiple of 16 bytes. */
-cudnnBackendDescriptor_t para_dnn_tensor(para_dnn_parts *p, int64_t id, cudnnDataType_t type, const int64_t *dim, const int64_t *stride,
+/* A tensor of `rank` dimensions, at a multiple of 16 bytes. */
+cudnnBackendDescriptor_t para_dnn_tensor(para_dnn_parts *p, int64_t id, cudnnDataType_t type, int rank, const int64_t *dim, const int64_t *stride,
                                          para_dnn_place place);
 cudnnBackendDescriptor_t para_dnn_graph(para_dnn_parts *p, cudnnHandle_t handle, int64_t count, const cudnnBackendDescriptor_t *ops);
 cudnnDataType_t para_dnn_type(para_dtype type);
@@ -40,9 +40,13 @@ para_status para_dnn_run(para_device *dev, cudnnBackendDescriptor_t plan, int64_
 
 void para_dnn_close(para_cuda *cuda);
 
-/* y = conv(x, weight) + bias, where cuDNN has a kernel for it that rounds once; else *done is false. weight: [O, kh, kw, I] in x's type; bias [O] F32 or of
- * x's type, or none. y may have more channels than a->y. */
-para_status para_cuda_cudnn_conv2d(para_device *dev, const para_conv2d_args *a, const void *weight, para_tensor bias, para_tensor y, bool *done);
+/* A convolution of pictures (rank 4) or videos (rank 5), all in one type. */
+typedef struct para_cuda_conv {
+    para_tensor x, weight, bias, y;              /* [N, (F,) H, W, I], [O, (kt,) kh, kw, I], [O] F32 or of x's type or none, [N, (OF,) OH, OW, O] */
+    int64_t stride[3], before[3], after[3];      /* of time, height, width; paddings */
+} para_cuda_conv;
+/* y = conv(x, weight) + bias, where cuDNN has a kernel for it that rounds once; else *done is false. */
+para_status para_cuda_cudnn_conv(para_device *dev, const para_cuda_conv *c, bool *done);
 
 /* Attention without a mask and not causal, by cuDNN's own op; *done is false where it has no kernel. */
 para_status para_cuda_cudnn_attention(para_device *dev, const para_attention_args *a, bool *done);

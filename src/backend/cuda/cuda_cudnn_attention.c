@@ -12,7 +12,7 @@ typedef struct attention_key {
 } attention_key;
 
 static cudnnBackendDescriptor_t operand(para_dnn_parts *p, int64_t id, const attention_key *k, int64_t heads, int64_t tokens, const int64_t *stride) {
-    return para_dnn_tensor(p, id, para_dnn_type((para_dtype)k->type), (int64_t[]){k->batch, heads, tokens, k->width},
+    return para_dnn_tensor(p, id, para_dnn_type((para_dtype)k->type), 4, (int64_t[]){k->batch, heads, tokens, k->width},
                            (int64_t[]){stride[0], stride[1], stride[2], 1}, PARA_DNN_MEMORY);
 }
 
@@ -21,7 +21,7 @@ static cudnnBackendDescriptor_t graph(para_dnn_parts *p, cudnnHandle_t handle, c
     int64_t ones[] = {1, 1, 1, 1};
     cudnnBackendDescriptor_t q = operand(p, ID_Q, k, k->heads, k->queries, k->q), keys = operand(p, ID_K, k, k->kv_heads, k->keys, k->k),
                              v = operand(p, ID_V, k, k->kv_heads, k->keys, k->v), out = operand(p, ID_OUT, k, k->heads, k->queries, k->out),
-                             scale = para_dnn_tensor(p, ID_SCALE, CUDNN_DATA_FLOAT, ones, ones, PARA_DNN_VALUE),
+                             scale = para_dnn_tensor(p, ID_SCALE, CUDNN_DATA_FLOAT, 4, ones, ones, PARA_DNN_VALUE),
                              op = para_dnn_make(p, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
     para_dnn_set_part(p, op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, q);
     para_dnn_set_part(p, op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, keys);
@@ -29,7 +29,7 @@ static cudnnBackendDescriptor_t graph(para_dnn_parts *p, cudnnHandle_t handle, c
     para_dnn_set_part(p, op, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC, out);
     para_dnn_set_part(p, op, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC, scale);
     if (k->lse) {
-        cudnnBackendDescriptor_t lse = para_dnn_tensor(p, ID_LSE, CUDNN_DATA_FLOAT, (int64_t[]){k->batch, k->heads, k->queries, 1},
+        cudnnBackendDescriptor_t lse = para_dnn_tensor(p, ID_LSE, CUDNN_DATA_FLOAT, 4, (int64_t[]){k->batch, k->heads, k->queries, 1},
                                                        (int64_t[]){k->lse_stride[0], k->lse_stride[1], k->lse_stride[2], 1}, PARA_DNN_MEMORY);
         para_dnn_set_part(p, op, CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC, lse);
     }

@@ -100,6 +100,7 @@ static const para_ops cuda_ops = {
     .copy = para_cuda_copy,
     .linear = para_cuda_linear,
     .conv2d = para_cuda_conv2d,
+    .conv3d = para_cuda_conv3d,
     .embedding = para_cuda_embedding,
     .norm = para_cuda_norm,
     .residual = para_cuda_residual,

@@ -67,6 +67,17 @@ void para_cuda_launch_split(para_tensor x, void *parts, cudaStream_t stream);
 /* columns [rows, kh · kw · I] ← the patches that output pixels [first, first + rows) of [N, OH, OW] see */
 void para_cuda_launch_patches(const para_conv2d_args *a, int64_t first, int64_t rows, void *columns, cudaStream_t stream);
 
+/* A slice of a 3-d convolution: what its padded copy [padded…] holds, and the columns [rows, kt · kh · kw · I] of its output pixels [first, first + rows) */
+typedef struct para_pad_job {
+    const para_conv3d_args *a;
+    int64_t item, first; /* of the batch; of y's frames */
+    int64_t grown[3];    /* F, H, W of x, enlarged */
+    int64_t padded[4];   /* frames, height, width, I */
+    void *to;            /* the copy */
+} para_pad_job;
+void para_cuda_launch_pad(const para_pad_job *job, cudaStream_t stream);
+void para_cuda_launch_video_patches(const para_pad_job *job, int64_t first, int64_t rows, void *columns, cudaStream_t stream);
+
 /* For each row of scores [heads][rows][keys] F32 of batch item b, heads from `head` and queries from `first` on: weights = exp(score · scale
  * + mask - max), in the type of v, and 1 / their sum, and lse. */
 typedef struct para_softmax_job {

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backend/backend.h"
+#include "backend/conv3d.h"
 #include "backend/counts.h"
 #include "backend/cpu/cpu_scratch.h"
 #include "backend/cuda_scratch.h"
@@ -86,6 +87,17 @@ static para_status dry_conv2d(para_device *dev, const para_conv2d_args *a) {
     PARA_TRY(touch_scratch(dev, scratch));
     const int64_t *k = a->w->weight.dim;
     double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3]);
+    return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
+}
+
+static para_status dry_conv3d(para_device *dev, const para_conv3d_args *a) {
+    size_t scratch;
+    PARA_TRY(para_conv3d_check(a));
+    if (like_gpu(dev)) scratch = para_cuda_conv3d_scratch(a);
+    else PARA_TRY(para_cpu_conv3d_scratch(a, dev->threads, &scratch));
+    PARA_TRY(touch_scratch(dev, scratch));
+    const int64_t *k = a->w->weight.dim;
+    double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3] * k[4]);
     return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
 }
 
@@ -177,6 +189,7 @@ static const para_ops dry_ops = {
     .copy = dry_copy,
     .linear = dry_linear,
     .conv2d = dry_conv2d,
+    .conv3d = dry_conv3d,
     .embedding = dry_embedding,
     .norm = dry_norm,
     .residual = dry_residual,

@@ -1,0 +1,126 @@
+/* From latents to pictures and videos. SPDX-License-Identifier: Apache-2.0 */
+#include "core/alloc.h"
+#include "core/error.h"
+#include "pipeline/latents.h"
+#include "pipeline/residency.h"
+
+/* A tensor of the result, on the host. */
+static para_status open_host(para_tensor *out, int rank, const int64_t *dim) {
+    *out = para_tensor_make(NULL, PARA_F32, rank, dim);
+    out->data = para_alloc((size_t)para_tensor_count(out), sizeof(float));
+    return out->data ? PARA_OK : PARA_ERR_MEMORY;
+}
+
+/* The result's images, if there will be any. */
+static para_status open_images(const para_run *run) {
+    const para_geometry *g = &run->geometry;
+    const para_request *r = run->request;
+    int64_t n = r->num_images, picture[] = {n, 3, g->height, g->width}, video[] = {n, g->num_frames, 3, g->height, g->width};
+    if (r->latents_only || r->on_frame) return PARA_OK;
+    return run->pipe->family->makes_videos ? open_host(&run->result->images, 5, video)
+                                           : open_host(&run->result->images, 4, picture);
+}
+
+/* The leading rank's: the result's sizes, room for its images, and its latents. */
+static para_status open_result(para_run *run, para_tensor tokens) {
+    const para_geometry *g = &run->geometry;
+    para_result *out = run->result;
+    int64_t dim[5];
+    if (!para_run_leads(run)) return PARA_OK;
+    if (!out) return para_latents_download(run, tokens, NULL);
+    out->height = g->height;
+    out->width = g->width;
+    out->num_frames = g->num_frames;
+    PARA_TRY(open_images(run));
+    int rank = para_latents_shape(run->pipe->family, g, tokens.dim[0], dim);
+    PARA_TRY(open_host(&out->latents, rank, dim));
+    return para_latents_download(run, tokens, out->latents.data);
+}
+
+/* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller; `frame`: F32 [3, H, W]; `host`: room for it, or NULL. */
+static para_status hand_out(para_run *run, int64_t image, int64_t number, para_tensor pixels, para_tensor frame, float *host) {
+    const para_request *r = run->request;
+    para_device *dev = run->rank->device;
+    PARA_TRY(dev->ops->copy(dev, frame, PARA_PERMUTE(pixels, 2, 0, 1)));
+    PARA_TRY(para_run_affine(run, frame, 0.5f, 0.5f)); /* to 0..1 */
+    if (!run->result) return PARA_OK;
+    float *to = host ? host : (float *)run->result->images.data + (image * run->geometry.num_frames + number) * para_tensor_count(&frame);
+    PARA_TRY(dev->ops->download(dev, to, &frame));
+    if (!r->on_frame) return PARA_OK;
+    para_tensor given = para_tensor_make(to, PARA_F32, frame.rank, frame.dim);
+    return r->on_frame(r->user, (int)image, (int)number, &given);
+}
+
+/* The frames of pixels [n, frames, H, W, 3] of the images from `first` on. */
+static para_status hand_out_all(para_run *run, int64_t first, para_tensor pixels) {
+    const para_geometry *g = &run->geometry;
+    para_device *dev = run->rank->device;
+    bool own_room = run->result && run->request->on_frame;
+    para_tensor frame;
+    PARA_TRY(PARA_NEW(dev, &frame, PARA_F32, 3, g->height, g->width));
+    float *host = own_room ? para_alloc((size_t)para_tensor_count(&frame), sizeof *host) : NULL;
+    para_status status = host || !own_room ? PARA_OK : PARA_ERR_MEMORY;
+    para_tensor all = PARA_RESHAPE(pixels, pixels.dim[0] * pixels.dim[1], pixels.dim[2], pixels.dim[3], pixels.dim[4]);
+    for (int64_t i = 0; i < all.dim[0] && status == PARA_OK; i++) {
+        para_tensor one = PARA_RESHAPE(para_rows(all, i, 1), all.dim[1], all.dim[2], all.dim[3]);
+        status = para_rank_check(run->rank);
+        if (status == PARA_OK) status = hand_out(run, first + i / g->num_frames, i % g->num_frames, one, frame, host);
+    }
+    para_free(host);
+    return status;
+}
+
+/* Decodes the images from `first` on whose tokens these are: [n, tokens, channels]. */
+static para_status decode_images(para_run *run, const para_comm *comm, int64_t first, para_tensor tokens) {
+    para_device *dev = run->rank->device;
+    const para_geometry *g = &run->geometry;
+    const char *what = run->pipe->family->makes_videos ? "video" : "picture";
+    size_t mark = para_arena_mark(&dev->arena);
+    int64_t n = tokens.dim[0], dim[] = {n, g->num_frames, g->height, g->width, 3};
+    para_tensor latents, pixels = para_tensor_make(NULL, run->pipe->options.dtype, 5, dim);
+    if (para_run_leads(run)) PARA_TRY(para_new(dev, &pixels, pixels.dtype, 5, dim));
+    PARA_TRY(PARA_NEW(dev, &latents, PARA_F32, n, g->latent_channels, g->latent_frames, g->latent_height, g->latent_width));
+    PARA_TRY(para_latents_unpack(run, tokens, latents));
+    PARA_TRY(run->pipe->family->decode(run, comm, latents, pixels));
+    for (int64_t i = 0; i < n && para_run_leads(run); i++)
+        PARA_TRY(para_run_check_finite(run, para_rows(pixels, i, 1), "decoding %s %lld", what, (long long)(first + i + 1)));
+    if (para_run_leads(run)) PARA_TRY(hand_out_all(run, first, pixels));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
+}
+
+/* On all ranks, tile by tile: pictures together, videos one by one. */
+static para_status decode_together(para_run *run, para_tensor tokens) {
+    para_comm all = para_world_comm(run->rank);
+    int n = run->request->num_images, at_once = run->pipe->family->makes_videos ? 1 : n;
+    para_rank_serial(run->rank, false);
+    if (para_mesh_ranks(&run->mesh) == 1) PARA_TRY(para_comm_broadcast(all, 0, tokens));
+    for (int i = 0; i < n; i += at_once) {
+        PARA_TRY(decode_images(run, &all, i, para_rows(tokens, i, at_once)));
+        para_run_progress(run, PARA_STAGE_DECODE, i + at_once, n);
+    }
+    return PARA_OK;
+}
+
+/* One by one on the leading rank, while the others wait. */
+static para_status decode_alone(para_run *run, para_tensor tokens) {
+    int n = run->request->num_images;
+    para_rank_serial(run->rank, true);
+    for (int i = 0; i < n; i++) {
+        PARA_TRY(decode_images(run, NULL, i, para_rows(tokens, i, 1)));
+        para_run_progress(run, PARA_STAGE_DECODE, i + 1, n);
+    }
+    return PARA_OK;
+}
+
+para_status para_run_decode(para_run *run, para_tensor tokens) {
+    if (!run->request->latents_only) PARA_TRY(para_run_enter(run, PARA_STAGE_DECODE));
+    para_run_begin(run);
+    PARA_TRY(open_result(run, tokens));
+    if (run->request->latents_only) return para_run_end(run, PARA_STAGE_DECODE);
+    para_run_progress(run, PARA_STAGE_DECODE, 0, run->request->num_images);
+    if (run->pipe->parallel_vae) PARA_TRY(decode_together(run, tokens));
+    else if (para_run_leads(run)) PARA_TRY(decode_alone(run, tokens));
+    para_rank_serial(run->rank, false);
+    return para_run_end(run, PARA_STAGE_DECODE);
+}
