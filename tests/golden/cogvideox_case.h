@@ -9,7 +9,6 @@ static const char *const cogvideox_cases[] = {"cogvideox-2b", "cogvideox-5b", "c
 
 static const transformer_kind cogvideox_kind = {
     .class_name = "CogVideoXTransformer3DModel",
-    .open = para_cogvideox_open,
     .patch = para_cogvideox_patch,
     .cases = cogvideox_cases,
     .count = sizeof cogvideox_cases / sizeof *cogvideox_cases,

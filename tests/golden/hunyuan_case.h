@@ -9,7 +9,6 @@ static const char *const hunyuan_cases[] = {"hunyuan-guided", "hunyuan-odd", "hu
 
 static const transformer_kind hunyuan_kind = {
     .class_name = "HunyuanVideoTransformer3DModel",
-    .open = para_hunyuan_video_open,
     .patch = para_hunyuan_video_patch,
     .cases = hunyuan_cases,
     .count = sizeof hunyuan_cases / sizeof *hunyuan_cases,

@@ -11,7 +11,6 @@ enum { TRANSFORMER_MOST_RUNS = 4 };
 /* A family of cases. */
 typedef struct transformer_kind {
     const char *class_name;
-    para_status (*open)(para_transformer **out, const para_config *config);
     void (*patch)(const para_transformer *t, int64_t *patch_size_t, int64_t *patch_size);
     const char *const *cases; /* folders of tests/golden */
     int count;
@@ -76,6 +75,7 @@ static inline void transformer_on_head(transformer_case *c, const para_tensor *h
 static inline para_status transformer_on_stage(void *user, const char *stage, const para_tensor *t) {
     transformer_case *c = user;
     char name[64];
+    if (para_tensor_count(t) == 0) return PARA_OK; /* of no text */
     if (strcmp(stage, "head") == 0) transformer_on_head(c, t);
     snprintf(name, sizeof name, "%d.%.50s", c->run, stage);
     return golden_on_stage(&c->g, name, t);
@@ -206,7 +206,7 @@ static inline para_status transformer_compute(transformer_case *c, const char *m
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     para_mesh_options m = PARA_MESH_OPTIONS_INIT;
     para_world *world = NULL;
-    para_transformer *t = NULL;
+    void *t = NULL;
     w.ranks = c->ring * c->ulysses;
     w.threads = w.ranks > 1 ? w.ranks : 2;
     m.ring = c->ring;
@@ -216,10 +216,10 @@ static inline para_status transformer_compute(transformer_case *c, const char *m
     if (status == PARA_OK) status = para_mesh_open(&c->mesh, world, &m);
     if (status == PARA_OK)
         status = para_component_open(&c->component, model, "transformer", c->kind->class_name);
-    if (status == PARA_OK) status = c->kind->open(&t, &c->component.config);
+    if (status == PARA_OK) status = c->component.kind->open(&t, &c->component.config);
     if (status == PARA_OK) {
         c->kind->patch(t, &c->patch_t, &c->patch);
-        t->table->close(t);
+        c->component.kind->close(&t);
         c->g.device = world->worker[0].rank.device;
         status = para_world_run(world, transformer_body, c);
     }

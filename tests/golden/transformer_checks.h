@@ -49,6 +49,54 @@ static inline void check_bf16(const transformer_kind *kind, double least, double
     assert_true(ratio >= least && ratio <= most);
 }
 
+/* ---- eps: too small to be seen in values of ordinary size */
+
+/* Norms of rows and of heads: the eps that each has to get, and how many there were. */
+typedef struct eps_spy {
+    float eps, head_eps;
+    int norms, head_norms;
+} eps_spy;
+static const para_ops *as_it_is;
+static eps_spy spied;
+
+static inline void expect_eps(float eps, float wanted, int *count) {
+    if (eps != wanted) fail_msg("eps is %g, not %g", (double)eps, (double)wanted);
+    (*count)++;
+}
+static inline para_status spy_norm(para_device *dev, const para_norm_args *a) {
+    expect_eps(a->eps, spied.eps, &spied.norms);
+    return as_it_is->norm(dev, a);
+}
+static inline para_status spy_residual(para_device *dev, const para_residual_args *a) {
+    if (a->norm) expect_eps(a->norm->eps, spied.eps, &spied.norms);
+    return as_it_is->residual(dev, a);
+}
+static inline para_status spy_head(para_device *dev, const para_head_args *a) {
+    if (a->weight.data) expect_eps(a->eps, spied.head_eps, &spied.head_norms);
+    return as_it_is->head(dev, a);
+}
+
+/* The runs of a case have so many norms, each with its eps. */
+static inline void check_eps(const transformer_kind *kind, const char *name, eps_spy wanted) {
+    para_device *cpu;
+    assert_ok(para_cpu_open(&cpu, 1));
+    as_it_is = cpu->ops;
+    spied = (eps_spy){.eps = wanted.eps, .head_eps = wanted.head_eps};
+    para_ops spy = *as_it_is;
+    spy.norm = spy_norm;
+    spy.residual = spy_residual;
+    spy.head = spy_head;
+    transformer_case c = {.kind = kind, .ops = &spy};
+    transformer_case_run(&c, name, NULL);
+    assert_int_equal(c.g.failures, 0);
+    assert_int_equal(spied.norms, wanted.norms);
+    assert_int_equal(spied.head_norms, wanted.head_norms);
+    transformer_case_close(&c);
+    para_device_close(&cpu);
+}
+
+/* ---- memory */
+
 /* The case's runs on a device with the arena that it has: the most of it that was used. */
 static inline size_t run_on(transformer_case *c, para_device *dev) {
     const para_pipeline_options options = PARA_PIPELINE_OPTIONS_INIT;
@@ -83,6 +131,17 @@ static inline void check_dry_memory(const transformer_kind *kind) {
         para_component_close(&c.component);
         golden_close(&c.g);
     }
+}
+
+/* The runs of the last case, `least` allocations or more. */
+static inline void check_allocations(const transformer_kind *kind, int least) {
+    const char *name = kind->cases[kind->count - 1];
+    transformer_case c = {.kind = kind, .untraced = true};
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, name);
+    transformer_case_open(&c, name);
+    assert_survives_alloc_failure(least, transformer_compute(&c, folder));
+    golden_close(&c.g);
 }
 
 #endif

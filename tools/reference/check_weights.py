@@ -99,7 +99,8 @@ def sweep(parameters, base, bound, blind):
     seen.sort()
     for r in seen[:4]:
         print(f"  {r[0]:10.1f} x bound of {r[1]}: {r[2]} of {r[3]}")
-    print(f"  {len(seen) // 2} tensors checked; {len(unseen) // 2} blind by construction, "
+    count = lambda some: len({r[3] for r in some})
+    print(f"  {count(seen)} tensors checked; {count(unseen)} blind by construction, "
           f"largest ratio {max(unseen, default=(0,))[0]:.2f}")
     return sum(r[0] < 1 for r in seen) + sum(r[0] > 1 for r in unseen)
 
