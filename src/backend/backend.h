@@ -28,6 +28,7 @@ typedef enum para_activation {
     PARA_ACT_GELU_ERF,   /* torch gelu() */
     PARA_ACT_QUICK_GELU, /* x · sigmoid(1.702 x) */
     PARA_ACT_RELU,
+    PARA_ACT_TANH,
 } para_activation;
 
 typedef enum para_norm_kind { PARA_NORM_LAYER, PARA_NORM_RMS } para_norm_kind;
@@ -72,7 +73,7 @@ typedef struct para_head_args {
     para_tensor weight;    /* [D] F32, or none: no norm */
     para_tensor bias;      /* [D] F32, of the norm; or none */
     float eps;
-    para_tensor cos, sin;  /* [S, D] F32, or none: no rotation */
+    para_tensor cos, sin;  /* [S, D] F32, or [S, H, D] where each head has its own, or none: no rotation */
     bool rope_interleaved; /* pairs (2i, 2i+1) as FLUX; else (i, i + D/2) as Llama */
     para_tensor y;         /* [H, S, D], any strides but the last; may be x's own elements */
 } para_head_args;

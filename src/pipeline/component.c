@@ -9,6 +9,7 @@
 #include "model/cogvideox.h"
 #include "model/flux.h"
 #include "model/hunyuan_video.h"
+#include "model/mochi.h"
 #include "text/clip_text.h"
 #include "text/hunyuan_prompt.h"
 #include "text/llama_model.h"
@@ -51,6 +52,9 @@ static para_status flux_open(void **model, const para_config *config) {
 static para_status hunyuan_video_open(void **model, const para_config *config) {
     return para_hunyuan_video_open((para_transformer **)model, config);
 }
+static para_status mochi_open(void **model, const para_config *config) {
+    return para_mochi_open((para_transformer **)model, config);
+}
 static para_status cogvideox_open(void **model, const para_config *config) {
     return para_cogvideox_open((para_transformer **)model, config);
 }
@@ -80,6 +84,7 @@ static const para_component_class classes[] = {
     {"LlamaModel", llama_open, llama_close, llama_weights},
     {"FluxTransformer2DModel", flux_open, transformer_close, transformer_weights},
     {"HunyuanVideoTransformer3DModel", hunyuan_video_open, transformer_close, transformer_weights},
+    {"MochiTransformer3DModel", mochi_open, transformer_close, transformer_weights},
     {"CogVideoXTransformer3DModel", cogvideox_open, transformer_close, transformer_weights},
     {"AutoencoderKL", vae_open, vae_close, vae_weights},
 };

@@ -133,6 +133,11 @@ static void wide_rows(void **state) {
         }
 }
 
+/* One for all heads, or one for each. */
+static ops_tensor rope_table(para_device *dev, bool per_head, int64_t s, int64_t h, int64_t d) {
+    return per_head ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d);
+}
+
 static void heads(void **state) {
     (void)state;
     para_device *dev = ops_device(0);
@@ -140,16 +145,15 @@ static void heads(void **state) {
         for (int64_t d = 16; d <= 256; d *= 2)
             for (int i = 0; i < 4; i++) {
                 int64_t s = ops_int(1, 40), h = ops_int(1, 7);
-                bool rope = i > 0, weighted = i < 3, layer = i == 2;
+                bool rope = i > 0, weighted = i < 3, per_head = i == 1, layer = i == 2;
                 ops_tensor x = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, s, h, d), y = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, h, s, d),
                            weight = weighted ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
                            bias = layer ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
-                           cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none(),
-                           sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none();
-                ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = layer, .weight = weight.view, .bias = bias.view, .eps = 1e-6f, .cos = cosine.view, .sin = sine.view,
-                                                                  .rope_interleaved = i % 2, .y = y.view}));
+                           cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none(), sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
+                ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = layer, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
+                                                                  .cos = cosine.view, .sin = sine.view, .rope_interleaved = i % 2, .y = y.view}));
                 twin_head(y.value, x.value, s, h, d, layer ? PARA_NORM_LAYER : PARA_NORM_RMS, weight.value, bias.value, 1e-6f, cosine.value, sine.value,
-                          i % 2);
+                          per_head, i % 2);
                 ops_check(dev, &y, y.value, 1, "head of %lld", (long long)d);
                 ops_free(dev, &x);
                 ops_free(dev, &y);

@@ -100,15 +100,20 @@ static void residuals(void **state) {
             for (int i = 0; i < 30; i++) residual_case(ops_device(d), types[t]);
 }
 
+/* One for all heads, or one for each. */
+static ops_tensor rope_table(para_device *dev, bool per_head, int64_t s, int64_t h, int64_t d) {
+    return per_head ? OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d);
+}
+
 static void head_case(para_device *dev, para_dtype type) {
     int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
-    bool rope = ops_chance(0.8), interleaved = ops_chance(0.5);
+    bool rope = ops_chance(0.8), interleaved = ops_chance(0.5), per_head = ops_chance(0.3);
     if (!rope && ops_chance(0.5)) d--;
     ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d),
                weight = maybe(dev, d), bias = weight.value ? maybe(dev, d) : ops_none();
     para_norm_kind kind = ops_chance(0.5) ? PARA_NORM_LAYER : PARA_NORM_RMS;
-    ops_tensor cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
-    ops_tensor sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
+    ops_tensor cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
+    ops_tensor sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
     para_head_args a = {.x = x.view,
                         .layer_norm = kind == PARA_NORM_LAYER,
                         .weight = weight.view,
@@ -119,12 +124,12 @@ static void head_case(para_device *dev, para_dtype type) {
                         .rope_interleaved = interleaved,
                         .y = y.view};
     ops_ok(dev, dev->ops->head(dev, &a));
-    twin_head(y.value, x.value, s, h, d, kind, weight.value, bias.value, 1e-6f, cosine.value, sine.value, interleaved);
+    twin_head(y.value, x.value, s, h, d, kind, weight.value, bias.value, 1e-6f, cosine.value, sine.value, per_head,
+              interleaved);
     ops_check(dev, &y, y.value, 1, "head");
     a.y = PARA_PERMUTE(x.view, 1, 0, 2);
     ops_ok(dev, dev->ops->head(dev, &a));
-    for (int64_t i = 0; i < s * h * d; i++)
-        x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];
+    for (int64_t i = 0; i < s * h * d; i++) x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];
     ops_check(dev, &x, x.value, 1, "head in place");
     ops_free(dev, &x);
     ops_free(dev, &y);

@@ -42,6 +42,10 @@ def redraw(component, model, rng):
         if not params:
             continue
         weight, bias = params.get("weight"), params.get("bias")
+        if "pos_frequencies" in params:
+            normal(params["pos_frequencies"], 1.0)
+            done.add(id(params["pos_frequencies"]))
+            continue
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
             fan_in = weight[0].numel()
             gain = gain_of(component, name)

@@ -9,7 +9,7 @@ struct head_rows {
     int64_t rows; /* S · H */
     const void *x;
     void *y;
-    int64_t x_s, x_h, y_s, y_h, cos_row, sin_row;
+    int64_t x_s, x_h, y_s, y_h, cos_s, cos_h, sin_s, sin_h; /* cos_h, sin_h: 0 where all heads have one table */
     const float *weight, *bias, *cosine, *sine;
     float eps;
     bool centred, interleaved;
@@ -53,10 +53,10 @@ template <int LANES> static __global__ void head_kernel(const __grid_constant__ 
                 turned[i] = lane < LANES / 2 ? -other : other;
             }
         }
-        para_load(v, r.cosine, PARA_F32, s * r.cos_row + at);
+        para_load(v, r.cosine, PARA_F32, s * r.cos_s + h * r.cos_h + at);
 #pragma unroll
         for (int i = 0; i < 8; i++) x[i] *= v[i];
-        para_load(v, r.sine, PARA_F32, s * r.sin_row + at);
+        para_load(v, r.sine, PARA_F32, s * r.sin_s + h * r.sin_h + at);
 #pragma unroll
         for (int i = 0; i < 8; i++) x[i] = fmaf(turned[i], v[i], x[i]);
     }
@@ -76,6 +76,7 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     int lane = threadIdx.x % 32;
     if (row >= r.rows) return;
     int64_t s = row / r.h, h = row % r.h, from = s * r.x_s + h * r.x_h, to = s * r.y_s + h * r.y_h;
+    const float *cosine = r.cosine + s * r.cos_s + h * r.cos_h, *sine = r.sine + s * r.sin_s + h * r.sin_h;
     float mean = 0, factor = 1, sum = 0;
     if (r.weight) {
         for (int i = lane; r.centred && i < r.d; i += 32) {
@@ -100,8 +101,8 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
         if (r.cosine) {
             para_load(g, r.x, r.type, from + b);
             g[0] = normed(r, g[0], mean, factor, b);
-            turned[0] = g[0] * r.cosine[s * r.cos_row + b] + f[0] * r.sine[s * r.sin_row + b];
-            f[0] = f[0] * r.cosine[s * r.cos_row + a] - g[0] * r.sine[s * r.sin_row + a];
+            turned[0] = g[0] * cosine[b] + f[0] * sine[b];
+            f[0] = f[0] * cosine[a] - g[0] * sine[a];
             para_store(r.y, r.type, to + b, turned);
         }
         para_store(r.y, r.type, to + a, f);
@@ -115,10 +116,10 @@ void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     r.y = a->y.data, r.y_s = a->y.stride[1], r.y_h = a->y.stride[0];
     r.weight = static_cast<const float *>(a->weight.data), r.bias = static_cast<const float *>(a->bias.data);
     r.eps = a->eps, r.centred = a->layer_norm, r.interleaved = a->rope_interleaved;
-    r.cosine = static_cast<const float *>(a->cos.data), r.cos_row = a->cos.stride[0];
-    r.sine = static_cast<const float *>(a->sin.data), r.sin_row = a->sin.stride[0];
+    r.cosine = static_cast<const float *>(a->cos.data), r.cos_s = a->cos.stride[0], r.cos_h = a->cos.rank == 3 ? a->cos.stride[1] : 0;
+    r.sine = static_cast<const float *>(a->sin.data), r.sin_s = a->sin.stride[0], r.sin_h = a->sin.rank == 3 ? a->sin.stride[1] : 0;
     bool eight = para_cuda_at_16(r.x) && para_cuda_at_16(r.y) && para_cuda_at_16(r.weight) && para_cuda_at_16(r.bias) && para_cuda_at_16(r.cosine) &&
-                 para_cuda_at_16(r.sine) && (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_row | r.sin_row) % 8 == 0;
+                 para_cuda_at_16(r.sine) && (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_s | r.cos_h | r.sin_s | r.sin_h) % 8 == 0;
     int lanes = eight ? r.d / 8 : 0;
     if (lanes * 8 != r.d || lanes > 32 || (lanes & (lanes - 1))) lanes = 0;
     unsigned blocks = (unsigned)((r.rows * (lanes ? lanes : 32) + 255) / 256);
