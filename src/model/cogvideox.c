@@ -77,8 +77,7 @@ static int cogvideox_num_blocks(const para_transformer *t) {
 static para_status time_embedding(const cogvideox *m, para_device *dev, const para_conditioning_inputs *in,
                                   para_tensor temb) {
     const para_cogvideox_config *c = &m->c;
-    const para_sinusoids form = {
-        .dim = c->inner_dim, .sin_first = !c->flip_sin_to_cos, .freq_shift = c->freq_shift};
+    const para_sinusoids form = {.dim = c->inner_dim, .sin_first = !c->flip_sin_to_cos, .freq_shift = c->freq_shift};
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor x;
     PARA_TRY(para_time_proj(dev, in->timesteps, in->steps, form, &x));

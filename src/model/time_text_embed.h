@@ -5,7 +5,7 @@
 #include "backend/weights.h"
 #include "model/embeddings.h"
 
-/* linear_2(silu(linear_1(x))). Source: TimestepEmbedding, PixArtAlphaTextProjection. */
+/* linear_2(f(linear_1(x))). Source: TimestepEmbedding, PixArtAlphaTextProjection. */
 typedef struct para_mlp_embedder {
     para_linear linear_1, linear_2;
 } para_mlp_embedder;

@@ -39,7 +39,7 @@ CONFIGS = {
         about="learned positions beside rotary ones; norms without weights; SwiGLU; gelu for the timestep; more text than video; patch_size 1",
         seed=44, storage="bf16", bits=4, shards=1,
         transformer=transformer(use_rotary_positional_embeddings=True, use_learned_positional_embeddings=True, num_layers=1,
-                                norm_elementwise_affine=False, activation_fn="swiglu", timestep_activation_fn="gelu",
+                                norm_elementwise_affine=False, norm_eps=1e-4, activation_fn="swiglu", timestep_activation_fn="gelu",
                                 patch_size=1, sample_width=3, sample_height=3, sample_frames=5, max_text_seq_length=29),
         latents=(2, 3, 3), text=29, timesteps=(721,), runs=(0,),
     ),

@@ -29,9 +29,9 @@ para_status para_cpu_head(para_device *dev, const para_head_args *a) {
     PARA_TRY(para_cpu_check(a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] &&
                                 a->x.dtype == a->y.dtype,
                             "head", "x [S, H, D] and y [H, S, D] do not fit together"));
-    PARA_TRY(para_cpu_check(vector_of(&a->weight, x[2]) && vector_of(&a->bias, x[2]) &&
-                                (a->weight.data || !a->bias.data),
-                            "head", "weight and bias must be [D] of F32, and a bias goes with a weight"));
+    PARA_TRY(
+        para_cpu_check(vector_of(&a->weight, x[2]) && vector_of(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
+                       "head", "weight and bias must be [D] of F32, and a bias goes with a weight"));
     PARA_TRY(para_cpu_check(!a->cos.data == !a->sin.data &&
                                 (!a->cos.data || (table_of(&a->cos, x) && table_of(&a->sin, x) && x[2] % 2 == 0)),
                             "head", "cos and sin must be [S, D] or [S, H, D] of F32 with an even D"));
