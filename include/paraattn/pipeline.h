@@ -184,6 +184,9 @@ PARA_API para_status para_offload(para_pipeline *pipe, const para_offload_option
  * *out points to what `request` points to. PARA_ERR_ARGUMENT. */
 PARA_API para_status para_pipeline_fill_in(const para_pipeline *pipe, const para_request *request, para_request *out);
 
+/* Pixels and frames of a request as they will be rounded; without a word. Errors as of para_generate before it loads. */
+PARA_API para_status para_pipeline_size(para_pipeline *pipe, const para_request *request, int *height, int *width, int *num_frames);
+
 /* Whether the pipeline makes videos: then results have images [n, num_frames, 3, height, width]. */
 PARA_API bool para_pipeline_makes_videos(const para_pipeline *pipe);
 

@@ -14,6 +14,7 @@
 #include "text/llama_model.h"
 #include "text/t5_encoder.h"
 #include "vae/autoencoder_kl.h"
+#include "vae/autoencoder_kl_hunyuan_video.h"
 
 static para_status clip_open(void **model, const para_config *config) {
     return para_clip_text_open((para_clip_text **)model, config);
@@ -74,6 +75,16 @@ static void vae_weights(void *model, para_weights *list, const para_checkpoint *
     para_autoencoder_kl_weights(model, list, checkpoint, PARA_VAE_DECODER);
 }
 
+static para_status hunyuan_video_vae_open(void **model, const para_config *config) {
+    return para_autoencoder_kl_hunyuan_video_open((para_autoencoder_kl_hunyuan_video **)model, config);
+}
+static void hunyuan_video_vae_close(void **model) {
+    para_autoencoder_kl_hunyuan_video_close((para_autoencoder_kl_hunyuan_video **)model);
+}
+static void hunyuan_video_vae_weights(void *model, para_weights *list, const para_checkpoint *checkpoint) {
+    para_autoencoder_kl_hunyuan_video_weights(model, list, checkpoint, PARA_VAE_DECODER);
+}
+
 static const para_component_class classes[] = {
     {"CLIPTextModel", clip_open, clip_close, clip_weights},
     {"T5EncoderModel", t5_open, t5_close, t5_weights},
@@ -82,6 +93,7 @@ static const para_component_class classes[] = {
     {"HunyuanVideoTransformer3DModel", hunyuan_video_open, transformer_close, transformer_weights},
     {"MochiTransformer3DModel", mochi_open, transformer_close, transformer_weights},
     {"AutoencoderKL", vae_open, vae_close, vae_weights},
+    {"AutoencoderKLHunyuanVideo", hunyuan_video_vae_open, hunyuan_video_vae_close, hunyuan_video_vae_weights},
 };
 
 const para_component_class *para_component_class_find(const char *class_name) {

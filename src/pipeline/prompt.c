@@ -23,13 +23,12 @@ bool para_prompt_needs_tokenizers(const para_pipeline *pipe, int text_encoder) {
     return pipe->holder->instance[text_encoder].model && !pipe->options.random_weights;
 }
 
-para_status para_prompt_check_clip(const para_pipeline *pipe, int i, const para_tokenizer *t) {
+para_status para_prompt_check_clip(const para_pipeline *pipe, int i, int length) {
     const para_clip_text *m = pipe->holder->instance[i].model;
-    if (!m || para_tokenizer_max_length(t) <= para_clip_text_max_tokens(m)) return PARA_OK;
+    if (!m || length <= para_clip_text_max_tokens(m)) return PARA_OK;
     return para_fail(PARA_ERR_CONFIG,
-                     "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d",
-                     pipe->component[i].config.path, (long long)para_clip_text_max_tokens(m),
-                     para_tokenizer_max_length(t));
+                     "%s: max_position_embeddings %lld is less than the %d tokens that the tokenizer pads a prompt to",
+                     pipe->component[i].config.path, (long long)para_clip_text_max_tokens(m), length);
 }
 
 void para_prompt_scatter_ids(int64_t vocab_size, int length, int32_t *ids) {
@@ -53,11 +52,11 @@ static para_status tokenize(const para_run *run, const para_tokenizer *t, const 
     return PARA_OK;
 }
 
-para_status para_prompt_clip(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half,
-                             para_tensor *pooled) {
+para_status para_prompt_clip(para_run *run, int i, const para_tokenizer *t, const char *prompt, int length,
+                             const char *half, para_tensor *pooled) {
     para_clip_text *m = run->instance[i].model;
     bool random = run->pipe->options.random_weights;
-    int length = run->dry || random ? (int)para_clip_text_max_tokens(m) : para_tokenizer_max_length(t);
+    if (run->dry || random) length = (int)para_clip_text_max_tokens(m);
     PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
     if (!para_run_leads(run)) return PARA_OK;
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);

@@ -19,6 +19,9 @@ GAINS = {
         (r"to_(q|k)$", 1.5), (r"to_(v|out)", 1.8), (r"decoder.conv_in$", 0.2), (r"conv2$", 1.5),
         (r"conv_shortcut$", 0.7), (r"samplers", 0.7), (r"", 1.2),
     ],
+    "video_vae": [
+        (r"to_(q|k)$", 1.5), (r"to_(v|out)", 1.8), (r"conv2", 1.5), (r"conv_shortcut", 0.7), (r"samplers", 0.7), (r"", 1.2),
+    ],
     "text_encoder": [(r"(q|k)_proj", 1.8), (r"(v|out)_proj", 1.5)],
     "llama": [(r"(q|k)_proj", 1.6), (r"(v|o)_proj", 1.5)],
     "text_encoder_2": [(r"SelfAttention\.(v|o)$", 1.5)],
