@@ -1,0 +1,50 @@
+"""The golden video VAEs: what each looks like, how it is stored, and what it is run on."""
+
+
+def hunyuan_video(**kw):
+    down, up = "HunyuanVideoDownBlock3D", "HunyuanVideoUpBlock3D"
+    n = len(kw["block_out_channels"])
+    return dict(dict(latent_channels=4, layers_per_block=1, norm_num_groups=2, down_block_types=[down] * n,
+                     up_block_types=[up] * n), **kw)
+
+
+def tiles(height, width, frames=None):
+    """Each (size, stride), as enable_tiling takes them."""
+    out = dict(tile_sample_min_height=height[0], tile_sample_stride_height=height[1], tile_sample_min_width=width[0],
+               tile_sample_stride_width=width[1])
+    if frames:
+        out.update(tile_sample_min_num_frames=frames[0], tile_sample_stride_num_frames=frames[1])
+    return out
+
+
+# decode: name -> latents (n, frames, height, width), tiles (None: diffusers' own) and whether tiling is on. encode: name -> the decode whose video goes
+# in, cut to (frames, height, width), tiles, tiling.
+CONFIGS = {
+    "video-vae-hunyuan": dict(
+        about="three levels, all of which resample space, two time; two videos; odd sizes; tiles in space, in time, in both",
+        cls="AutoencoderKLHunyuanVideo", seed=31, storage="bf16", bits=4,
+        vae=hunyuan_video(block_out_channels=[4, 8, 8], scaling_factor=0.5),
+        decode={
+            "whole": dict(latents=(2, 2, 1, 2)),
+            "one_frame": dict(latents=(1, 1, 2, 1)),
+            "frames": dict(latents=(1, 4, 2, 1), tiles=tiles((32, 24), (32, 24), (8, 4))),
+            "tiled": dict(latents=(1, 4, 3, 4), tiles=tiles((16, 8), (24, 16), (9, 6)), tiling=True),
+        },
+        encode={
+            "whole": dict(video="frames", cut=(11, 13, 7)),
+            "tiled": dict(video="tiled", cut=(12, 23, 31), tiles=tiles((16, 8), (24, 16), (9, 6)), tiling=True),
+            "frames": dict(video="frames", cut=(13, 16, 5), tiles=tiles((32, 24), (32, 24), (8, 4))),
+        },
+    ),
+    "video-vae-hunyuan-plain": dict(
+        about="four levels with a spatial ratio of 4, no attention, gelu, groups of one channel, two layers per block, 2 channels of pixels",
+        cls="AutoencoderKLHunyuanVideo", seed=32, storage="f32", bits=4,
+        vae=hunyuan_video(block_out_channels=[2, 4, 4, 4], spatial_compression_ratio=4, act_fn="gelu", layers_per_block=2,
+                          mid_block_add_attention=False, latent_channels=3, in_channels=2, out_channels=2),
+        decode={
+            "whole": dict(latents=(1, 3, 3, 5)),
+            "tiled": dict(latents=(1, 3, 5, 7), tiles=tiles((16, 12), (12, 8)), tiling=True),
+        },
+        encode={"whole": dict(video="whole", cut=(9, 11, 19))},
+    ),
+}
