@@ -149,7 +149,8 @@ static para_status mochi_encode(para_run *run, const char *prompt, const char *p
                                 para_conditioning_inputs *out) {
     const mochi_state *s = run->pipe->family_state;
     (void)prompt_2;
-    if (s->force_zeros_for_empty_prompt && !*prompt) prompt = NULL; /* its mask is empty then */
+    bool planned = run->dry && !*half; /* a plan knows no prompt: it is for any */
+    if (s->force_zeros_for_empty_prompt && !*prompt && !planned) prompt = NULL; /* its mask is empty then */
     return para_prompt_t5_valid(run, TEXT_ENCODER, s->tokenizer, prompt, half, &out->encoder_hidden_states);
 }
 
