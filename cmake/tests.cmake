@@ -47,11 +47,13 @@ foreach(source ${PARA_TEST_SOURCES})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier}
     ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
 endforeach()
-target_compile_definitions(test_video_file PRIVATE PARA_MODULE_DIR="${CMAKE_INSTALL_FULL_LIBDIR}/paraattn")
-if(TARGET paraattn-video)
-  target_compile_definitions(test_video_file PRIVATE PARA_VIDEO_MODULE)
-  add_dependencies(test_video_file paraattn-video)
-endif()
+foreach(name test_video_file test_videos)
+  target_compile_definitions(${name} PRIVATE PARA_MODULE_DIR="${CMAKE_INSTALL_FULL_LIBDIR}/paraattn")
+  if(TARGET paraattn-video)
+    target_compile_definitions(${name} PRIVATE PARA_VIDEO_MODULE)
+    add_dependencies(${name} paraattn-video)
+  endif()
+endforeach()
 # Fewer threads than asked for must not leave work undone.
 add_test(NAME golden/thread_limit COMMAND test_flux_golden WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
 set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden ENVIRONMENT "OMP_THREAD_LIMIT=1;OMP_WAIT_POLICY=passive")
@@ -59,6 +61,7 @@ set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden EN
 # para with ranks that can be made to fail.
 add_executable(para_failing ${PARA_CLI_SOURCES} tests/parallel/failing.c)
 target_link_libraries(para_failing PRIVATE para_static PkgConfig::JANSSON)
+add_dependencies(test_videos para_failing) # statically linked: it finds no module from another folder
 target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_mpi_close)
 add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)

@@ -113,14 +113,15 @@ typedef struct para_conv3d_args {
     para_tensor y;        /* [N, OF, OH, OW, O] contiguous: OF = (F - 1) / stride_t + 1, OH = (H + 2 pad_h - kh) / stride + 1; no part of x */
 } para_conv3d_args;
 
-/* y = activation(group norm of x), statistics over H, W and the group's channels. y may be x. */
+/* y = activation(group norm of x · scale + shift), statistics over F, H, W and the group's channels. y may be x. */
 typedef struct para_group_norm_args {
-    para_tensor x;            /* [N, H, W, C] contiguous */
+    para_tensor x;            /* [N, H, W, C] or [N, F, H, W, C] contiguous */
     int groups;
     float eps;
     para_tensor weight, bias; /* [C] F32 */
+    para_tensor scale, shift; /* [N, f, h, w, C] contiguous, in x's type, or none: enlarged to x, as para_nearest_frame and nearest say */
     para_activation activation;
-    para_tensor y;            /* [N, H, W, C] contiguous */
+    para_tensor y;            /* as x */
 } para_group_norm_args;
 
 /* Ops that were kept, to be carried out again. */

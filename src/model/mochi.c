@@ -7,7 +7,7 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "model/mmdit_blocks.h"
-#include "model/mochi_block.h"
+#include "model/mochi_dit_block.h"
 #include "model/mochi_rope.h"
 #include "model/mochi_time_embed.h"
 
@@ -19,7 +19,7 @@ typedef struct mochi {
     para_linear patch_embed;     /* [D, C, p, p] */
     para_tensor pos_frequencies; /* [3, H, head_dim / 2] F32 */
     int num_layers;
-    para_mochi_block *block;        /* [num_layers] */
+    para_mochi_dit_block *block;    /* [num_layers] */
     para_linear norm_out, proj_out; /* [2D, D]; [p · p · C, D] */
 } mochi;
 
@@ -36,7 +36,7 @@ static void mochi_weights(para_transformer *t, para_weights *w) {
     para_weights_values(w, &m->pos_frequencies, 3, frequencies, "pos_frequencies");
     for (int i = 0; i < m->num_layers; i++) {
         para_weights_block(w, i);
-        para_mochi_block_weights(&m->block[i], &m->dims, w, i);
+        para_mochi_dit_block_weights(&m->block[i], &m->dims, w, i);
     }
     para_weights_block(w, PARA_NO_BLOCK);
     para_weights_linear(w, &m->norm_out, 2 * d, d, true, "norm_out.linear");
@@ -69,7 +69,7 @@ static para_status all_modulations(const mochi *m, para_device *dev, const para_
     PARA_TRY(para_mochi_time_embed_run(&m->time_embed, dev, in->timesteps, in->steps, in->encoder_hidden_states, temb));
     PARA_TRY(dev->ops->activate(dev, PARA_ACT_SILU, temb, temb));
     for (int i = 0; i < m->num_layers; i++)
-        PARA_TRY(para_mochi_block_modulate(&m->block[i], &m->dims, dev, temb, modulation_of(m, *out, 1, i)));
+        PARA_TRY(para_mochi_dit_block_modulate(&m->block[i], &m->dims, dev, temb, modulation_of(m, *out, 1, i)));
     PARA_TRY(dev->ops->linear(
         dev, &(para_linear_args){.x = temb, .w = &m->norm_out, .y = modulation_of(m, *out, 1, m->num_layers)}));
     para_arena_release(&dev->arena, mark);
@@ -109,7 +109,7 @@ static para_status mochi_block(para_transformer *t, para_rank *rank, para_item *
     para_mochi_turn turn = {.index = i, .modulation = modulation_of(m, item->modulation, 0, i)};
     bool last = i + 1 == m->num_layers;
     if (!last) turn.next = modulation_of(m, item->modulation, 0, i + 1);
-    PARA_TRY(para_mochi_block_run(&m->block[i], &m->dims, rank, item, &turn));
+    PARA_TRY(para_mochi_dit_block_run(&m->block[i], &m->dims, rank, item, &turn));
     item->normed_for = last ? -1 : i + 1;
     para_arena_release(&rank->device->arena, mark);
     return PARA_OK;

@@ -16,6 +16,7 @@
 #include "text/t5_encoder.h"
 #include "vae/autoencoder_kl.h"
 #include "vae/autoencoder_kl_hunyuan_video.h"
+#include "vae/autoencoder_kl_mochi.h"
 
 static para_status clip_open(void **model, const para_config *config) {
     return para_clip_text_open((para_clip_text **)model, config);
@@ -89,6 +90,17 @@ static void hunyuan_video_vae_weights(void *model, para_weights *list, const par
     para_autoencoder_kl_hunyuan_video_weights(model, list, checkpoint, PARA_VAE_DECODER);
 }
 
+static para_status mochi_vae_open(void **model, const para_config *config) {
+    return para_autoencoder_kl_mochi_open((para_autoencoder_kl_mochi **)model, config);
+}
+static void mochi_vae_close(void **model) {
+    para_autoencoder_kl_mochi_close((para_autoencoder_kl_mochi **)model);
+}
+static void mochi_vae_weights(void *model, para_weights *list, const para_checkpoint *checkpoint) {
+    (void)checkpoint;
+    para_autoencoder_kl_mochi_weights(model, list, PARA_VAE_DECODER);
+}
+
 static const para_component_class classes[] = {
     {"CLIPTextModel", clip_open, clip_close, clip_weights},
     {"T5EncoderModel", t5_open, t5_close, t5_weights},
@@ -99,6 +111,7 @@ static const para_component_class classes[] = {
     {"CogVideoXTransformer3DModel", cogvideox_open, transformer_close, transformer_weights},
     {"AutoencoderKL", vae_open, vae_close, vae_weights},
     {"AutoencoderKLHunyuanVideo", hunyuan_video_vae_open, hunyuan_video_vae_close, hunyuan_video_vae_weights},
+    {"AutoencoderKLMochi", mochi_vae_open, mochi_vae_close, mochi_vae_weights},
 };
 
 const para_component_class *para_component_class_find(const char *class_name) {

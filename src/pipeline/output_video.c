@@ -52,6 +52,8 @@ static para_status check(const char *path, int num_images, const para_video_opti
     PARA_TRY(para_check_size(o->size, sizeof *o, "para_video_writer_open: options", "PARA_VIDEO_OPTIONS_INIT"));
     if (num_images < 1) return para_fail(PARA_ERR_ARGUMENT, "para_video_writer_open: %d videos; give 1 or more", num_images);
     PARA_TRY(para_video_check(path));
+    const para_video_settings settings = {.height = 2, .width = 2, .fps = o->fps, .crf = o->crf}; /* the size comes with the first frame */
+    PARA_TRY(para_video_check_settings(path, &settings));
     PARA_TRY(para_save_check_folder(path));
     return para_video_check_module(path);
 }

@@ -164,7 +164,7 @@ static inline para_holder *para_holder_of(const para_pipeline *pipe, const para_
     return &pipe->holder[pipe->holders == 1 ? 0 : para_local_rank(pipe, rank)];
 }
 
-extern const para_family para_flux_family, para_hunyuan_video_family, para_cogvideox_family;
+extern const para_family para_flux_family, para_hunyuan_video_family, para_mochi_family, para_cogvideox_family;
 
 /* Closes its weights. */
 void para_pipeline_unload(const para_pipeline *pipe, para_holder *holder);

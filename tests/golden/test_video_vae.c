@@ -1,7 +1,7 @@
 /* The VAEs of videos against diffusers: decode and encode, whole and tiled in space and time. SPDX-License-Identifier: Apache-2.0 */
 #include "golden/video_vae_case.h"
 
-static const char *const CASES[] = {"video-vae-hunyuan", "video-vae-hunyuan-plain"};
+static const char *const CASES[] = {"video-vae-hunyuan", "video-vae-hunyuan-plain", "video-vae-mochi"};
 enum { NUM_CASES = sizeof CASES / sizeof *CASES };
 
 /* Relative L2 of 1e-5, or four times the reference's own spread. Measured: pixels 1.6e-6 to 4.5e-6, moments 0.8e-6 to 1.7e-6. */

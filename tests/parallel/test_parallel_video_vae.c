@@ -137,9 +137,17 @@ static void hunyuan_video(void **state) {
     case_on_ranks("video-vae-hunyuan", runs, sizeof runs / sizeof *runs);
 }
 
+/* 3 × 3 tiles of all frames; two whole videos. */
+static void mochi(void **state) {
+    (void)state;
+    static const shared_run runs[] = {{"tiled", true, 12, MOST_RANKS}, {"whole", true, 2, 2}, {"tiled", false, 9, 4}};
+    case_on_ranks("video-vae-mochi", runs, sizeof runs / sizeof *runs);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hunyuan_video),
+        cmocka_unit_test(mochi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

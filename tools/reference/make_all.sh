@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")"
 python=${1:-python3}
-for script in flux_golden hunyuan_video_golden mochi_golden bf16_golden tiny_flux rng_cpu scheduler_vectors dtype_vectors attention_vectors quality_vectors tokenizer_train tokenizer_strings llama_tokenizer llama_golden; do
+for script in flux_golden hunyuan_video_golden mochi_golden bf16_golden tiny_flux rng_cpu scheduler_vectors dtype_vectors attention_vectors quality_vectors tokenizer_train tokenizer_strings llama_tokenizer llama_golden hunyuan_pipeline_golden mochi_pipeline_golden; do
     echo "== $script"
     "$python" "$script.py"
 done

@@ -38,22 +38,27 @@ def latent_order(model, x):
 
 
 @contextlib.contextmanager
-def recorded(model, keep, length):
-    """Hooks that hand each stage to keep(name, value); of text the valid tokens."""
+def recorded(model, keep, length, item=0, other=None):
+    """Hooks that hand each stage of an item of the batch to keep(name, value), of text the valid tokens; and the first item's prediction as `other`."""
     handles = []
 
     def block(i):
         def hook(m, a, out):
-            keep(f"block.{i}.hidden_states", out[0][0])
-            keep(f"block.{i}.encoder_hidden_states", out[1][0, :length])
+            keep(f"block.{i}.hidden_states", out[0][item])
+            keep(f"block.{i}.encoder_hidden_states", out[1][item, :length])
         return hook
 
+    batch = {}  # how many items there are, which patches, frame by frame, do not say
+    handles.append(model.register_forward_pre_hook(
+        lambda m, a, kw: batch.update(n=(kw.get("hidden_states") if "hidden_states" in kw else a[0]).shape[0]), with_kwargs=True))
     hook = lambda m, f: handles.append(m.register_forward_hook(f))
-    hook(model.patch_embed, lambda m, a, out: keep("embed.hidden_states", out.flatten(0, 1)))
-    hook(model.time_embed, lambda m, a, out: keep("embed.encoder_hidden_states", out[1][0, :length]))
+    hook(model.patch_embed, lambda m, a, out: keep("embed.hidden_states", out.unflatten(0, (batch["n"], -1))[item].flatten(0, 1)))
+    hook(model.time_embed, lambda m, a, out: keep("embed.encoder_hidden_states", out[1][item, :length]))
     for i, b in enumerate(model.transformer_blocks):
         hook(b, block(i))
-    hook(model.proj_out, lambda m, a, out: keep("head", latent_order(model, out[0])))
+    hook(model.proj_out, lambda m, a, out: keep("head", latent_order(model, out[item])))
+    if other:
+        hook(model.proj_out, lambda m, a, out: keep(other, latent_order(model, out[0])))
     try:
         yield
     finally:

@@ -47,4 +47,21 @@ CONFIGS = {
         },
         encode={"whole": dict(video="whole", cut=(9, 11, 19))},
     ),
+    "video-vae-mochi": dict(
+        about="two levels; attention in two blocks of the encoder; temporal ratio 3; two videos; odd sizes; tiles",
+        cls="AutoencoderKLMochi", seed=33, storage="f8", bits=2,
+        vae=dict(encoder_block_out_channels=[32, 32], decoder_block_out_channels=[64, 32], latent_channels=4, layers_per_block=[0, 1, 1],
+                 temporal_expansions=[3], spatial_expansions=[2], add_attention_block=[False, True, True], latents_mean=[0.1, -0.2, 0.3, 0.0],
+                 latents_std=[1.0, 0.5, 1.5, 2.0], scaling_factor=1.25),
+        decode={
+            "whole": dict(latents=(2, 2, 3, 2)),
+            "one_frame": dict(latents=(1, 1, 2, 3)),
+            "tiled": dict(latents=(1, 3, 9, 7), tiles=tiles((8, 6), (6, 4)), tiling=True),
+        },
+        encode={
+            "whole": dict(video="tiled", cut=(6, 7, 9)),
+            "one_frame": dict(video="tiled", cut=(1, 8, 7)),
+            "tiled": dict(video="tiled", cut=(7, 17, 12), tiles=tiles((8, 6), (6, 4)), tiling=True),
+        },
+    ),
 }

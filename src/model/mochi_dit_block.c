@@ -1,5 +1,5 @@
 /* Block of a Mochi transformer. SPDX-License-Identifier: Apache-2.0 */
-#include "model/mochi_block.h"
+#include "model/mochi_dit_block.h"
 
 #include "core/error.h"
 #include "model/joint_attention.h"
@@ -16,7 +16,7 @@ static int64_t mlp_dim(int64_t width) {
 
 #define BLOCK "transformer_blocks.%d."
 
-void para_mochi_block_weights(para_mochi_block *b, const para_mochi_dims *m, para_weights *w, int i) {
+void para_mochi_dit_block_weights(para_mochi_dit_block *b, const para_mochi_dims *m, para_weights *w, int i) {
     static const char *const norm[] = {"norm1", "norm1_context"}, *const ff[] = {"ff", "ff_context"},
                              *const q_norm[] = {"norm_q", "norm_added_q"}, *const k_norm[] = {"norm_k", "norm_added_k"},
                              *const out[] = {"to_out.0", "to_add_out"},
@@ -61,8 +61,8 @@ static para_tensor vector_of(const para_mochi_dims *m, para_tensor modulation, i
     return para_slice(modulation, 0, vector_at(m, stream, k), m->width[stream]);
 }
 
-para_status para_mochi_block_modulate(const para_mochi_block *b, const para_mochi_dims *m, para_device *dev,
-                                      para_tensor temb, para_tensor out) {
+para_status para_mochi_dit_block_modulate(const para_mochi_dit_block *b, const para_mochi_dims *m, para_device *dev,
+                                          para_tensor temb, para_tensor out) {
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         int64_t length = stream_length(m, s, b->context_pre_only);
         para_tensor y = para_slice(out, 1, vector_at(m, s, 0), length);
@@ -100,7 +100,7 @@ static para_status add_gated(para_device *dev, para_tensor x, para_tensor gate, 
 }
 
 /* What comes after attention, of one stream; attended [n, D]. */
-static para_status finish_stream(const para_mochi_block *b, const para_mochi_dims *m, para_device *dev,
+static para_status finish_stream(const para_mochi_dit_block *b, const para_mochi_dims *m, para_device *dev,
                                  const para_item *item, const para_mochi_turn *turn, int s, para_tensor attended) {
     const para_mochi_stream *w = &b->stream[s];
     para_tensor x = stream_of(item, s), normed = normed_of(item, s), mod = turn->modulation, out, mid;
@@ -121,7 +121,7 @@ static para_status finish_stream(const para_mochi_block *b, const para_mochi_dim
 }
 
 /* Norm before attention, and Q, K and V of one stream. */
-static para_status begin_stream(const para_mochi_block *b, const para_mochi_dims *m, para_rank *rank,
+static para_status begin_stream(const para_mochi_dit_block *b, const para_mochi_dims *m, para_rank *rank,
                                 const para_item *item, const para_mochi_turn *turn, int s,
                                 const para_joint_attention *attention) {
     const para_mochi_stream *w = &b->stream[s];
@@ -142,8 +142,8 @@ static para_status begin_stream(const para_mochi_block *b, const para_mochi_dims
     return para_joint_attention_project(attention, rank, &rows, normed);
 }
 
-para_status para_mochi_block_run(const para_mochi_block *b, const para_mochi_dims *m, para_rank *rank, para_item *item,
-                                 const para_mochi_turn *turn) {
+para_status para_mochi_dit_block_run(const para_mochi_dit_block *b, const para_mochi_dims *m, para_rank *rank,
+                                     para_item *item, const para_mochi_turn *turn) {
     const para_shard *shard = &item->conditioning->shard;
     para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
     bool joined = b->stream[PARA_IMAGE].joined_qkv.weight.data && b->stream[PARA_TEXT].joined_qkv.weight.data;
