@@ -66,10 +66,12 @@ typedef struct para_residual_args {
     const para_norm_args *norm; /* or NULL */
 } para_residual_args;
 
-/* y[h, s, :] = rope(norm(x[s, h, :])): RMS norm over the head dim, rotary embedding, head layout. */
+/* y[h, s, :] = rope(norm(x[s, h, :])): norm over the head dim, rotary embedding, head layout. */
 typedef struct para_head_args {
     para_tensor x;         /* [S, H, D], any strides but the last */
+    bool layer_norm;       /* the norm is LayerNorm; else RMS norm */
     para_tensor weight;    /* [D] F32, or none: no norm */
+    para_tensor bias;      /* [D] F32, of the norm; or none */
     float eps;
     para_tensor cos, sin;  /* [S, D] F32, or [S, H, D] where each head has its own, or none: no rotation */
     bool rope_interleaved; /* pairs (2i, 2i+1) as FLUX; else (i, i + D/2) as Llama */

@@ -60,7 +60,9 @@ static para_status head_rows(const para_joint_attention *a, para_rank *rank, con
     para_head_args head = {
         .x = x, .eps = rows->eps, .rope_interleaved = true, .y = operand_rows(&a->job, o, rows->first, x.dim[0])};
     if (o != PARA_VALUE) {
+        head.layer_norm = rows->layer_norm;
         head.weight = o == PARA_QUERY ? rows->norm_q : rows->norm_k;
+        head.bias = o == PARA_QUERY ? rows->norm_q_bias : rows->norm_k_bias;
         head.cos = rows->cos;
         head.sin = rows->sin;
     }

@@ -13,7 +13,7 @@ typedef struct para_conditioning para_conditioning;
 
 /* What a prompt and the settings of a request give a transformer; the same at every step. */
 typedef struct para_conditioning_inputs {
-    para_tensor encoder_hidden_states; /* [S_txt, joint_attention_dim] valid tokens only */
+    para_tensor encoder_hidden_states; /* [S_txt, joint_attention_dim] those that take part */
     para_tensor pooled_projections;    /* [1, pooled_projection_dim], or none */
     float guidance_scale;              /* embedded where the model has a guidance embedding */
     int steps;                         /* denoising steps */
@@ -29,7 +29,8 @@ struct para_conditioning {
     para_shard shard;
     para_dtype dtype;
     para_tensor modulation;       /* F32 [steps, model's own length] */
-    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard; or the model's own */
+    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard; or the model's own; or none */
+    para_tensor positions;        /* [S_img, D] of the dtype, added to the tokens of the latents; or none */
     para_tensor text_hidden_states; /* [S_txt, D], or [steps, S_txt, D] where it changes with the step, or [S_txt, text_dim]; tokens of the shard */
 };
 

@@ -3,19 +3,26 @@
 #define PARA_TESTS_VIDEO_CASE_H
 
 #include "golden.h"
+#include "model/cogvideox.h"
 #include "model/hunyuan_video.h"
 #include "model/mochi.h"
 #include "model/patches.h"
 #include "test_device.h"
 
-enum { VIDEO_CASES = 3 /* of a kind */, VIDEO_MOST_RUNS = 4 };
+enum { VIDEO_MOST_CASES = 4 /* of a kind */, VIDEO_MOST_RUNS = 4 };
 
 /* A model's class, the sizes of its patches and its cases. */
 typedef struct video_kind {
     const char *class_name;
     void (*patch)(const para_transformer *t, int64_t *patch_size_t, int64_t *patch_size);
-    const char *cases[VIDEO_CASES];
+    const char *cases[VIDEO_MOST_CASES]; /* then NULL */
 } video_kind;
+
+static inline int video_cases(const video_kind *kind) {
+    int n = 0;
+    while (n < VIDEO_MOST_CASES && kind->cases[n]) n++;
+    return n;
+}
 
 static const video_kind hunyuan_kind = {"HunyuanVideoTransformer3DModel",
                                         para_hunyuan_video_patch,
@@ -28,7 +35,11 @@ static inline void video_mochi_patch(const para_transformer *t, int64_t *patch_s
 static const video_kind mochi_kind = {
     "MochiTransformer3DModel", video_mochi_patch, {"mochi-wide", "mochi-odd", "mochi-text"}};
 
-/* A run is a prompt of so many valid tokens, of those that the case has with padding, at one of its timesteps. */
+static const video_kind cogvideox_kind = {"CogVideoXTransformer3DModel",
+                                          para_cogvideox_patch,
+                                          {"cogvideox-2b", "cogvideox-5b", "cogvideox-1.5", "cogvideox-learned"}};
+
+/* A run is a prompt of so many valid tokens, of those that the case has with padding (of all, where it tells no lengths), at one of its timesteps. */
 typedef struct video_case {
     /* The caller's: */
     const video_kind *kind;
@@ -191,6 +202,8 @@ static inline void video_settings(video_case *c) {
     c->width = golden_int(&c->g, "width");
     assert_int_equal(para_config_ints(&c->g.settings, "lengths", c->lengths, VIDEO_MOST_RUNS, &c->runs), PARA_OK);
     assert_int_equal(para_config_ints(&c->g.settings, "steps", c->steps, VIDEO_MOST_RUNS, &steps), PARA_OK);
+    for (; c->runs < steps && !para_config_has(&c->g.settings, "lengths"); c->runs++)
+        c->lengths[c->runs] = video_input(c, "in.encoder_hidden_states").dim[0];
     assert_int_equal(steps, c->runs);
     const json_t *timesteps = json_object_get(c->g.settings.root, "timesteps");
     c->num_timesteps = (int)json_array_size(timesteps);

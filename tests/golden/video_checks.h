@@ -7,7 +7,7 @@
 #include "video_case.h"
 
 static inline void video_stages_are_those_of_diffusers(const video_kind *kind) {
-    for (int i = 0; i < VIDEO_CASES; i++) {
+    for (int i = 0; i < video_cases(kind); i++) {
         video_case c = {.kind = kind, .print = true};
         print_message("%s, relative L2 of each stage:\n", kind->cases[i]);
         video_case_run(&c, kind->cases[i], NULL);
@@ -30,14 +30,14 @@ static inline void video_read_errors(const char *name, double *errors) {
 /* Our error over diffusers', both pooled over the runs of all cases. Far below, the run would not be in bfloat16. */
 static inline void video_bfloat16_errs_between(const video_kind *kind, double least, double bound) {
     double ours = 0, theirs = 0;
-    for (int i = 0; i < VIDEO_CASES; i++) {
+    for (int i = 0; i < video_cases(kind); i++) {
         video_case c = {.kind = kind, .dtype = PARA_BF16};
         double errors[VIDEO_MOST_RUNS] = {0};
         video_case_run(&c, kind->cases[i], NULL);
         video_read_errors(kind->cases[i], errors);
         for (int k = 0; k < c.runs; k++) {
             assert_non_null(c.head[k]);
-            print_message("    %-14s %d: %.5f, diffusers %.5f\n", kind->cases[i], k, c.head_error[k], errors[k]);
+            print_message("    %-17s %d: %.5f, diffusers %.5f\n", kind->cases[i], k, c.head_error[k], errors[k]);
             ours += c.head_error[k] * c.head_error[k];
             theirs += errors[k] * errors[k];
         }
@@ -84,7 +84,7 @@ static inline void video_norms_get_their_eps(const video_kind *kind, float eps, 
     spy.residual = video_spy_residual;
     spy.head = video_spy_head;
     video_case c = {.kind = kind, .ops = &spy};
-    video_case_run(&c, kind->cases[VIDEO_CASES - 1], NULL);
+    video_case_run(&c, kind->cases[video_cases(kind) - 1], NULL);
     assert_int_equal(c.g.failures, 0);
     assert_int_equal(video_norms, norms);
     video_case_close(&c);
@@ -106,7 +106,7 @@ static inline size_t video_run_on(video_case *c, para_device *dev) {
 }
 
 static inline void video_dry_run_tells_the_memory(const video_kind *kind) {
-    for (int i = 0; i < VIDEO_CASES; i++) {
+    for (int i = 0; i < video_cases(kind); i++) {
         video_case c = {.kind = kind, .dtype = i % 2 ? PARA_BF16 : PARA_F32, .untraced = true};
         para_mesh mesh = {1, 1, 1};
         para_device *dry, *cpu;
@@ -132,8 +132,8 @@ static inline void video_dry_run_tells_the_memory(const video_kind *kind) {
 static inline void video_each_allocation_fails_cleanly(const video_kind *kind, int least) {
     video_case c = {.kind = kind, .untraced = true};
     char folder[512];
-    snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, kind->cases[VIDEO_CASES - 1]);
-    video_case_open(&c, kind->cases[VIDEO_CASES - 1]);
+    snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, kind->cases[video_cases(kind) - 1]);
+    video_case_open(&c, kind->cases[video_cases(kind) - 1]);
     assert_survives_alloc_failure(least, video_compute(&c, folder));
     golden_close(&c.g);
 }

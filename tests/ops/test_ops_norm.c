@@ -112,18 +112,22 @@ static void head_case(para_device *dev, para_dtype type) {
     bool rope = ops_chance(0.8), interleaved = ops_chance(0.5), per_head = ops_chance(0.3);
     if (!rope && ops_chance(0.5)) d--;
     ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d),
-               weight = maybe(dev, d);
+               weight = maybe(dev, d), bias = weight.value ? maybe(dev, d) : ops_none();
+    para_norm_kind kind = ops_chance(0.5) ? PARA_NORM_LAYER : PARA_NORM_RMS;
     ops_tensor cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
     ops_tensor sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
     para_head_args a = {.x = x.view,
+                        .layer_norm = kind == PARA_NORM_LAYER,
                         .weight = weight.view,
+                        .bias = bias.view,
                         .eps = 1e-6f,
                         .cos = cosine.view,
                         .sin = sine.view,
                         .rope_interleaved = interleaved,
                         .y = y.view};
     ops_ok(dev, dev->ops->head(dev, &a));
-    twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, per_head, interleaved);
+    twin_head(y.value, x.value, s, h, d, kind, weight.value, bias.value, 1e-6f, cosine.value, sine.value, per_head,
+              interleaved);
     ops_check(dev, &y, y.value, 1, "head");
     a.y = PARA_PERMUTE(x.view, 1, 0, 2);
     ops_ok(dev, dev->ops->head(dev, &a));
@@ -132,6 +136,7 @@ static void head_case(para_device *dev, para_dtype type) {
     ops_free(dev, &x);
     ops_free(dev, &y);
     ops_free(dev, &weight);
+    ops_free(dev, &bias);
     ops_free(dev, &cosine);
     ops_free(dev, &sine);
 }

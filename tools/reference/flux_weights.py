@@ -13,7 +13,7 @@ DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "f
 GAINS = {
     "transformer": [
         (r"norm.*linear", 0.8), (r"attn1?\.(to_out|to_add_out)", 1.5), (r"ff.*net\.2", 0.7),
-        (r"single.*proj_out", 2.0), (r"(timestep|guidance|text)_embedder\.linear", 1.6), (r"attn1?\.", 1.3),
+        (r"single.*proj_out", 2.0), (r"((timestep|guidance|text)_embedder|time_embedding)\.linear", 1.6), (r"attn1?\.", 1.3),
     ],
     "vae": [
         (r"to_(q|k)$", 1.5), (r"to_(v|out)", 1.8), (r"decoder.conv_in$", 0.2), (r"conv2$", 1.5),

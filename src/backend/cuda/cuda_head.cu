@@ -1,4 +1,4 @@
-/* RMS norm over the head dimension, rotary embedding and head layout in one pass. SPDX-License-Identifier: Apache-2.0 */
+/* Norm over the head dimension, rotary embedding and head layout in one pass. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda/cuda_load.cuh"
 #include "backend/cuda/cuda_math.cuh"
@@ -10,9 +10,9 @@ struct head_rows {
     const void *x;
     void *y;
     int64_t x_s, x_h, y_s, y_h, cos_s, cos_h, sin_s, sin_h; /* cos_h, sin_h: 0 where all heads have one table */
-    const float *weight, *cosine, *sine;
+    const float *weight, *bias, *cosine, *sine;
     float eps;
-    bool interleaved;
+    bool centred, interleaved;
 };
 
 /* LANES neighbouring threads hold a row of LANES · 8 elements. */
@@ -24,12 +24,25 @@ template <int LANES> static __global__ void head_kernel(const __grid_constant__ 
     float x[8], v[8], turned[8], sum = 0;
     para_load(x, r.x, r.type, s * r.x_s + h * r.x_h + at);
     if (r.weight) {
+        if (r.centred) {
+            float total = 0;
+#pragma unroll
+            for (int i = 0; i < 8; i++) total += x[i];
+            float mean = para_warp_sum<LANES>(total) / r.d;
+#pragma unroll
+            for (int i = 0; i < 8; i++) x[i] -= mean;
+        }
 #pragma unroll
         for (int i = 0; i < 8; i++) sum = fmaf(x[i], x[i], sum);
         float factor = 1 / sqrtf(para_warp_sum<LANES>(sum) / r.d + r.eps);
         para_load(v, r.weight, PARA_F32, at);
 #pragma unroll
         for (int i = 0; i < 8; i++) x[i] *= factor * v[i];
+        if (r.bias) {
+            para_load(v, r.bias, PARA_F32, at);
+#pragma unroll
+            for (int i = 0; i < 8; i++) x[i] += v[i];
+        }
     }
     if (r.cosine) {
 #pragma unroll
@@ -50,6 +63,13 @@ template <int LANES> static __global__ void head_kernel(const __grid_constant__ 
     if (here) para_store(r.y, r.type, s * r.y_s + h * r.y_h + at, x);
 }
 
+/* The i-th element of a head. */
+static __device__ float normed(const head_rows &r, float x, float mean, float factor, int i) {
+    if (!r.weight) return x;
+    x = (x - mean) * (factor * r.weight[i]);
+    return r.bias ? x + r.bias[i] : x;
+}
+
 /* Any width and alignment: a warp for each row; a lane reads the elements that are turned into each other before it writes them. */
 static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32;
@@ -57,11 +77,18 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     if (row >= r.rows) return;
     int64_t s = row / r.h, h = row % r.h, from = s * r.x_s + h * r.x_h, to = s * r.y_s + h * r.y_h;
     const float *cosine = r.cosine + s * r.cos_s + h * r.cos_h, *sine = r.sine + s * r.sin_s + h * r.sin_h;
-    float factor = 1, sum = 0;
+    float mean = 0, factor = 1, sum = 0;
     if (r.weight) {
+        for (int i = lane; r.centred && i < r.d; i += 32) {
+            float f[1];
+            para_load(f, r.x, r.type, from + i);
+            mean += f[0];
+        }
+        if (r.centred) mean = para_warp_sum(mean) / r.d;
         for (int i = lane; i < r.d; i += 32) {
             float f[1];
             para_load(f, r.x, r.type, from + i);
+            f[0] -= mean;
             sum = fmaf(f[0], f[0], sum);
         }
         factor = 1 / sqrtf(para_warp_sum(sum) / r.d + r.eps);
@@ -70,10 +97,10 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
         int a = r.cosine && r.interleaved ? 2 * i : i, b = r.interleaved ? a + 1 : a + r.d / 2;
         float f[1], g[1], turned[1];
         para_load(f, r.x, r.type, from + a);
-        f[0] *= r.weight ? factor * r.weight[a] : 1;
+        f[0] = normed(r, f[0], mean, factor, a);
         if (r.cosine) {
             para_load(g, r.x, r.type, from + b);
-            g[0] *= r.weight ? factor * r.weight[b] : 1;
+            g[0] = normed(r, g[0], mean, factor, b);
             turned[0] = g[0] * cosine[b] + f[0] * sine[b];
             f[0] = f[0] * cosine[a] - g[0] * sine[a];
             para_store(r.y, r.type, to + b, turned);
@@ -87,11 +114,12 @@ void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     r.type = a->x.dtype, r.h = (int)a->x.dim[1], r.d = (int)a->x.dim[2], r.rows = a->x.dim[0] * a->x.dim[1];
     r.x = a->x.data, r.x_s = a->x.stride[0], r.x_h = a->x.stride[1];
     r.y = a->y.data, r.y_s = a->y.stride[1], r.y_h = a->y.stride[0];
-    r.weight = static_cast<const float *>(a->weight.data), r.eps = a->eps, r.interleaved = a->rope_interleaved;
+    r.weight = static_cast<const float *>(a->weight.data), r.bias = static_cast<const float *>(a->bias.data);
+    r.eps = a->eps, r.centred = a->layer_norm, r.interleaved = a->rope_interleaved;
     r.cosine = static_cast<const float *>(a->cos.data), r.cos_s = a->cos.stride[0], r.cos_h = a->cos.rank == 3 ? a->cos.stride[1] : 0;
     r.sine = static_cast<const float *>(a->sin.data), r.sin_s = a->sin.stride[0], r.sin_h = a->sin.rank == 3 ? a->sin.stride[1] : 0;
-    bool eight = para_cuda_at_16(r.x) && para_cuda_at_16(r.y) && para_cuda_at_16(r.weight) && para_cuda_at_16(r.cosine) && para_cuda_at_16(r.sine) &&
-                 (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_s | r.cos_h | r.sin_s | r.sin_h) % 8 == 0;
+    bool eight = para_cuda_at_16(r.x) && para_cuda_at_16(r.y) && para_cuda_at_16(r.weight) && para_cuda_at_16(r.bias) && para_cuda_at_16(r.cosine) &&
+                 para_cuda_at_16(r.sine) && (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_s | r.cos_h | r.sin_s | r.sin_h) % 8 == 0;
     int lanes = eight ? r.d / 8 : 0;
     if (lanes * 8 != r.d || lanes > 32 || (lanes & (lanes - 1))) lanes = 0;
     unsigned blocks = (unsigned)((r.rows * (lanes ? lanes : 32) + 255) / 256);

@@ -87,8 +87,9 @@ static bool table_of(const para_tensor *t, const int64_t x[3]) {
 para_status para_cuda_head(para_device *dev, const para_head_args *a) {
     const int64_t *x = a->x.dim, *y = a->y.dim;
     CUDA_BEGIN(dev, a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] && a->x.dtype == a->y.dtype &&
-                        para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_aligned(&a->y) && para_cuda_vector(&a->weight, x[2]),
-               "head", "x [S, H, D], y [H, S, D] and the weight [D] of F32 do not fit together");
+                        para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_aligned(&a->y) && para_cuda_vector(&a->weight, x[2]) &&
+                        para_cuda_vector(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
+               "head", "x [S, H, D], y [H, S, D], the weight and the bias [D] of F32 do not fit together");
     PARA_TRY(para_cuda_check(!a->cos.data == !a->sin.data &&
                                  (!a->cos.data || (table_of(&a->cos, x) && table_of(&a->sin, x) && x[2] % 2 == 0)),
                              "head", "cos and sin must be [S, D] or [S, H, D] of F32 with an even D"));
