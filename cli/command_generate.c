@@ -15,10 +15,20 @@
 typedef struct generate_options {
     request_options request;
     const char *latents, *report, *save_latents, *output;
+    float fps;
+    int crf;
     bool quiet;
 } generate_options;
 
+/* Where frames go as they come. */
+typedef struct frame_sink {
+    para_video_writer *writer;
+    char settings[512], seed[24], software[32];
+    const char *text[20]; /* metadata: key, value, …, NULL */
+} frame_sink;
+
 static progress_view view;
+static frame_sink sink;
 
 /* What a failed run wrote goes again, but for devices. */
 static void remove_output(const char *path) {
@@ -26,26 +36,59 @@ static void remove_output(const char *path) {
     if (path && lstat(path, &at) == 0 && S_ISREG(at.st_mode)) unlink(path);
 }
 
-/* Text chunks: what it takes to draw the picture again. */
-static para_status save_images(const generate_options *g, const char *model, const para_result *result) {
+/* What it takes to draw the picture or video again, as it will be rounded. */
+static para_status describe(const generate_options *g, const char *model, para_pipeline *pipe) {
     const para_request *r = &g->request.request;
-    char seed[24], cache[32], settings[512];
-    snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    int height, width, num_frames;
+    para_status status = para_pipeline_size(pipe, r, &height, &width, &num_frames);
+    if (status != PARA_OK) return status;
+    char cache[32], frames[48];
+    snprintf(sink.seed, sizeof sink.seed, "%" PRIu64, r->seed);
     snprintf(cache, sizeof cache, ", cache %g", (double)g->request.cache.options.residual_diff_threshold);
-    snprintf(settings, sizeof settings,
-             "steps %d, guidance %g, true-cfg %g, size %dx%d, rng %s, dtype %s, max-sequence-length %d%s%s%s",
-             r->num_inference_steps, (double)r->guidance_scale, (double)r->true_cfg_scale, (int)result->images.dim[3],
-             (int)result->images.dim[2], rng_choices[g->request.rng], dtype_choices[g->request.dtype],
-             r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "", g->latents ? ", latents from a file" : "",
-             cache_arguments_given(&g->request.cache) ? cache : "");
-    const char *text[16] = {"prompt", r->prompt, "seed", seed, "settings", settings, "model", model};
+    snprintf(frames, sizeof frames, ", frames %d, fps %g", num_frames, (double)g->fps);
+    snprintf(sink.settings, sizeof sink.settings,
+             "steps %d, guidance %g%s, true-cfg %g, size %dx%d%s, rng %s, dtype %s, max-sequence-length %d%s%s%s",
+             r->num_inference_steps, (double)r->guidance_scale, r->use_dynamic_cfg ? " dynamic" : "",
+             (double)r->true_cfg_scale, width, height,
+             para_pipeline_makes_videos(pipe) ? frames : "", rng_choices[g->request.rng],
+             dtype_choices[g->request.dtype], r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "",
+             g->latents ? ", latents from a file" : "", cache_arguments_given(&g->request.cache) ? cache : "");
+    snprintf(sink.software, sizeof sink.software, "paraattn %s", para_version());
+    const char *text[20] = {"prompt", r->prompt, "seed", sink.seed, "settings", sink.settings, "model", model};
     int n = 8;
     if (r->prompt_2) text[n++] = "prompt-2", text[n++] = r->prompt_2;
     if (r->negative_prompt) text[n++] = "negative-prompt", text[n++] = r->negative_prompt;
-    char software[32];
-    snprintf(software, sizeof software, "paraattn %s", para_version());
-    text[n++] = "Software", text[n++] = software;
-    return para_save_images(result, g->output, text);
+    text[n++] = "Software", text[n++] = sink.software;
+    memcpy(sink.text, text, sizeof text);
+    return PARA_OK;
+}
+
+static void on_progress(void *user, const para_progress *p) {
+    (void)user;
+    progress_show(&view, p);
+}
+
+static para_status on_frame(void *user, int image, int frame, const para_tensor *pixels) {
+    (void)frame;
+    return para_video_writer_put(((frame_sink *)user)->writer, image, pixels);
+}
+
+/* The output, before anything is loaded: videos but for tensors are written as their frames come. */
+static para_status open_output(const generate_options *g, const char *model, const session *s, para_request *r) {
+    para_status status = describe(g, model, s->pipe);
+    if (status == PARA_OK && s->first) status = para_save_check_for(s->pipe, g->output);
+    if (status != PARA_OK || !para_pipeline_makes_videos(s->pipe) || !para_path_is_video(g->output)) return status;
+    para_video_options o = PARA_VIDEO_OPTIONS_INIT;
+    o.fps = (double)g->fps;
+    o.crf = g->crf;
+    o.text = sink.text;
+    if (s->first) status = para_video_writer_open(&sink.writer, g->output, r->num_images, &o);
+    r->on_frame = on_frame;
+    return status;
+}
+
+static para_status finish_output(const generate_options *g, const para_result *result) {
+    return sink.writer ? para_video_writer_finish(&sink.writer) : para_save_images(result, g->output, sink.text);
 }
 
 /* All files or none. */
@@ -60,7 +103,7 @@ static para_status save(const generate_options *g, const char *model, const para
         status = para_save_tensor(&result->latents, "latents", g->save_latents);
         if (status == PARA_OK) written[1] = g->save_latents;
     }
-    if (status == PARA_OK) status = save_images(g, model, result);
+    if (status == PARA_OK) status = finish_output(g, result);
     for (int i = 0; i < 2 && status != PARA_OK; i++) remove_output(written[i]);
     return status;
 }
@@ -98,12 +141,14 @@ static int run(generate_options *g, const char *model) {
     if (status == PARA_OK && g->latents) status = para_load_tensor(&latents, "latents", g->latents);
     if (g->latents) r->latents = &latents;
     r->profile = g->report != NULL;
-    r->on_progress = progress_show;
-    r->user = &view;
+    r->on_progress = on_progress;
+    r->user = &sink;
+    if (status == PARA_OK) status = open_output(g, model, &s, r);
     if (status == PARA_OK) status = cache_arguments_calibrate(&g->request.cache, s.pipe, r);
     if (status == PARA_OK) status = para_generate(s.pipe, r, &result);
     if (status == PARA_OK) status = save_result(g, model, &s, result);
     if (status != PARA_OK) progress_break(&view);
+    para_video_writer_abort(&sink.writer);
     para_result_close(&result);
     para_tensor_free(&latents);
     return session_close(&s, status);
@@ -115,7 +160,7 @@ static int check_outputs(const generate_options *g) {
         return EXIT_USAGE;
     }
     if (!g->output) {
-        complain("generate", "where shall the picture go? Give -o picture.png");
+        complain("generate", "where shall it go? Give -o picture.png, or -o video.mp4 with a model that makes videos");
         return EXIT_USAGE;
     }
     const char *files[] = {g->output, g->save_latents, g->report};
@@ -135,10 +180,13 @@ static int check_outputs(const generate_options *g) {
 }
 
 int command_generate(int argc, char **argv) {
-    static generate_options g = {.request = REQUEST_OPTIONS_INIT};
+    static generate_options g = {.request = REQUEST_OPTIONS_INIT, .fps = 24, .crf = 18};
     static const option options[] = {
         {"-o", OPTION_TEXT, &g.output, "FILE", NULL,
-         "x.png: 8-bit picture with prompt and settings inside; x.safetensors: float pixels"},
+         "x.png: 8-bit picture with prompt and settings inside; a video to x.mp4, x.webp or frames-%04d.png; "
+         "x.safetensors: float pixels"},
+        {"--fps", OPTION_FLOAT, &g.fps, "N", NULL, "frames a second of a video (24)"},
+        {"--crf", OPTION_INT, &g.crf, "N", NULL, "quality of an MP4, 0 (exact) to 51 (18)"},
         REQUEST_OPTIONS(g.request),
         {"--seed", OPTION_UINT64, &g.request.request.seed, "N", NULL, "of the initial noise (0)"},
         {"--rng", OPTION_CHOICE, &g.request.rng, NULL, rng_choices,
@@ -159,7 +207,7 @@ int command_generate(int argc, char **argv) {
         .name = "generate",
         .operand = "MODEL",
         .operand_required = true,
-        .summary = "Draws pictures from a prompt. MODEL is a diffusers folder as it comes from the hub.",
+        .summary = "Draws pictures or videos from a prompt. MODEL is a diffusers folder as it comes from the hub.",
         .details =
             "\nSame seed, same picture as diffusers with torch.Generator(\"cpu\").manual_seed(N).\n"
             "\nExamples:\n"

@@ -33,7 +33,9 @@ foreach(source ${PARA_TEST_SOURCES})
   endif()
   # What `make check-gpu` runs; ranks share the GPU.
   if(TARGET paraattn-cuda AND (tier MATCHES "^(ops|gpu)$" OR
-                               name MATCHES "^test_(flux_golden|hunyuan_video_golden|tiny_flux|cache|flux_ranks|hunyuan_ranks|cogvideox_golden|cogvideox_ranks|parallel_pipeline|parallel_vae|cached_requests)$"))
+                               name MATCHES "^test_(flux|hunyuan_video|mochi|cogvideox)_golden$" OR
+                               name MATCHES "^test_(flux|hunyuan|mochi|cogvideox|video)_ranks$" OR
+                               name MATCHES "^test_(hunyuan_pipeline|cogvideox_pipeline|tiny_flux|cache|parallel_pipeline|parallel_vae|cached_requests)$"))
     add_dependencies(${name} paraattn-cuda)
     add_test(NAME gpu/${name} COMMAND ${name} CONFIGURATIONS gpu WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     set_tests_properties(gpu/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT PARA_TEST_DEVICE=cuda)
@@ -45,11 +47,13 @@ foreach(source ${PARA_TEST_SOURCES})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier}
     ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
 endforeach()
-target_compile_definitions(test_video_file PRIVATE PARA_MODULE_DIR="${CMAKE_INSTALL_FULL_LIBDIR}/paraattn")
-if(TARGET paraattn-video)
-  target_compile_definitions(test_video_file PRIVATE PARA_VIDEO_MODULE)
-  add_dependencies(test_video_file paraattn-video)
-endif()
+foreach(name test_video_file test_videos)
+  target_compile_definitions(${name} PRIVATE PARA_MODULE_DIR="${CMAKE_INSTALL_FULL_LIBDIR}/paraattn")
+  if(TARGET paraattn-video)
+    target_compile_definitions(${name} PRIVATE PARA_VIDEO_MODULE)
+    add_dependencies(${name} paraattn-video)
+  endif()
+endforeach()
 # Fewer threads than asked for must not leave work undone.
 add_test(NAME golden/thread_limit COMMAND test_flux_golden WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
 set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden ENVIRONMENT "OMP_THREAD_LIMIT=1;OMP_WAIT_POLICY=passive")
@@ -57,6 +61,7 @@ set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden EN
 # para with ranks that can be made to fail.
 add_executable(para_failing ${PARA_CLI_SOURCES} tests/parallel/failing.c)
 target_link_libraries(para_failing PRIVATE para_static PkgConfig::JANSSON)
+add_dependencies(test_videos para_failing) # statically linked: it finds no module from another folder
 target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_mpi_close)
 add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)

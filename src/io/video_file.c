@@ -58,7 +58,12 @@ para_status para_video_check(const char *path) {
         path ? path : "");
 }
 
-static para_status check_settings(const char *path, const para_video_settings *s) {
+size_t para_video_stem(const char *path) {
+    const char *at = para_path_ends(path, ".png") ? strchr(path, '%') : strrchr(path, '.');
+    return at ? (size_t)(at - path) : strlen(path);
+}
+
+para_status para_video_check_settings(const char *path, const para_video_settings *s) {
     if (s->height < 1 || s->width < 1 || s->height > SIZE_MAX_PIXELS || s->width > SIZE_MAX_PIXELS)
         return para_fail(PARA_ERR_ARGUMENT, "'%s': a video of %d x %d pixels; 1 to %d are supported", path, s->width,
                          s->height, SIZE_MAX_PIXELS);
@@ -91,6 +96,11 @@ static para_status load(const para_video_module **out) {
             "the module paraattn-video.so is of another version of this library; install both from one build");
     *out = module;
     return PARA_OK;
+}
+
+para_status para_video_check_module(const char *path) {
+    const para_video_module *module;
+    return para_path_ends(path, ".png") ? PARA_OK : load(&module);
 }
 
 static bool sink_write(void *user, const void *bytes, size_t n) {
@@ -191,7 +201,7 @@ static void release(para_video **video) {
 para_status para_video_open(para_video **out, const char *path, const para_video_settings *settings) {
     *out = NULL;
     PARA_TRY(para_video_check(path));
-    PARA_TRY(check_settings(path, settings));
+    PARA_TRY(para_video_check_settings(path, settings));
     para_video *v = para_alloc(1, sizeof *v);
     if (!v) return PARA_ERR_MEMORY;
     *v = (para_video){.path = para_strdup(path), .settings = *settings, .file = {.fd = -1}};

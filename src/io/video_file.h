@@ -6,6 +6,7 @@
 #define PARA_IO_VIDEO_FILE_H
 
 #include <paraattn/status.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct para_video para_video;
@@ -19,6 +20,12 @@ typedef struct para_video_settings {
 
 /* Whether a path names a video: PARA_ERR_ARGUMENT with the names that do. */
 para_status para_video_check(const char *path);
+/* Whether a video could be written so. PARA_ERR_ARGUMENT. */
+para_status para_video_check_settings(const char *path, const para_video_settings *settings);
+/* Whether there is what writes it. PARA_ERR_LIBRARY, saying what to install. */
+para_status para_video_check_module(const char *path);
+/* Bytes of a path before what tells one video from another: the ending, or the number of a picture. */
+size_t para_video_stem(const char *path);
 
 /* Begins. PARA_ERR_ARGUMENT (path, a setting), PARA_ERR_NOT_FOUND (the folder), PARA_ERR_LIBRARY (the module, or an encoder, is not there),
  * PARA_ERR_IO, PARA_ERR_MEMORY. */

@@ -183,7 +183,8 @@ static para_status cogvideox_prepare(para_transformer *t, para_rank *rank, const
     const cogvideox *m = (const cogvideox *)t;
     para_device *dev = rank->device;
     int64_t d = m->c.inner_dim;
-    PARA_TRY(para_cogvideox_check_size(t, (int64_t[]){in->frames, in->height, in->width}, in->shard.total[PARA_TEXT]));
+    PARA_TRY(
+        para_cogvideox_check_size(&m->c, (int64_t[]){in->frames, in->height, in->width}, in->shard.total[PARA_TEXT]));
     para_tensor text = para_rows(in->encoder_hidden_states, in->shard.first[PARA_TEXT], in->shard.tokens[PARA_TEXT]);
     *out = (para_conditioning){.dtype = in->dtype, .shard = in->shard};
     PARA_TRY(
@@ -283,8 +284,7 @@ void para_cogvideox_patch(const para_transformer *t, int64_t *patch_size_t, int6
     *patch_size = c->patch_size;
 }
 
-para_status para_cogvideox_check_size(const para_transformer *t, const int64_t grid[3], int64_t text_tokens) {
-    const para_cogvideox_config *c = para_cogvideox_config_of(t);
+para_status para_cogvideox_check_size(const para_cogvideox_config *c, const int64_t grid[3], int64_t text_tokens) {
     int64_t rows = c->sample_height / c->patch_size, columns = c->sample_width / c->patch_size;
     if (para_cogvideox_adds_positions(c) && text_tokens != c->max_text_seq_length)
         return para_fail(PARA_ERR_ARGUMENT,

@@ -14,7 +14,7 @@ const para_cogvideox_config *para_cogvideox_config_of(const para_transformer *t)
 /* Frames, and rows and columns, of a patch. */
 void para_cogvideox_patch(const para_transformer *t, int64_t *patch_size_t, int64_t *patch_size);
 
-/* Whether it takes a grid of so many frames, rows and columns of tokens and so many text tokens; prepare asks, too. PARA_ERR_ARGUMENT with the sentence. */
-para_status para_cogvideox_check_size(const para_transformer *t, const int64_t grid[3], int64_t text_tokens);
+/* Whether such a model takes a grid of so many frames, rows and columns of tokens and so many text tokens; prepare asks, too. PARA_ERR_ARGUMENT with the sentence. */
+para_status para_cogvideox_check_size(const para_cogvideox_config *c, const int64_t grid[3], int64_t text_tokens);
 
 #endif

@@ -33,7 +33,7 @@ void para_cogvideox_block_weights(para_cogvideox_block *b, const para_cogvideox_
     }
     for (int o = 0; o < PARA_OPERANDS; o++)
         para_weights_linear(w, &b->qkv[o], d, d, c->attention_bias, BLOCK "attn1.%s", i, qkv[o]);
-    if (c->attention_bias) para_weights_join(w, &b->joined_qkv, PARA_OPERANDS);
+    para_weights_join(w, &b->joined_qkv, PARA_OPERANDS);
     layer_norm_weights(&b->norm_q, w, c->attention_head_dim, i, "attn1.norm_q");
     layer_norm_weights(&b->norm_k, w, c->attention_head_dim, i, "attn1.norm_k");
     para_weights_linear(w, &b->out, d, d, true, BLOCK "attn1.to_out.0", i);

@@ -19,7 +19,7 @@ typedef struct para_joint_rows {
     const para_linear *qkv;     /* [PARA_OPERANDS], each [D, width of the rows] */
     const para_linear *joined;  /* the three as one [3D, width], or of no weight */
     para_tensor norm_q, norm_k; /* [head_dim] F32 */
-    bool layer_norm;            /* these norms are LayerNorm, with */
+    bool layer_norm;            /* these norms are LayerNorm; else RMS norm */
     para_tensor norm_q_bias, norm_k_bias; /* [head_dim] F32; or none */
     float eps;
     para_tensor cos, sin;       /* as of the op head, of these rows; or none */

@@ -150,7 +150,7 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = out}));
     PARA_TRY(para_attention_end(rank, &attention.job));
-    PARA_TRY(
-        dev->ops->linear(dev, &(para_linear_args){.x = attention.attended, .w = &of_attention, .y = out, .accumulate = true}));
+    PARA_TRY(dev->ops->linear(
+        dev, &(para_linear_args){.x = attention.attended, .w = &of_attention, .y = out, .accumulate = true}));
     return end_block(m, rank, item, 0, modulation_vector(m, modulation, 2), out, turn->next[PARA_IMAGE]);
 }

@@ -50,15 +50,15 @@ para_status para_family_flow_match(para_pipeline *pipe, para_flow_match_euler *o
     return status;
 }
 
-para_status para_family_flow_schedule(const para_flow_match_euler *scheduler, const para_request *r, double last,
-                                      double mu, para_schedule *out) {
+para_status para_family_flow_schedule(const para_flow_match_euler *scheduler, const para_request *r, double stop,
+                                      int points, double mu, para_schedule *out) {
     int steps = r->num_inference_steps;
     double *own = NULL;
     if (!r->sigmas) {
         if (!(own = para_alloc((size_t)steps, sizeof *own))) return PARA_ERR_MEMORY;
-        double step = steps > 1 ? (last - 1.0) / (steps - 1) : 0;
+        double step = points > 1 ? (stop - 1.0) / (points - 1) : 0;
         for (int i = 0; i < steps; i++) own[i] = i * step + 1.0;
-        if (steps > 1) own[steps - 1] = last;
+        if (points > 1 && points == steps) own[steps - 1] = stop;
     }
     para_status status = para_flow_match_euler_schedule(scheduler, steps, own ? own : r->sigmas, mu, out);
     para_free(own);

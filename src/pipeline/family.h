@@ -13,8 +13,9 @@ para_status para_family_inspect(const para_pipeline *pipe, para_status (*look)(c
 para_status para_family_scheduler(para_pipeline *pipe, const char *class_name, para_config *out);
 /* FlowMatchEulerDiscreteScheduler. */
 para_status para_family_flow_match(para_pipeline *pipe, para_flow_match_euler *out);
-/* Its schedule from the request's sigmas, or from [steps] falling from 1 by even steps to `last`, as numpy.linspace does. */
-para_status para_family_flow_schedule(const para_flow_match_euler *scheduler, const para_request *request, double last, double mu, para_schedule *out);
+/* Its schedule from the request's sigmas, or from numpy.linspace(1, stop, points)[:steps]. */
+para_status para_family_flow_schedule(const para_flow_match_euler *scheduler, const para_request *request, double stop, int points, double mu,
+                                      para_schedule *out);
 
 /* A height or width, `name`d, in pixels: rounded down to whole multiples of `unit`, with a warning. */
 para_status para_family_round_edge(const para_pipeline *pipe, const char *name, int asked, int unit, int *out);

@@ -71,7 +71,7 @@ static para_status flux_load(para_pipeline *pipe) {
     if (!para_prompt_needs_tokenizers(pipe, TEXT_ENCODER)) return PARA_OK;
     PARA_TRY(para_prompt_tokenizer(pipe, "tokenizer", para_clip_tokenizer_open, &s->tokenizer));
     PARA_TRY(para_prompt_tokenizer(pipe, "tokenizer_2", para_t5_tokenizer_open, &s->tokenizer_2));
-    return para_prompt_check_clip(pipe, TEXT_ENCODER, s->tokenizer);
+    return para_prompt_check_clip(pipe, TEXT_ENCODER, para_tokenizer_max_length(s->tokenizer));
 }
 
 static void flux_own_size(const para_pipeline *pipe, int *height, int *width, int *num_frames) {
@@ -105,13 +105,14 @@ static para_status flux_schedule(const para_pipeline *pipe, const para_request *
     double mu = para_flow_match_euler_mu(&s->scheduler, para_geometry_tokens(g));
     if (s->scheduler.use_flow_sigmas)
         return para_flow_match_euler_schedule(&s->scheduler, r->num_inference_steps, NULL, mu, out);
-    return para_family_flow_schedule(&s->scheduler, r, 1.0 / r->num_inference_steps, mu, out);
+    return para_family_flow_schedule(&s->scheduler, r, 1.0 / r->num_inference_steps, r->num_inference_steps, mu, out);
 }
 
 static para_status flux_encode(para_run *run, const char *prompt, const char *prompt_2, const char *half,
                                para_conditioning_inputs *out) {
     const flux_state *s = run->pipe->family_state;
-    PARA_TRY(para_prompt_clip(run, TEXT_ENCODER, s->tokenizer, prompt, half, &out->pooled_projections));
+    int length = s->tokenizer ? para_tokenizer_max_length(s->tokenizer) : 0;
+    PARA_TRY(para_prompt_clip(run, TEXT_ENCODER, s->tokenizer, prompt, length, half, &out->pooled_projections));
     return para_prompt_t5(run, TEXT_ENCODER_2, s->tokenizer_2, prompt_2, half, &out->encoder_hidden_states);
 }
 

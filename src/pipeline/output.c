@@ -14,6 +14,8 @@
 #include "io/atomic_file.h"
 #include "io/png_file.h"
 #include "io/safetensors.h"
+#include "io/video_file.h"
+#include "pipeline/output_pixels.h"
 
 para_status para_save_check_folder(const char *path) {
     if (!path || !*path) return para_fail(PARA_ERR_ARGUMENT, "the output has no name; name a file");
@@ -34,14 +36,28 @@ para_status para_save_check_folder(const char *path) {
 }
 
 para_status para_save_check(const char *path) {
-    if (!path || (!para_path_ends(path, ".png") && !para_path_ends(path, ".safetensors")))
-        return para_fail(PARA_ERR_ARGUMENT, "'%s': the output's name must end in .png or .safetensors",
+    if (!path || (!para_path_ends(path, ".png") && !para_path_ends(path, ".safetensors") && !para_path_is_video(path)))
+        return para_fail(PARA_ERR_ARGUMENT, "'%s': the output's name must end in .png or .safetensors, of a video in "
+                                            ".mp4, .webp or .safetensors, or number its pictures as in frames-%%04d.png",
                          path ? path : "");
     return para_save_check_folder(path);
 }
 
-/* Planar floats [3, H, W] to interleaved bytes [H, W, 3]: clamp, scale, round half to even, as VaeImageProcessor. */
-static void to_bytes(uint8_t *rgb, const float *planes, int64_t pixels) {
+para_status para_save_check_for(const para_pipeline *pipe, const char *path) {
+    bool videos = para_pipeline_makes_videos(pipe);
+    PARA_TRY(para_save_check(path));
+    if (para_path_ends(path, ".safetensors")) return PARA_OK;
+    if (videos && !para_path_is_video(path))
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "'%s': this model makes videos; name a .mp4, .webp or .safetensors, or number the frames as in "
+                         "frames-%%04d.png",
+                         path);
+    if (!videos && !para_path_ends(path, ".png"))
+        return para_fail(PARA_ERR_ARGUMENT, "'%s': this model draws pictures; name a .png or .safetensors", path);
+    return videos ? para_video_check_module(path) : PARA_OK;
+}
+
+void para_pixels_to_bytes(uint8_t *rgb, const float *planes, int64_t pixels) {
     for (int64_t i = 0; i < pixels; i++) {
         for (int c = 0; c < 3; c++) {
             float v = planes[c * pixels + i];
@@ -55,7 +71,7 @@ static para_status save_png(const para_result *r, int64_t i, const char *path, c
     int64_t h = r->images.dim[2], w = r->images.dim[3];
     uint8_t *rgb = para_alloc((size_t)(h * w), 3);
     if (!rgb) return PARA_ERR_MEMORY;
-    to_bytes(rgb, (const float *)r->images.data + i * 3 * h * w, h * w);
+    para_pixels_to_bytes(rgb, (const float *)r->images.data + i * 3 * h * w, h * w);
     para_status status = para_png_write(path, rgb, (int)h, (int)w, text);
     para_free(rgb);
     return status;
@@ -95,9 +111,12 @@ static para_status save_pngs(const para_result *r, const char *path, const char 
 para_status para_save_images(const para_result *result, const char *path, const char *const *text) {
     if (!result || !result->images.data)
         return para_fail(PARA_ERR_ARGUMENT, "para_save_images: the result has no images");
+    bool videos = result->images.rank == 5;
     PARA_TRY(para_save_check(path));
-    if (para_path_ends(path, ".png")) return save_pngs(result, path, text);
-    return para_safetensors_write(path, 1, (const char *const[]){"images"}, &result->images, text);
+    if (para_path_ends(path, ".safetensors"))
+        return para_safetensors_write(path, 1, (const char *const[]){videos ? "frames" : "images"}, &result->images, text);
+    if (!videos && para_path_ends(path, ".png")) return save_pngs(result, path, text);
+    return para_fail(PARA_ERR_ARGUMENT, "para_save_images: '%s' is no file for %s", path, videos ? "a tensor" : "a picture");
 }
 
 para_status para_save_tensor(const para_tensor *tensor, const char *name, const char *path) {

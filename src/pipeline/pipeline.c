@@ -11,7 +11,7 @@
 #include "core/path.h"
 #include "pipeline/call.h"
 
-static const para_family *const families[] = {&para_flux_family};
+static const para_family *const families[] = {&para_flux_family, &para_hunyuan_video_family, &para_mochi_family, &para_cogvideox_family};
 
 static para_status find_family(const para_config *index, const para_family **out) {
     const char *name;
@@ -22,8 +22,11 @@ static para_status find_family(const para_config *index, const para_family **out
             return PARA_OK;
         }
     }
-    return para_fail(PARA_ERR_CONFIG, "%s: _class_name \"%s\" is not supported; this version runs FluxPipeline",
-                     index->path, name);
+    char known[256] = "";
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        snprintf(known + strlen(known), sizeof known - strlen(known), i ? ", %s" : "%s", families[i]->class_name);
+    return para_fail(PARA_ERR_CONFIG, "%s: _class_name \"%s\" is not supported; this version runs %s", index->path,
+                     name, known);
 }
 
 void para_pipeline_log(const para_pipeline *pipe, para_log_level level, const char *format, ...) {

@@ -109,6 +109,7 @@ static para_status one_more_step(const para_plan_subject *s, int before, bool hi
     para_dry_result without, with;
     para_request r = s->request;
     r.sigmas = NULL;
+    r.latents_only = true; /* decoding is the same in both */
     r.num_inference_steps = before;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, &alone, rank, &without));
     r.num_inference_steps = before + 1;

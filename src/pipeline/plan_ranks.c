@@ -45,6 +45,7 @@ static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int
     para_request r = s->request;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &all));
     r.sigmas = NULL;
+    r.latents_only = true; /* decoding is the same in both */
     r.num_inference_steps = 1;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &one));
     r.num_inference_steps = 2;

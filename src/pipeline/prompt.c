@@ -23,13 +23,12 @@ bool para_prompt_needs_tokenizers(const para_pipeline *pipe, int text_encoder) {
     return pipe->holder->instance[text_encoder].model && !pipe->options.random_weights;
 }
 
-para_status para_prompt_check_clip(const para_pipeline *pipe, int i, const para_tokenizer *t) {
+para_status para_prompt_check_clip(const para_pipeline *pipe, int i, int length) {
     const para_clip_text *m = pipe->holder->instance[i].model;
-    if (!m || para_tokenizer_max_length(t) <= para_clip_text_max_tokens(m)) return PARA_OK;
+    if (!m || length <= para_clip_text_max_tokens(m)) return PARA_OK;
     return para_fail(PARA_ERR_CONFIG,
-                     "%s: max_position_embeddings %lld is less than the tokenizer's model_max_length %d",
-                     pipe->component[i].config.path, (long long)para_clip_text_max_tokens(m),
-                     para_tokenizer_max_length(t));
+                     "%s: max_position_embeddings %lld is less than the %d tokens that the tokenizer pads a prompt to",
+                     pipe->component[i].config.path, (long long)para_clip_text_max_tokens(m), length);
 }
 
 void para_prompt_scatter_ids(int64_t vocab_size, int length, int32_t *ids) {
@@ -53,11 +52,11 @@ static para_status tokenize(const para_run *run, const para_tokenizer *t, const 
     return PARA_OK;
 }
 
-para_status para_prompt_clip(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half,
-                             para_tensor *pooled) {
+para_status para_prompt_clip(para_run *run, int i, const para_tokenizer *t, const char *prompt, int length,
+                             const char *half, para_tensor *pooled) {
     para_clip_text *m = run->instance[i].model;
     bool random = run->pipe->options.random_weights;
-    int length = run->dry || random ? (int)para_clip_text_max_tokens(m) : para_tokenizer_max_length(t);
+    if (run->dry || random) length = (int)para_clip_text_max_tokens(m);
     PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
     if (!para_run_leads(run)) return PARA_OK;
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
@@ -88,4 +87,40 @@ para_status para_prompt_t5(para_run *run, int i, const para_tokenizer *t, const 
     PARA_TRY(status);
     PARA_TRY(para_run_check_finite(run, *hidden, "the T5 text encoder"));
     return para_trace_stage(run->rank->device, hidden, "text.t5%s", half);
+}
+
+/* Ids of the leading rank, host [*length] of the caller's para_free; a dry run, and random tokens, are as long as may be. */
+static para_status valid_ids(const para_run *run, const para_t5_encoder *m, const para_tokenizer *t, const char *prompt,
+                             const char *half, int32_t **ids, int *length) {
+    int used, dropped, most = run->request->max_sequence_length;
+    *length = most;
+    if (!(*ids = para_alloc((size_t)most, sizeof **ids))) return PARA_ERR_MEMORY;
+    if (run->pipe->options.random_weights) para_prompt_scatter_ids(para_t5_encoder_vocab_size(m), most, *ids);
+    if (run->dry || run->pipe->options.random_weights) return PARA_OK;
+    PARA_TRY(para_tokenize(t, prompt, strlen(prompt), most, *ids, &used, &dropped));
+    para_prompt_warn_cut(run, half, "T5", dropped, most);
+    *length = used;
+    return PARA_OK;
+}
+
+static para_status encode_valid(para_run *run, para_t5_encoder *m, const int32_t *ids, const char *half,
+                                para_tensor hidden) {
+    PARA_TRY(para_t5_encoder_encode(m, run->rank, ids, (int)hidden.dim[0], hidden));
+    PARA_TRY(para_run_check_finite(run, hidden, "the T5 text encoder"));
+    return para_trace_stage(run->rank->device, &hidden, "text.t5%s", half);
+}
+
+para_status para_prompt_t5_valid(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half,
+                                 para_tensor *hidden) {
+    para_t5_encoder *m = run->instance[i].model;
+    int32_t *ids = NULL;
+    int length = prompt ? run->request->max_sequence_length : 0;
+    para_status status = PARA_OK;
+    if (prompt && para_run_leads(run)) status = valid_ids(run, m, t, prompt, half, &ids, &length);
+    if (status == PARA_OK) status = para_run_share_length(run, &length);
+    if (status == PARA_OK)
+        status = PARA_NEW(run->rank->device, hidden, run->pipe->options.dtype, length, para_t5_encoder_hidden_size(m));
+    if (status == PARA_OK && para_run_leads(run) && length > 0) status = encode_valid(run, m, ids, half, *hidden);
+    para_free(ids);
+    return status;
 }

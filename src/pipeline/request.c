@@ -107,6 +107,24 @@ para_status para_pipeline_fill_in(const para_pipeline *pipe, const para_request 
     return PARA_OK;
 }
 
+para_status para_pipeline_size(para_pipeline *pipe, const para_request *request, int *height, int *width,
+                               int *num_frames) {
+    para_request r;
+    para_geometry g;
+    if (!height || !width || !num_frames)
+        return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_size: height, width and num_frames must not be NULL");
+    PARA_TRY(para_request_take(pipe, request, &r));
+    bool muted = pipe->muted;
+    pipe->muted = true;
+    para_status status = para_request_geometry(pipe, &r, &g);
+    pipe->muted = muted;
+    PARA_TRY(status);
+    *height = g.height;
+    *width = g.width;
+    *num_frames = g.num_frames;
+    return PARA_OK;
+}
+
 para_status para_request_check_tensor(const para_tensor *t, int rank, const int64_t *dim, const char *what,
                                       const char *of) {
     bool same = t->rank == rank && t->data && para_tensor_contiguous(t);
@@ -166,7 +184,10 @@ para_status para_request_geometry(const para_pipeline *pipe, const para_request 
 
 /* Guidance with a negative prompt has no effect where its scale is at most 1, and the other way round. */
 static void warn_of_guidance(const para_pipeline *pipe, const para_request *r) {
-    if (pipe->family->guidance == &para_plain_cfg) {
+    if (r->use_dynamic_cfg && pipe->family->guidance != &para_dynamic_cfg)
+        para_pipeline_log(pipe, PARA_LOG_WARNING, "use_dynamic_cfg (--dynamic-cfg) has no effect on a %s",
+                          pipe->family->class_name);
+    if (pipe->family->guidance != &para_true_cfg) {
         if (r->true_cfg_scale > 1)
             para_pipeline_log(pipe, PARA_LOG_WARNING,
                               "true_cfg_scale %g has no effect: a %s is guided by guidance_scale (--guidance)",
@@ -189,6 +210,9 @@ static void warn_of_guidance(const para_pipeline *pipe, const para_request *r) {
 
 void para_request_warn(const para_pipeline *pipe, const para_request *r) {
     warn_of_guidance(pipe, r);
+    if (pipe->family->one_prompt && (r->prompt_2 || r->negative_prompt_2))
+        para_pipeline_log(pipe, PARA_LOG_WARNING, "prompt_2 (--prompt-2) has no effect: a %s encodes one prompt",
+                          pipe->family->class_name);
     const para_cache_options *c = &pipe->cache;
     if (para_request_halves(pipe, r) == 1 &&
         (c->joint || c->num_skip_layers > 0 || c->negative_residual_diff_threshold > 0))

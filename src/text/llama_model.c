@@ -111,6 +111,10 @@ int64_t para_llama_model_hidden_size(const para_llama_model *m) {
     return m->dim;
 }
 
+int64_t para_llama_model_vocab_size(const para_llama_model *m) {
+    return m->vocab;
+}
+
 static para_norm_args rms_norm(const para_llama_model *m, para_tensor x, para_tensor weight, para_tensor y) {
     return (para_norm_args){.kind = PARA_NORM_RMS, .eps = (float)m->eps, .x = x, .weight = weight, .y = y};
 }

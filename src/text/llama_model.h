@@ -17,6 +17,8 @@ void para_llama_model_weights(para_llama_model *m, para_weights *list, const par
 
 /* hidden_size: width of the output. */
 int64_t para_llama_model_hidden_size(const para_llama_model *m);
+/* Ids are below this. */
+int64_t para_llama_model_vocab_size(const para_llama_model *m);
 
 /* That hidden state of the ids, at the tokens from `first` on: host ids [n], out [n - first, hidden_size] on the rank's device, F32 or BF16: the
  * type computed in. A token attends to those before it, so that padding behind a text would change nothing. Ids outside the vocabulary:

@@ -9,6 +9,17 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+para_vae_tile_rule para_vae_stride_rule(bool decoder, int64_t size, int64_t step, int64_t ratio) {
+    int64_t small = size / ratio, small_step = step / ratio;
+    return (para_vae_tile_rule){.in_size = decoder ? small : size,
+                                .in_step = decoder ? small_step : step,
+                                .multiply = decoder ? ratio : 1,
+                                .divide = decoder ? 1 : ratio,
+                                .blend = decoder ? size - step : small - small_step,
+                                .limit = decoder ? step : small_step,
+                                .crop = true};
+}
+
 /* What n in become. */
 static int64_t out_of(const para_vae_tile_rule *rule, int64_t n) {
     int64_t times = (n - rule->causal) * rule->multiply;

@@ -18,6 +18,9 @@ typedef struct para_vae_tile_rule {
     bool crop;        /* no more is kept in all than comes of the whole, rounded down */
 } para_vae_tile_rule;
 
+/* The rule of a space axis in diffusers' video VAEs: tiles of `size` pixels begin every `step`, `ratio` of which make one of the latents. */
+para_vae_tile_rule para_vae_stride_rule(bool decoder, int64_t size, int64_t step, int64_t ratio);
+
 /* One axis of what goes in and comes out: `count` tiles, or one that is all of it. */
 typedef struct para_vae_axis {
     para_vae_tile_rule rule;

@@ -153,12 +153,16 @@ static inline para_request golden_request(const golden_run *g) {
     r.true_cfg_scale = golden_number(g, "true_cfg_scale");
     r.height = golden_int(g, "height");
     r.width = golden_int(g, "width");
+    int64_t num_frames;
+    assert_int_equal(para_config_int(&g->settings, "num_frames", 0, &num_frames), PARA_OK);
+    r.num_frames = (int)num_frames;
     r.num_inference_steps = golden_int(g, "num_inference_steps");
     r.guidance_scale = golden_number(g, "guidance_scale");
     r.seed = (uint64_t)golden_int(g, "seed");
     r.num_images = golden_int(g, "num_images");
     r.max_sequence_length = golden_int(g, "max_sequence_length");
     assert_int_equal(para_config_bool(&g->settings, "vae_tiling", false, &r.vae_tiling), PARA_OK);
+    assert_int_equal(para_config_bool(&g->settings, "use_dynamic_cfg", false, &r.use_dynamic_cfg), PARA_OK);
     return r;
 }
 

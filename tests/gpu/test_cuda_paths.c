@@ -148,17 +148,28 @@ static void many_rows(void **state) {
     }
 }
 
-static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, int64_t d, bool weighted, bool rope, bool interleaved) {
+/* One for all heads, or one for each. */
+static ops_tensor rope_table(para_device *dev, bool per_head, int64_t s, int64_t h, int64_t d) {
+    return per_head ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d);
+}
+
+/* What norm heads have: none, RMS norm, LayerNorm with a bias. */
+typedef enum head_norm { NO_NORM, RMS, LAYER } head_norm;
+
+static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, int64_t d, head_norm norm, bool rope, bool per_head, bool interleaved) {
     ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, h, s, d),
-               weight = weighted ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
-               cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none(), sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none();
-    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .weight = weight.view, .eps = 1e-6f, .cos = cosine.view, .sin = sine.view,
-                                                      .rope_interleaved = interleaved, .y = y.view}));
-    twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, interleaved);
+               weight = norm ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
+               bias = norm == LAYER ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
+               cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none(), sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
+    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = norm == LAYER, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
+                                                      .cos = cosine.view, .sin = sine.view, .rope_interleaved = interleaved, .y = y.view}));
+    twin_head(y.value, x.value, s, h, d, norm == LAYER ? PARA_NORM_LAYER : PARA_NORM_RMS, weight.value, bias.value, 1e-6f, cosine.value, sine.value,
+              per_head, interleaved);
     ops_check(dev, &y, y.value, 1, "head of %lld", (long long)d);
     ops_free(dev, &x);
     ops_free(dev, &y);
     ops_free(dev, &weight);
+    ops_free(dev, &bias);
     ops_free(dev, &cosine);
     ops_free(dev, &sine);
 }
@@ -168,7 +179,7 @@ static void heads(void **state) {
     para_device *dev = ops_device(0);
     for (int t = 0; t < TYPES; t++)
         for (int64_t d = 16; d <= 256; d *= 2)
-            for (int i = 0; i < 4; i++) head_case(dev, types[t], ops_int(1, 40), ops_int(1, 7), d, i < 3, i > 0, i % 2);
+            for (int i = 0; i < 4; i++) head_case(dev, types[t], ops_int(1, 40), ops_int(1, 7), d, i == 3 ? NO_NORM : i == 2 ? LAYER : RMS, i > 0, i == 1, i % 2);
 }
 
 /* So many that blocks go from piece to piece; head counts that four does not divide. */
@@ -177,10 +188,12 @@ static void many_heads(void **state) {
     para_device *dev = ops_device(0);
     for (int t = 0; t < TYPES; t++)
         for (int64_t d = 64; d <= 128; d *= 2) {
-            head_case(dev, types[t], 4099, 5, d, true, true, true);
-            head_case(dev, types[t], 700, 24, d, true, true, false);
-            head_case(dev, types[t], 1371, 6, d, true, false, false);
-            head_case(dev, types[t], 2777, 3, d, false, true, true);
+            head_case(dev, types[t], 4099, 5, d, RMS, true, false, true);
+            head_case(dev, types[t], 4099, 5, d, LAYER, true, false, true);
+            head_case(dev, types[t], 700, 24, d, RMS, true, true, false);
+            head_case(dev, types[t], 700, 24, d, LAYER, true, true, true);
+            head_case(dev, types[t], 1371, 6, d, LAYER, false, false, false);
+            head_case(dev, types[t], 2777, 3, d, NO_NORM, true, false, true);
         }
 }
 

@@ -1,32 +1,29 @@
-/* CogVideoX's transformers on 1 to 8 ranks and every mesh of them: each stage as diffusers has it, the prediction that of one rank.
+/* CogVideoX's transformers on 1 to 8 ranks and every mesh of them: each stage as diffusers has it, the prediction that of one rank
+ * within 3.3e-6, measured.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/rng.h"
-#include "golden/cogvideox_case.h"
-#include "transformer_ranks.h"
 #include "unit/io_checks.h"
-
-/* Predictions against those of one rank. Measured: 3.3e-6. */
-static const double prediction_bound = 1e-4;
+#include "video_ranks.h"
 
 /* 45 tokens of video and 13 of text; three heads. */
 static void sincos_positions(void **state) {
     (void)state;
-    on_all_meshes(&cogvideox_kind, "cogvideox-2b", 1, prediction_bound);
+    video_on_all_meshes(&cogvideox_kind, "cogvideox-2b");
 }
 /* 105 and 17; two heads. */
 static void rotary_positions(void **state) {
     (void)state;
-    on_all_meshes(&cogvideox_kind, "cogvideox-5b", 1, prediction_bound);
+    video_on_all_meshes(&cogvideox_kind, "cogvideox-5b");
 }
 /* 30 and 7; one head: where there are two or more for heads, all but one have none. */
 static void temporal_patches(void **state) {
     (void)state;
-    on_all_meshes(&cogvideox_kind, "cogvideox-1.5", 1, prediction_bound);
+    video_on_all_meshes(&cogvideox_kind, "cogvideox-1.5");
 }
 /* 18 and 29; two heads. */
 static void learned_positions(void **state) {
     (void)state;
-    on_all_meshes(&cogvideox_kind, "cogvideox-learned", 1, prediction_bound);
+    video_on_all_meshes(&cogvideox_kind, "cogvideox-learned");
 }
 
 /* ---- thirty heads, which neither 4 nor 8 ranks divide: random weights */
@@ -139,8 +136,8 @@ static void thirty_heads(void **state) {
     assert_true(reach > 0.1);
     for (size_t i = 0; i < sizeof meshes / sizeof *meshes; i++) {
         run_thirty(&c, temp_folder, meshes[i][0], meshes[i][1]);
-        double d = largest_difference(c.out, alone.out, VIDEO * CHANNELS * 4);
-        if (!(d <= prediction_bound))
+        double d = video_largest_difference(c.out, alone.out, VIDEO * CHANNELS * 4);
+        if (!(d <= video_prediction_bound))
             fail_msg("on %d x %d the prediction differs by %.1e", meshes[i][0], meshes[i][1], d);
         worst = fmax(worst, d);
     }

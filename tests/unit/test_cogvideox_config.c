@@ -242,8 +242,9 @@ static void sizes_that_have_no_positions_are_refused(void **state) {
         para_transformer *t;
         assert_ok(open_text(&t, cases[i].config));
         if (cases[i].says)
-            assert_fails(PARA_ERR_ARGUMENT, cases[i].says, para_cogvideox_check_size(t, cases[i].grid, cases[i].text));
-        else assert_ok(para_cogvideox_check_size(t, cases[i].grid, cases[i].text));
+            assert_fails(PARA_ERR_ARGUMENT, cases[i].says,
+                         para_cogvideox_check_size(para_cogvideox_config_of(t), cases[i].grid, cases[i].text));
+        else assert_ok(para_cogvideox_check_size(para_cogvideox_config_of(t), cases[i].grid, cases[i].text));
         t->table->close(t);
     }
 }

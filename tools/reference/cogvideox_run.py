@@ -40,25 +40,25 @@ def rotary(model, frames, height, width):
 
 
 @contextlib.contextmanager
-def recorded(model, keep, length):
-    """Hooks that hand each stage to keep(name, value)."""
+def recorded(model, keep, length, index=0):
+    """Hooks that hand each stage of one of the batch to keep(name, value)."""
     handles = []
 
     def block(i):
         def hook(m, a, out):
-            keep(f"block.{i}.hidden_states", out[0][0])
-            keep(f"block.{i}.encoder_hidden_states", out[1][0])
+            keep(f"block.{i}.hidden_states", out[0][index])
+            keep(f"block.{i}.encoder_hidden_states", out[1][index])
         return hook
 
     def embed(m, a, out):
-        keep("embed.encoder_hidden_states", out[0, :length])
-        keep("embed.hidden_states", out[0, length:])
+        keep("embed.encoder_hidden_states", out[index, :length])
+        keep("embed.hidden_states", out[index, length:])
 
     hook = lambda m, f: handles.append(m.register_forward_hook(f))
     hook(model.patch_embed, embed)
     for i, b in enumerate(model.transformer_blocks):
         hook(b, block(i))
-    hook(model.proj_out, lambda m, a, out: keep("head", out[0]))
+    hook(model.proj_out, lambda m, a, out: keep("head", out[index]))
     try:
         yield
     finally:

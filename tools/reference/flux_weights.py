@@ -19,6 +19,9 @@ GAINS = {
         (r"to_(q|k)$", 1.5), (r"to_(v|out)", 1.8), (r"decoder.conv_in$", 0.2), (r"conv2$", 1.5),
         (r"conv_shortcut$", 0.7), (r"samplers", 0.7), (r"", 1.2),
     ],
+    "video_vae": [
+        (r"to_(q|k)$", 1.5), (r"to_(v|out)", 1.8), (r"conv2", 1.5), (r"conv_shortcut", 0.7), (r"samplers", 0.7), (r"", 1.2),
+    ],
     "text_encoder": [(r"(q|k)_proj", 1.8), (r"(v|out)_proj", 1.5)],
     "llama": [(r"(q|k)_proj", 1.6), (r"(v|o)_proj", 1.5)],
     "text_encoder_2": [(r"SelfAttention\.(v|o)$", 1.5)],
@@ -42,6 +45,10 @@ def redraw(component, model, rng):
         if not params:
             continue
         weight, bias = params.get("weight"), params.get("bias")
+        if "pos_frequencies" in params:
+            normal(params["pos_frequencies"], 1.0)
+            done.add(id(params["pos_frequencies"]))
+            continue
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
             fan_in = weight[0].numel()
             gain = gain_of(component, name)

@@ -47,7 +47,13 @@ V_INLINE float head_variance(const void *x, int64_t d, para_dtype type, float me
     return v_sum(sum) / (float)d;
 }
 
-V_INLINE void head_row(const para_head_args *a, int64_t token, const void *x, void *y, int64_t d, para_dtype type) {
+/* Where a table has the row of a token and head. */
+V_INLINE const char *table_row(const para_tensor *t, int64_t token, int64_t head) {
+    return (const char *)t->data + (token * t->stride[0] + (t->rank == 3 ? head * t->stride[1] : 0)) * 4;
+}
+
+V_INLINE void head_row(const para_head_args *a, int64_t token, int64_t head, const void *x, void *y, int64_t d,
+                       para_dtype type) {
     head_norm norm = {.weight = a->weight.data, .bias = a->bias.data};
     if (norm.weight) {
         if (a->layer_norm) norm.mean = head_mean(x, d, type);
@@ -57,8 +63,7 @@ V_INLINE void head_row(const para_head_args *a, int64_t token, const void *x, vo
         V_FOR(i, n, d) v_put(y, i, type, normed(x, &norm, i, type, n), n);
         return;
     }
-    const char *cosine = (const char *)a->cos.data + token * a->cos.stride[0] * 4;
-    const char *sine = (const char *)a->sin.data + token * a->sin.stride[0] * 4;
+    const char *cosine = table_row(&a->cos, token, head), *sine = table_row(&a->sin, token, head);
     if (a->rope_interleaved) {
         V_FOR(i, n, d) {
             vf v = normed(x, &norm, i, type, n);
@@ -79,7 +84,7 @@ V_INLINE void head_rows(const para_head_args *a, int64_t first, int64_t last, pa
     int64_t size = type == PARA_BF16 ? 2 : 4;
     for (int64_t s = first; s < last; s++)
         for (int64_t h = 0; h < a->x.dim[1]; h++)
-            head_row(a, s, (char *)a->x.data + (s * a->x.stride[0] + h * a->x.stride[1]) * size,
+            head_row(a, s, h, (char *)a->x.data + (s * a->x.stride[0] + h * a->x.stride[1]) * size,
                      (char *)a->y.data + (h * a->y.stride[0] + s * a->y.stride[1]) * size, a->x.dim[2], type);
 }
 
