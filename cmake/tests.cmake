@@ -33,7 +33,7 @@ foreach(source ${PARA_TEST_SOURCES})
   endif()
   # What `make check-gpu` runs; ranks share the GPU.
   if(TARGET paraattn-cuda AND (tier MATCHES "^(ops|gpu)$" OR
-                               name MATCHES "^test_(flux_golden|hunyuan_video_golden|tiny_flux|cache|flux_ranks|hunyuan_ranks|parallel_pipeline|parallel_vae|cached_requests)$"))
+                               name MATCHES "^test_(flux_golden|hunyuan_video_golden|tiny_flux|cache|flux_ranks|hunyuan_ranks|parallel_pipeline|parallel_vae|parallel_video_vae|video_vae|cached_requests)$"))
     add_dependencies(${name} paraattn-cuda)
     add_test(NAME gpu/${name} COMMAND ${name} CONFIGURATIONS gpu WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     set_tests_properties(gpu/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT PARA_TEST_DEVICE=cuda)
