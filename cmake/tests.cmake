@@ -91,6 +91,10 @@ if(MPI_C_FOUND AND NOT PARA_SANITIZE)
   set_tests_properties(cli/mpirun PROPERTIES TIMEOUT 600 LABELS cli
     ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT}")
 endif()
+if(TARGET paraattn-cuda)
+  add_test(NAME gpu/sanitizers COMMAND sh ${CMAKE_SOURCE_DIR}/tests/gpu/sanitizers.sh CONFIGURATIONS gpu)
+  set_tests_properties(gpu/sanitizers PROPERTIES TIMEOUT 7200 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT BUILD=${CMAKE_BINARY_DIR})
+endif()
 if(NOT PARA_SANITIZE)
   find_program(CXX_COMPILER NAMES c++ g++ clang++ REQUIRED)
   foreach(check unit/count_results headers/public headers/internal headers/clang headers/layering headers/layering_catches
