@@ -15,6 +15,7 @@
 #include "text/llama_model.h"
 #include "text/t5_encoder.h"
 #include "vae/autoencoder_kl.h"
+#include "vae/autoencoder_kl_cogvideox.h"
 #include "vae/autoencoder_kl_hunyuan_video.h"
 #include "vae/autoencoder_kl_mochi.h"
 
@@ -101,6 +102,17 @@ static void mochi_vae_weights(void *model, para_weights *list, const para_checkp
     para_autoencoder_kl_mochi_weights(model, list, PARA_VAE_DECODER);
 }
 
+static para_status cogvideox_vae_open(void **model, const para_config *config) {
+    return para_autoencoder_kl_cogvideox_open((para_autoencoder_kl_cogvideox **)model, config);
+}
+static void cogvideox_vae_close(void **model) {
+    para_autoencoder_kl_cogvideox_close((para_autoencoder_kl_cogvideox **)model);
+}
+static void cogvideox_vae_weights(void *model, para_weights *list, const para_checkpoint *checkpoint) {
+    (void)checkpoint;
+    para_autoencoder_kl_cogvideox_weights(model, list, PARA_VAE_DECODER);
+}
+
 static const para_component_class classes[] = {
     {"CLIPTextModel", clip_open, clip_close, clip_weights},
     {"T5EncoderModel", t5_open, t5_close, t5_weights},
@@ -112,6 +124,7 @@ static const para_component_class classes[] = {
     {"AutoencoderKL", vae_open, vae_close, vae_weights},
     {"AutoencoderKLHunyuanVideo", hunyuan_video_vae_open, hunyuan_video_vae_close, hunyuan_video_vae_weights},
     {"AutoencoderKLMochi", mochi_vae_open, mochi_vae_close, mochi_vae_weights},
+    {"AutoencoderKLCogVideoX", cogvideox_vae_open, cogvideox_vae_close, cogvideox_vae_weights},
 };
 
 const para_component_class *para_component_class_find(const char *class_name) {
