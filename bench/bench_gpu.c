@@ -99,8 +99,8 @@ static double spend(timed run, void *args, int calls) {
     return para_seconds() - start;
 }
 
-/* Runs and prints the sides; flops of one call. */
-static void measure(timed run, void *args, double flops, side *sides, int count, const char *format, ...) {
+/* Runs and prints the sides; work of one call, in FLOPs, or in bytes where the sides are called memory. */
+static void measure(timed run, void *args, double work, side *sides, int count, const char *format, ...) {
     char name[96];
     va_list list;
     va_start(list, format);
@@ -120,7 +120,8 @@ static void measure(timed run, void *args, double flops, side *sides, int count,
         side *s = &sides[i];
         qsort(s->seconds, ROUNDS, sizeof *s->seconds, by_value);
         double median = s->seconds[ROUNDS / 2];
-        printf("%-46s %-9s %9.1f us %7.1f TFLOP/s   first %.0f ms\n", name, s->name, 1e6 * median, 1e-12 * flops / median, 1e3 * s->first);
+        printf("%-46s %-9s %9.1f us %7.2f T%s/s   first %.0f ms\n", name, s->name, 1e6 * median, 1e-12 * work / median,
+               strcmp(s->name, "memory") == 0 ? "B" : "FLOP", 1e3 * s->first);
     }
     fflush(stdout);
 }
@@ -163,6 +164,33 @@ static void attention(int64_t b, int64_t h, int64_t s, int64_t d) {
     drop(&out), drop(&a.q), drop(&a.k), drop(&a.v);
 }
 
+static para_status run_residual(void *a) {
+    return dev->ops->residual(dev, a);
+}
+static para_status run_head(void *a) {
+    return dev->ops->head(dev, a);
+}
+
+/* The end of a block: x += gate · y, and the next block's norm. */
+static void residual(int64_t m, int64_t d) {
+    para_norm_args norm = {.kind = PARA_NORM_LAYER, .eps = 1e-6f, .scale = MAKE(PARA_F32, d), .shift = MAKE(PARA_F32, d), .y = MAKE(PARA_BF16, m, d)};
+    para_residual_args a = {.x = MAKE(PARA_BF16, m, d), .gate = MAKE(PARA_F32, d), .y = MAKE(PARA_BF16, m, d), .norm = &norm};
+    side sides[] = {{.name = "memory"}};
+    measure(run_residual, &a, 8.0 * (double)(m * d), sides, 1, "residual and norm %lldx%lld", (long long)m, (long long)d);
+    drop(&norm.scale), drop(&norm.shift), drop(&norm.y), drop(&a.x), drop(&a.gate), drop(&a.y);
+}
+
+/* Norm and rotation of queries, or keys, where they lie between the others. */
+static void head(int64_t s, int64_t h, int64_t d) {
+    para_tensor rows = MAKE(PARA_BF16, s, 3 * h * d), x = para_tensor_make(rows.data, PARA_BF16, 3, (int64_t[]){s, h, d});
+    x.stride[0] = 3 * h * d;
+    para_head_args a = {.x = x, .weight = MAKE(PARA_F32, d), .eps = 1e-6f, .cos = MAKE(PARA_F32, s, d), .sin = MAKE(PARA_F32, s, d), .rope_interleaved = true,
+                        .y = PARA_PERMUTE(x, 1, 0, 2)};
+    side sides[] = {{.name = "memory"}};
+    measure(run_head, &a, 4.0 * (double)(s * h * d), sides, 1, "norm and rotation %lldx%lldx%lld", (long long)s, (long long)h, (long long)d);
+    drop(&rows), drop(&a.weight), drop(&a.cos), drop(&a.sin);
+}
+
 typedef struct decoding {
     const para_autoencoder_kl *vae;
     para_tensor latents, image;
@@ -201,6 +229,10 @@ static void all(const char *vae_folder) {
     linear(PARA_F32, 28, 18432, 3072, PARA_ACT_NONE, false);
     linear(PARA_F32, 28, 9216, 3072, PARA_ACT_NONE, false);
     linear(PARA_F32, 1, 9216, 3072, PARA_ACT_NONE, false);
+    residual(4608, 3072);
+    residual(512, 3072);
+    head(4608, 24, 128);
+    head(512, 24, 128);
     conv(128, 16, 512, true);
     conv(128, 512, 512, true);
     conv(128, 512, 512, false);

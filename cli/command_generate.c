@@ -47,8 +47,9 @@ static para_status describe(const generate_options *g, const char *model, para_p
     snprintf(cache, sizeof cache, ", cache %g", (double)g->request.cache.options.residual_diff_threshold);
     snprintf(frames, sizeof frames, ", frames %d, fps %g", num_frames, (double)g->fps);
     snprintf(sink.settings, sizeof sink.settings,
-             "steps %d, guidance %g, true-cfg %g, size %dx%d%s, rng %s, dtype %s, max-sequence-length %d%s%s%s",
-             r->num_inference_steps, (double)r->guidance_scale, (double)r->true_cfg_scale, width, height,
+             "steps %d, guidance %g%s, true-cfg %g, size %dx%d%s, rng %s, dtype %s, max-sequence-length %d%s%s%s",
+             r->num_inference_steps, (double)r->guidance_scale, r->use_dynamic_cfg ? " dynamic" : "",
+             (double)r->true_cfg_scale, width, height,
              para_pipeline_makes_videos(pipe) ? frames : "", rng_choices[g->request.rng],
              dtype_choices[g->request.dtype], r->max_sequence_length, r->vae_tiling ? ", vae-tiling" : "",
              g->latents ? ", latents from a file" : "", cache_arguments_given(&g->request.cache) ? cache : "");

@@ -33,13 +33,13 @@ static json_t *settings(const char *model, const request_options *o, const para_
     const char *device = o->device.text ? o->device.text : "cpu";
     char seed[24]; /* a string: JSON readers round whole numbers of 64 bits */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
-    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:i}", "model",
+    return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:i}", "model",
                      text_value(model), "prompt", text_value(r->prompt), "prompt_2", text_value(r->prompt_2),
                      "negative_prompt", text_value(r->negative_prompt), "true_cfg_scale", (double)r->true_cfg_scale,
                      "width", result->width, "height", result->height, "num_frames", result->num_frames, "num_inference_steps",
                      r->num_inference_steps, "guidance_scale", (double)r->guidance_scale, "num_images", r->num_images,
                      "seed", seed, "rng", rng_choices[o->rng], "max_sequence_length", r->max_sequence_length,
-                     "vae_tiling", r->vae_tiling, "dtype", dtype_choices[o->dtype], "device", device,
+                     "vae_tiling", r->vae_tiling, "use_dynamic_cfg", r->use_dynamic_cfg, "dtype", dtype_choices[o->dtype], "device", device,
                      "threads", o->threads);
 }
 

@@ -12,6 +12,7 @@ void request_options_finish(request_options *o) {
     if (o->device.count > 1 && o->ranks == 1) o->ranks = o->device.count;
     o->request.rng = o->rng == 1 ? PARA_SEED_CUDA : PARA_SEED_CPU;
     o->request.vae_tiling = o->vae_tiling || o->parallel_vae;
+    o->request.use_dynamic_cfg = o->dynamic_cfg;
     if (o->sigmas.value) {
         o->request.sigmas = o->sigmas.value;
         o->request.num_inference_steps = o->sigmas.count;

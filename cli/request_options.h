@@ -14,7 +14,7 @@ typedef struct request_options {
     int ranks, threads, batch, ring, ulysses, head_groups;
     float timeout;
     number_list sigmas;
-    bool vae_tiling, parallel_vae, random_weights, offload;
+    bool vae_tiling, dynamic_cfg, parallel_vae, random_weights, offload;
     int64_t memory_limit;
     cache_arguments cache;
 } request_options;
@@ -39,8 +39,9 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 #define SETTING_OPTIONS(o)                                                                                                   \
     {"--negative-prompt", OPTION_TEXT, &(o).request.negative_prompt, "TEXT", NULL, "what not to draw; for models with embedded guidance it needs --true-cfg above 1"}, \
         {"--true-cfg", OPTION_FLOAT, &(o).request.true_cfg_scale, "SCALE", NULL, "guidance away from the negative prompt, of models with embedded guidance (1: off)"}, \
+        {"--dynamic-cfg", OPTION_FLAG, &(o).dynamic_cfg, NULL, NULL, "CogVideoX: guidance that changes from step to step, as diffusers' use_dynamic_cfg"}, \
         {"--sigmas", OPTION_NUMBERS, &(o).sigmas, "S,S,...", NULL, "the scheduler's sigmas instead of even spacing; sets --steps"}, \
-        {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the prompt (default: the model's own: FLUX 512, HunyuanVideo 256)"}, \
+        {"--max-sequence-length", OPTION_INT, &(o).request.max_sequence_length, "N", NULL, "tokens of the prompt (default: the model's own: FLUX 512, HunyuanVideo 256, CogVideoX 226)"}, \
         {"--vae-tiling", OPTION_FLAG, &(o).vae_tiling, NULL, NULL, "decode in tiles: less memory for large pictures"},       \
         STEP_OPTIONS(o)
 /* of these the steps alone, */
@@ -48,8 +49,8 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
     {"--width", OPTION_INT, &(o).request.width, "PIXELS", NULL, "width (default: the model's own)"},                         \
         {"--height", OPTION_INT, &(o).request.height, "PIXELS", NULL, "height (default: the model's own)"},                  \
         {"--frames", OPTION_INT, &(o).request.num_frames, "N", NULL, "frames of a video (default: the model's own number)"},  \
-        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (default: the model's own: FLUX 28, HunyuanVideo 50)"},                        \
-        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "guidance, embedded or classifier-free as the model has it (default: the model's own: FLUX 3.5, HunyuanVideo 6)"}, \
+        {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (default: the model's own: FLUX 28, HunyuanVideo and CogVideoX 50)"},                        \
+        {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "guidance, embedded or classifier-free as the model has it (default: the model's own: FLUX 3.5, HunyuanVideo and CogVideoX 6)"}, \
         {"--attention", OPTION_CHOICE, &(o).attention, NULL, attention_choices, "whose kernel computes the transformer's attention on a GPU (auto: para)"}, \
         {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
         DEVICE_OPTIONS(o)

@@ -33,7 +33,9 @@ foreach(source ${PARA_TEST_SOURCES})
   endif()
   # What `make check-gpu` runs; ranks share the GPU.
   if(TARGET paraattn-cuda AND (tier MATCHES "^(ops|gpu)$" OR
-                               name MATCHES "^test_(flux_golden|hunyuan_video_golden|hunyuan_pipeline|tiny_flux|cache|flux_ranks|hunyuan_ranks|video_ranks|parallel_pipeline|parallel_vae|cached_requests)$"))
+                               name MATCHES "^test_(flux|hunyuan_video|mochi|cogvideox)_golden$" OR
+                               name MATCHES "^test_(flux|hunyuan|mochi|cogvideox|video)_ranks$" OR
+                               name MATCHES "^test_(hunyuan_pipeline|cogvideox_pipeline|tiny_flux|cache|parallel_pipeline|parallel_vae|cached_requests)$"))
     add_dependencies(${name} paraattn-cuda)
     add_test(NAME gpu/${name} COMMAND ${name} CONFIGURATIONS gpu WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     set_tests_properties(gpu/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT PARA_TEST_DEVICE=cuda)

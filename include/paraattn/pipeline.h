@@ -72,6 +72,7 @@ typedef struct para_request {
                                       1024) */
     bool vae_tiling;               /* decode in diffusers' tiles: less memory, other pixels near the seams (false) */
     bool latents_only;             /* diffusers' output_type "latent": no VAE runs or is loaded, the result has no images (false) */
+    bool use_dynamic_cfg;          /* CogVideoX: a guidance that changes from step to step up to 1 + guidance_scale, as diffusers has it (false) */
     bool profile;                  /* time each kind of op in the last step, which then is not played from a recording: step_ops of the result (false) */
     void (*on_progress)(void *user, const para_progress *progress); /* on the calling thread (NULL) */
     /* Each frame as soon as it is decoded, in order, on the calling thread: pixels F32 [3, height, width], 0..1 before any clamping, valid during the
@@ -82,7 +83,7 @@ typedef struct para_request {
 } para_request;
 
 #define PARA_REQUEST_INIT                                                                                              \
-    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 0, -1, NULL, -1.0f, 1, 0, PARA_SEED_CPU, NULL, NULL, NULL, NULL, NULL, -1, false, false, false, NULL, NULL, NULL }
+    { sizeof(para_request), NULL, NULL, NULL, NULL, 1.0f, 0, 0, 0, -1, NULL, -1.0f, 1, 0, PARA_SEED_CPU, NULL, NULL, NULL, NULL, NULL, -1, false, false, false, false, NULL, NULL, NULL }
 
 /* Time in ops of a kind. */
 typedef struct para_op_time {

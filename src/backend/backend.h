@@ -28,6 +28,7 @@ typedef enum para_activation {
     PARA_ACT_GELU_ERF,   /* torch gelu() */
     PARA_ACT_QUICK_GELU, /* x · sigmoid(1.702 x) */
     PARA_ACT_RELU,
+    PARA_ACT_TANH,
 } para_activation;
 
 typedef enum para_norm_kind { PARA_NORM_LAYER, PARA_NORM_RMS } para_norm_kind;
@@ -65,12 +66,14 @@ typedef struct para_residual_args {
     const para_norm_args *norm; /* or NULL */
 } para_residual_args;
 
-/* y[h, s, :] = rope(norm(x[s, h, :])): RMS norm over the head dim, rotary embedding, head layout. */
+/* y[h, s, :] = rope(norm(x[s, h, :])): norm over the head dim, rotary embedding, head layout. */
 typedef struct para_head_args {
     para_tensor x;         /* [S, H, D], any strides but the last */
+    bool layer_norm;       /* the norm is LayerNorm; else RMS norm */
     para_tensor weight;    /* [D] F32, or none: no norm */
+    para_tensor bias;      /* [D] F32, of the norm; or none */
     float eps;
-    para_tensor cos, sin;  /* [S, D] F32, or none: no rotation */
+    para_tensor cos, sin;  /* [S, D] F32, or [S, H, D] where each head has its own, or none: no rotation */
     bool rope_interleaved; /* pairs (2i, 2i+1) as FLUX; else (i, i + D/2) as Llama */
     para_tensor y;         /* [H, S, D], any strides but the last; may be x's own elements */
 } para_head_args;
@@ -110,14 +113,15 @@ typedef struct para_conv3d_args {
     para_tensor y;        /* [N, OF, OH, OW, O] contiguous: OF = (F - 1) / stride_t + 1, OH = (H + 2 pad_h - kh) / stride + 1; no part of x */
 } para_conv3d_args;
 
-/* y = activation(group norm of x), statistics over H, W and the group's channels. y may be x. */
+/* y = activation(group norm of x · scale + shift), statistics over F, H, W and the group's channels. y may be x. */
 typedef struct para_group_norm_args {
-    para_tensor x;            /* [N, H, W, C] contiguous */
+    para_tensor x;            /* [N, H, W, C] or [N, F, H, W, C] contiguous */
     int groups;
     float eps;
     para_tensor weight, bias; /* [C] F32 */
+    para_tensor scale, shift; /* [N, f, h, w, C] contiguous, in x's type, or none: enlarged to x, as para_nearest_frame and nearest say */
     para_activation activation;
-    para_tensor y;            /* [N, H, W, C] contiguous */
+    para_tensor y;            /* as x */
 } para_group_norm_args;
 
 /* Ops that were kept, to be carried out again. */
@@ -125,13 +129,14 @@ typedef struct para_recording para_recording;
 /* A point in what a device was told to do. */
 typedef struct para_mark para_mark;
 
-/* dst ← src, of another device of the process; same sizes and type, any strides. */
+/* dst[i] ← src[i], of another device of the process; same sizes and type, any strides. */
 typedef struct para_fetch_args {
-    para_tensor dst, src;
-    const para_mark *filled; /* when src holds what is fetched */
-    const para_mark *free;   /* when dst may be overwritten */
-    para_mark **arrived;     /* out: when dst holds it; the caller's */
-    para_mark **taken;       /* out: the same, for the owner of src to close */
+    int count;
+    const para_tensor *dst, *src; /* [count] */
+    const para_mark *filled;      /* when all src hold what is fetched */
+    const para_mark *free;        /* when all dst may be overwritten */
+    para_mark **arrived;          /* out: when all dst hold it; the caller's */
+    para_mark **taken;            /* out: the same, for the owner of src to close */
 } para_fetch_args;
 
 /* Memory of a device of its own, in bytes. */

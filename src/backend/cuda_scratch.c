@@ -148,10 +148,10 @@ size_t para_cuda_attention_scratch(const para_attention_args *a) {
 }
 
 para_cuda_group_plan para_cuda_plan_group_norm(const para_group_norm_args *a) {
-    int64_t n = a->x.dim[0], pixels = a->x.dim[1] * a->x.dim[2], chunks = least((pixels + CHUNK_PIXELS - 1) / CHUNK_PIXELS, MOST_CHUNKS);
+    int64_t n = a->x.dim[0], c = a->x.dim[a->x.rank - 1], all = n * c, pixels = all ? para_tensor_count(&a->x) / all : 0, chunks = least((pixels + CHUNK_PIXELS - 1) / CHUNK_PIXELS, MOST_CHUNKS);
     para_cuda_group_plan p = {.chunks = (int)(chunks < 1 ? 1 : chunks)};
     p.moment_bytes = rounded(n * p.chunks * a->groups * 8);
-    p.vector_bytes = rounded(n * a->x.dim[3] * 8);
+    p.vector_bytes = rounded(all * 8);
     return p;
 }
 

@@ -33,11 +33,12 @@ typedef struct want {
     char *host;        /* where it waits for its turn in pinned memory; or NULL */
 } want;
 
-/* Layers that may become one: of wants [first, first + 2 count), matrices, then biases. */
+/* Layers that may become one: of wants [first, first + count), matrices; and [first + count, first + 2 count), biases. */
 typedef struct join {
     para_linear *joined;
     size_t first;
     int count;
+    bool biases;
 } join;
 
 struct para_weights {
@@ -155,6 +156,16 @@ void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const cha
     add(w, out, true, 1, &n, name, "");
 }
 
+void para_weights_tensor(para_weights *w, para_tensor *out, int rank, const int64_t *dim, const char *format, ...) {
+    FORMAT_NAME(format);
+    add(w, out, false, rank, dim, name, "");
+}
+
+void para_weights_values(para_weights *w, para_tensor *out, int rank, const int64_t *dim, const char *format, ...) {
+    FORMAT_NAME(format);
+    add(w, out, true, rank, dim, name, "");
+}
+
 void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...) {
     FORMAT_NAME(format);
     add(w, out, false, 2, (int64_t[]){n, k}, name, "");
@@ -169,14 +180,15 @@ void para_weights_join(para_weights *w, para_linear *joined, int count) {
         w->failure = PARA_ERR_MEMORY;
         return;
     }
-    size_t first = w->count - 2 * (size_t)count;
-    for (int i = 0; i < count; i++) {
+    bool biases = w->wants[w->count - 1].vector;
+    size_t first = w->count - (biases ? 2 : 1) * (size_t)count;
+    for (int i = 0; biases && i < count; i++) {
         order[i] = w->wants[first + 2 * (size_t)i];
         order[count + i] = w->wants[first + 2 * (size_t)i + 1];
     }
-    memcpy(&w->wants[first], order, 2 * (size_t)count * sizeof *order);
+    if (biases) memcpy(&w->wants[first], order, 2 * (size_t)count * sizeof *order);
     para_free(order);
-    w->joins[w->join_count++] = (join){joined, first, count};
+    w->joins[w->join_count++] = (join){joined, first, count, biases};
 }
 
 void para_weights_block(para_weights *w, int i) {
@@ -368,8 +380,10 @@ static para_status join_all(para_weights *w, para_device *dev, bool dry) {
         const join *j = &w->joins[i];
         const want *weight = &w->wants[j->first], *bias = weight + j->count;
         *j->joined = (para_linear){0};
-        if (!dev->joins || !adjoin(weight, j->count, dry) || !adjoin(bias, j->count, dry)) continue;
-        *j->joined = (para_linear){as_one(weight, j->count), as_one(bias, j->count)};
+        if (!dev->joins || !adjoin(weight, j->count, dry) || (j->biases && !adjoin(bias, j->count, dry))) continue;
+        j->joined->weight = as_one(weight, j->count);
+        if (!j->biases) continue;
+        j->joined->bias = as_one(bias, j->count);
         if (dev->ops->constant) PARA_TRY(dev->ops->constant(dev, j->joined->bias));
     }
     return PARA_OK;

@@ -7,6 +7,8 @@
 /* Sinusoidal embedding of `n` values, out [n, dim]: cos then sin (flip_sin_to_cos), no frequency shift.
  * Source: diffusers get_timestep_embedding. dim is even. */
 void para_timestep_embedding(float *out, const float *values, int n, int dim);
+/* The same with freq_shift, which is not dim / 2, and sin before cos where flip_sin_to_cos is false. */
+void para_timestep_embedding_as(float *out, const float *values, int n, int dim, bool flip_sin_to_cos, int64_t freq_shift);
 
 /* Rotary tables of tokens on a grid: cos, sin host [frames · height · width, Σ dims], each value twice (interleaved pairs).
  * Axis a of a token turns by position_a · theta^(-2i / dims[a]), in double. Source: diffusers FluxPosEmbed, get_1d_rotary_pos_embed. */

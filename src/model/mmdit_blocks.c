@@ -1,9 +1,8 @@
 /* Dual-stream and single-stream blocks over image (or video) and text. SPDX-License-Identifier: Apache-2.0 */
 #include "model/mmdit_blocks.h"
 
-#include <math.h>
-
 #include "core/error.h"
+#include "model/joint_attention.h"
 
 static const float NORM_EPS = 1e-6f;
 
@@ -55,129 +54,6 @@ static para_tensor modulation_vector(const para_mmdit_dims *m, para_tensor modul
     return para_slice(modulation, 0, k * m->inner_dim, m->inner_dim);
 }
 
-/* A block's attention. */
-typedef struct projected {
-    para_attention_job job;
-    para_tensor
-        rows; /* [S, 3D] that its projections fill where attention reads Q, K and V as they lie there; or none */
-    para_tensor attended; /* [S, D]: its result */
-} projected;
-
-/* Heads of D columns of a matrix from `column` on: [1, H, S, head_dim]. */
-static para_tensor heads_of(const para_mmdit_dims *m, para_tensor rows, int64_t column) {
-    para_tensor t = para_slice(rows, 1, column, m->inner_dim);
-    return (para_tensor){.dtype = t.dtype,
-                         .rank = 4,
-                         .dim = {1, m->heads, t.dim[0], m->head_dim},
-                         .stride = {t.dim[0] * t.stride[0], m->head_dim, t.stride[0], 1},
-                         .data = t.data};
-}
-
-/* Attention of the rank's tokens. Operands and result get room where the modes want them; in place of one product where there is no mode
- * and the weights are joined. */
-static para_status begin_attention(const para_mmdit_dims *m, para_rank *rank, const para_item *item, bool joined,
-                                   projected *p) {
-    int64_t tokens = item->residual_stream.dim[0], d = m->inner_dim;
-    para_dtype dtype = item->residual_stream.dtype;
-    para_tensor operand = para_tensor_make(NULL, dtype, 4, (int64_t[]){1, m->heads, tokens, m->head_dim});
-    para_attention_args args = {
-        .q = operand, .k = operand, .v = operand, .out = operand, .scale = (float)(1.0 / sqrt((double)m->head_dim))};
-    p->rows = (para_tensor){0};
-    if (joined && !para_attention_moves(rank)) {
-        PARA_TRY(PARA_NEW(rank->device, &p->rows, dtype, tokens, PARA_OPERANDS * d));
-        args.q = heads_of(m, p->rows, PARA_QUERY * d);
-        args.k = heads_of(m, p->rows, PARA_KEY * d);
-        args.v = heads_of(m, p->rows, PARA_VALUE * d);
-    }
-    PARA_TRY(para_attention_begin(rank, &args, &p->job));
-    const para_tensor *out = &p->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
-    p->attended =
-        (para_tensor){.dtype = dtype, .rank = 2, .dim = {tokens, d}, .stride = {out->stride[2], 1}, .data = out->data};
-    return PARA_OK;
-}
-
-/* Where an operand of the rows [first, first + tokens) has to be written: [H, S, D]. */
-static para_tensor operand_rows(const para_attention_job *job, para_operand o, int64_t first, int64_t tokens) {
-    const para_attention_args *a = &job->args;
-    para_tensor t = o == PARA_QUERY ? a->q : o == PARA_KEY ? a->k : a->v; /* [1, H, S, D] */
-    para_tensor heads = {.dtype = t.dtype,
-                         .rank = 3,
-                         .dim = {t.dim[1], t.dim[2], t.dim[3]},
-                         .stride = {t.stride[1], t.stride[2], t.stride[3]},
-                         .data = t.data};
-    return para_slice(heads, 1, first, tokens);
-}
-
-/* What Q, K and V of a stream are made with. */
-typedef struct qkv_weights {
-    const para_linear *each, *joined; /* [PARA_OPERANDS]; or none */
-    para_tensor norm_q, norm_k;       /* [head_dim] */
-} qkv_weights;
-
-/* Norm and rotation of x [S, H, D], to where attention wants it. */
-static para_status head_rows(para_rank *rank, const para_item *item, const qkv_weights *w, para_operand o,
-                             para_tensor x, int64_t first, const para_attention_job *job) {
-    const para_conditioning *c = item->conditioning;
-    para_head_args head = {
-        .x = x, .eps = NORM_EPS, .rope_interleaved = true, .y = operand_rows(job, o, first, x.dim[0])};
-    if (o != PARA_VALUE) {
-        head.weight = o == PARA_QUERY ? w->norm_q : w->norm_k;
-        head.cos = para_rows(c->cos, first, x.dim[0]);
-        head.sin = para_rows(c->sin, first, x.dim[0]);
-    }
-    return rank->device->ops->head(rank->device, &head);
-}
-
-/* Values first: without norm and rotation they are the first to be on their way. */
-static const para_operand operand_order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
-
-/* One product. Where attention reads its rows, values are there then, and queries and keys are turned in place. */
-static para_status project_joined(const para_mmdit_dims *m, para_rank *rank, const para_item *item,
-                                  const qkv_weights *w, para_tensor x, int64_t first, projected *p) {
-    para_device *dev = rank->device;
-    bool in_place = p->rows.data != NULL;
-    para_tensor y = in_place ? para_rows(p->rows, first, x.dim[0]) : (para_tensor){0};
-    if (!in_place) PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], PARA_OPERANDS * m->inner_dim));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = w->joined, .y = y}));
-    for (int i = 0; i < PARA_OPERANDS; i++) {
-        para_operand o = operand_order[i];
-        para_tensor heads = heads_of(m, y, o * m->inner_dim), /* [1, H, S, head_dim] */
-            by_token = {.dtype = heads.dtype,
-                        .rank = 3,
-                        .dim = {heads.dim[2], heads.dim[1], heads.dim[3]},
-                        .stride = {heads.stride[2], heads.stride[1], 1},
-                        .data = heads.data};
-        if (in_place && o == PARA_VALUE) continue;
-        PARA_TRY(head_rows(rank, item, w, o, by_token, first, &p->job));
-    }
-    return PARA_OK;
-}
-
-static para_status project_each(const para_mmdit_dims *m, para_rank *rank, const para_item *item, const qkv_weights *w,
-                                para_tensor x, int64_t first, projected *p) {
-    para_device *dev = rank->device;
-    para_tensor y;
-    PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], m->inner_dim));
-    for (int i = 0; i < PARA_OPERANDS; i++) {
-        para_operand o = operand_order[i];
-        para_tensor heads = PARA_RESHAPE(y, x.dim[0], m->heads, m->head_dim);
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &w->each[o], .y = y}));
-        PARA_TRY(head_rows(rank, item, w, o, heads, first, &p->job));
-    }
-    return PARA_OK;
-}
-
-/* Projects x [S, D] to Q, K, V of the rows [first, first + S). */
-static para_status project_qkv(const para_mmdit_dims *m, para_rank *rank, const para_item *item, const qkv_weights *w,
-                               para_tensor x, int64_t first, projected *p) {
-    para_arena *arena = &rank->device->arena;
-    size_t mark = para_arena_mark(arena);
-    if (w->joined->weight.data) PARA_TRY(project_joined(m, rank, item, w, x, first, p));
-    else PARA_TRY(project_each(m, rank, item, w, x, first, p));
-    para_arena_release(arena, mark);
-    return PARA_OK;
-}
-
 /* x += gate · y, of a segment's rows (or all); and the norm that the next block begins with. */
 static para_status end_block(const para_mmdit_dims *m, para_rank *rank, const para_item *item, int64_t first,
                              para_tensor gate, para_tensor y, para_tensor next) {
@@ -191,29 +67,43 @@ static para_status end_block(const para_mmdit_dims *m, para_rank *rank, const pa
     return dev->ops->residual(dev, &residual);
 }
 
+/* What Q, K and V of the rows [first, first + n) are made with. */
+static para_joint_rows joint_rows(const para_item *item, const para_linear *qkv, const para_linear *joined,
+                                  para_tensor norm_q, para_tensor norm_k, int64_t first, int64_t n) {
+    const para_conditioning *c = item->conditioning;
+    return (para_joint_rows){.first = first,
+                             .qkv = qkv,
+                             .joined = joined,
+                             .norm_q = norm_q,
+                             .norm_k = norm_k,
+                             .eps = NORM_EPS,
+                             .cos = para_rows(c->cos, first, n),
+                             .sin = para_rows(c->sin, first, n)};
+}
+
 para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims *m, para_rank *rank, para_item *item,
                                 const para_block_turn *turn) {
     para_device *dev = rank->device;
     const para_shard *shard = &item->conditioning->shard;
     int64_t d = m->inner_dim;
     para_dtype dtype = item->conditioning->dtype;
-    projected p;
     para_tensor normed = item->normed; /* [S, D]; later the input of the MLP */
+    para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
     bool joined = b->stream[PARA_IMAGE].joined_qkv.weight.data && b->stream[PARA_TEXT].joined_qkv.weight.data;
-    PARA_TRY(begin_attention(m, rank, item, joined, &p));
+    PARA_TRY(para_joint_attention_begin(&attention, rank, para_shard_tokens(shard), dtype, joined));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const para_mmdit_stream *w = &b->stream[s];
-        const qkv_weights qkv = {w->qkv, &w->joined_qkv, w->norm_q, w->norm_k};
         int64_t first = para_shard_row(shard, (para_segment)s);
+        para_joint_rows rows = joint_rows(item, w->qkv, &w->joined_qkv, w->norm_q, w->norm_k, first, shard->tokens[s]);
         para_tensor x = para_rows(item->residual_stream, first, shard->tokens[s]),
                     y = para_rows(normed, first, shard->tokens[s]), mod = modulation_of(m, turn->modulation, s);
         para_norm_args norm = para_modulated_norm(x, modulation_vector(m, mod, 0), modulation_vector(m, mod, 1), y);
         if (item->normed_for != turn->index) PARA_TRY(dev->ops->norm(dev, &norm));
-        PARA_TRY(project_qkv(m, rank, item, &qkv, y, first, &p));
+        PARA_TRY(para_joint_attention_project(&attention, rank, &rows, y));
     }
-    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &p.job, operand_order[i]));
-    PARA_TRY(para_attention_compute(rank, &p.job));
-    PARA_TRY(para_attention_end(rank, &p.job));
+    PARA_TRY(para_joint_attention_put(&attention, rank));
+    PARA_TRY(para_attention_compute(rank, &attention.job));
+    PARA_TRY(para_attention_end(rank, &attention.job));
     for (int s = 0; s < PARA_SEGMENTS; s++) {
         const para_mmdit_stream *w = &b->stream[s];
         int64_t tokens = shard->tokens[s], first = para_shard_row(shard, (para_segment)s);
@@ -223,10 +113,10 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
         PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
         PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
         PARA_TRY(dev->ops->linear(
-            dev, &(para_linear_args){.x = para_rows(p.attended, first, tokens), .w = &w->out, .y = out}));
+            dev, &(para_linear_args){.x = para_rows(attention.attended, first, tokens), .w = &w->out, .y = out}));
         para_norm_args norm2 = para_modulated_norm(x, modulation_vector(m, mod, 3), modulation_vector(m, mod, 4), y);
-        para_residual_args attention = {.x = x, .gate = modulation_vector(m, mod, 2), .y = out, .norm = &norm2};
-        PARA_TRY(dev->ops->residual(dev, &attention));
+        para_residual_args middle = {.x = x, .gate = modulation_vector(m, mod, 2), .y = out, .norm = &norm2};
+        PARA_TRY(dev->ops->residual(dev, &middle));
         PARA_TRY(dev->ops->linear(
             dev, &(para_linear_args){.x = y, .w = &w->ff_in, .y = mid, .activation = PARA_ACT_GELU_TANH}));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &w->ff_out, .y = out}));
@@ -243,24 +133,24 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0];
     para_dtype dtype = item->conditioning->dtype;
     para_tensor x = item->residual_stream, normed = item->normed, out, mid, modulation = turn->modulation;
-    projected p;
-    const qkv_weights qkv = {b->qkv, &b->joined_qkv, b->norm_q, b->norm_k};
+    para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
+    para_joint_rows rows = joint_rows(item, b->qkv, &b->joined_qkv, b->norm_q, b->norm_k, 0, tokens);
     PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
-    PARA_TRY(begin_attention(m, rank, item, b->joined_qkv.weight.data, &p));
+    PARA_TRY(para_joint_attention_begin(&attention, rank, tokens, dtype, b->joined_qkv.weight.data));
     para_norm_args norm =
         para_modulated_norm(x, modulation_vector(m, modulation, 0), modulation_vector(m, modulation, 1), normed);
     if (item->normed_for != turn->index) PARA_TRY(dev->ops->norm(dev, &norm));
-    PARA_TRY(project_qkv(m, rank, item, &qkv, normed, 0, &p));
-    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &p.job, operand_order[i]));
+    PARA_TRY(para_joint_attention_project(&attention, rank, &rows, normed));
+    PARA_TRY(para_joint_attention_put(&attention, rank));
     PARA_TRY(dev->ops->linear(
         dev, &(para_linear_args){.x = normed, .w = &b->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
-    PARA_TRY(para_attention_compute(rank, &p.job));
+    PARA_TRY(para_attention_compute(rank, &attention.job));
     para_linear of_mlp = {.weight = para_slice(b->proj_out.weight, 1, d, m->mlp_dim), .bias = b->proj_out.bias};
     para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = out}));
-    PARA_TRY(para_attention_end(rank, &p.job));
-    PARA_TRY(
-        dev->ops->linear(dev, &(para_linear_args){.x = p.attended, .w = &of_attention, .y = out, .accumulate = true}));
+    PARA_TRY(para_attention_end(rank, &attention.job));
+    PARA_TRY(dev->ops->linear(
+        dev, &(para_linear_args){.x = attention.attended, .w = &of_attention, .y = out, .accumulate = true}));
     return end_block(m, rank, item, 0, modulation_vector(m, modulation, 2), out, turn->next[PARA_IMAGE]);
 }

@@ -64,26 +64,6 @@ void para_token_refiner_weights(para_token_refiner *r, para_weights *w) {
     for (int i = 0; i < r->layers; i++) block_weights(r, w, i);
 }
 
-/* The mean of text's rows, [1, in_channels] F32: a product with a row of 1 / S. */
-static para_status mean_of_tokens(para_device *dev, para_tensor text, para_tensor mean) {
-    int64_t tokens = text.dim[0];
-    size_t mark = para_arena_mark(&dev->arena);
-    para_tensor share;
-    para_linear columns = {0};
-    PARA_TRY(PARA_NEW(dev, &share, PARA_F32, 1, tokens));
-    PARA_TRY(PARA_NEW(dev, &columns.weight, PARA_F32, text.dim[1], tokens));
-    float *host = para_alloc((size_t)tokens, sizeof *host);
-    if (!host) return PARA_ERR_MEMORY;
-    for (int64_t i = 0; i < tokens; i++) host[i] = 1.0f / (float)tokens;
-    para_status status = dev->ops->upload(dev, share, host);
-    para_free(host);
-    PARA_TRY(status);
-    PARA_TRY(dev->ops->copy(dev, columns.weight, PARA_PERMUTE(text, 1, 0)));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = share, .w = &columns, .y = mean}));
-    para_arena_release(&dev->arena, mark);
-    return PARA_OK;
-}
-
 /* gates [steps, layers · 2D] F32: those of every block at every step. */
 static para_status all_gates(const para_token_refiner *r, para_device *dev, const para_conditioning_inputs *in,
                              para_tensor gates) {
@@ -91,7 +71,7 @@ static para_status all_gates(const para_token_refiner *r, para_device *dev, cons
     para_tensor mean, temb;
     PARA_TRY(PARA_NEW(dev, &mean, PARA_F32, 1, in->encoder_hidden_states.dim[1]));
     PARA_TRY(PARA_NEW(dev, &temb, PARA_F32, in->steps, r->inner_dim));
-    PARA_TRY(mean_of_tokens(dev, in->encoder_hidden_states, mean));
+    PARA_TRY(para_mean_of_tokens(dev, in->encoder_hidden_states, mean));
     PARA_TRY(para_time_text_embed_run(&r->time_text_embed, dev, in->timesteps, in->steps, 0, mean, temb));
     PARA_TRY(dev->ops->activate(dev, PARA_ACT_SILU, temb, temb));
     for (int i = 0; i < r->layers; i++) {

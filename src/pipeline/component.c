@@ -6,14 +6,18 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "core/path.h"
+#include "model/cogvideox.h"
 #include "model/flux.h"
 #include "model/hunyuan_video.h"
+#include "model/mochi.h"
 #include "text/clip_text.h"
 #include "text/hunyuan_prompt.h"
 #include "text/llama_model.h"
 #include "text/t5_encoder.h"
 #include "vae/autoencoder_kl.h"
+#include "vae/autoencoder_kl_cogvideox.h"
 #include "vae/autoencoder_kl_hunyuan_video.h"
+#include "vae/autoencoder_kl_mochi.h"
 
 static para_status clip_open(void **model, const para_config *config) {
     return para_clip_text_open((para_clip_text **)model, config);
@@ -51,6 +55,12 @@ static para_status flux_open(void **model, const para_config *config) {
 static para_status hunyuan_video_open(void **model, const para_config *config) {
     return para_hunyuan_video_open((para_transformer **)model, config);
 }
+static para_status mochi_open(void **model, const para_config *config) {
+    return para_mochi_open((para_transformer **)model, config);
+}
+static para_status cogvideox_open(void **model, const para_config *config) {
+    return para_cogvideox_open((para_transformer **)model, config);
+}
 static void transformer_close(void **model) {
     para_transformer *t = *model;
     if (t) t->table->close(t);
@@ -81,14 +91,40 @@ static void hunyuan_video_vae_weights(void *model, para_weights *list, const par
     para_autoencoder_kl_hunyuan_video_weights(model, list, checkpoint, PARA_VAE_DECODER);
 }
 
+static para_status mochi_vae_open(void **model, const para_config *config) {
+    return para_autoencoder_kl_mochi_open((para_autoencoder_kl_mochi **)model, config);
+}
+static void mochi_vae_close(void **model) {
+    para_autoencoder_kl_mochi_close((para_autoencoder_kl_mochi **)model);
+}
+static void mochi_vae_weights(void *model, para_weights *list, const para_checkpoint *checkpoint) {
+    (void)checkpoint;
+    para_autoencoder_kl_mochi_weights(model, list, PARA_VAE_DECODER);
+}
+
+static para_status cogvideox_vae_open(void **model, const para_config *config) {
+    return para_autoencoder_kl_cogvideox_open((para_autoencoder_kl_cogvideox **)model, config);
+}
+static void cogvideox_vae_close(void **model) {
+    para_autoencoder_kl_cogvideox_close((para_autoencoder_kl_cogvideox **)model);
+}
+static void cogvideox_vae_weights(void *model, para_weights *list, const para_checkpoint *checkpoint) {
+    (void)checkpoint;
+    para_autoencoder_kl_cogvideox_weights(model, list, PARA_VAE_DECODER);
+}
+
 static const para_component_class classes[] = {
     {"CLIPTextModel", clip_open, clip_close, clip_weights},
     {"T5EncoderModel", t5_open, t5_close, t5_weights},
     {"LlamaModel", llama_open, llama_close, llama_weights},
     {"FluxTransformer2DModel", flux_open, transformer_close, transformer_weights},
     {"HunyuanVideoTransformer3DModel", hunyuan_video_open, transformer_close, transformer_weights},
+    {"MochiTransformer3DModel", mochi_open, transformer_close, transformer_weights},
+    {"CogVideoXTransformer3DModel", cogvideox_open, transformer_close, transformer_weights},
     {"AutoencoderKL", vae_open, vae_close, vae_weights},
     {"AutoencoderKLHunyuanVideo", hunyuan_video_vae_open, hunyuan_video_vae_close, hunyuan_video_vae_weights},
+    {"AutoencoderKLMochi", mochi_vae_open, mochi_vae_close, mochi_vae_weights},
+    {"AutoencoderKLCogVideoX", cogvideox_vae_open, cogvideox_vae_close, cogvideox_vae_weights},
 };
 
 const para_component_class *para_component_class_find(const char *class_name) {

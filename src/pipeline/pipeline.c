@@ -11,7 +11,7 @@
 #include "core/path.h"
 #include "pipeline/call.h"
 
-static const para_family *const families[] = {&para_flux_family, &para_hunyuan_video_family};
+static const para_family *const families[] = {&para_flux_family, &para_hunyuan_video_family, &para_mochi_family, &para_cogvideox_family};
 
 static para_status find_family(const para_config *index, const para_family **out) {
     const char *name;

@@ -164,7 +164,7 @@ static inline para_holder *para_holder_of(const para_pipeline *pipe, const para_
     return &pipe->holder[pipe->holders == 1 ? 0 : para_local_rank(pipe, rank)];
 }
 
-extern const para_family para_flux_family, para_hunyuan_video_family;
+extern const para_family para_flux_family, para_hunyuan_video_family, para_mochi_family, para_cogvideox_family;
 
 /* Closes its weights. */
 void para_pipeline_unload(const para_pipeline *pipe, para_holder *holder);
@@ -177,8 +177,9 @@ uint64_t para_cache_digest(const para_cache_options *options);
 /* Adds a config to the pipeline's digest. */
 para_status para_pipeline_digest(para_pipeline *pipe, const para_config *config);
 
-/* Guidance by true_cfg_scale, of models whose guidance_scale is embedded: with a negative prompt. Guidance by guidance_scale: wherever that is above 1. */
-extern const para_guidance para_true_cfg, para_plain_cfg;
+/* Guidance by true_cfg_scale, of models whose guidance_scale is embedded: with a negative prompt. Guidance by guidance_scale: wherever that is above 1;
+ * and the same with use_dynamic_cfg. */
+extern const para_guidance para_true_cfg, para_plain_cfg, para_dynamic_cfg;
 
 /* Halves that a request needs; items: pictures times halves. Item i is half i % halves of picture i / halves. */
 int para_request_halves(const para_pipeline *pipe, const para_request *request);

@@ -88,3 +88,39 @@ para_status para_prompt_t5(para_run *run, int i, const para_tokenizer *t, const 
     PARA_TRY(para_run_check_finite(run, *hidden, "the T5 text encoder"));
     return para_trace_stage(run->rank->device, hidden, "text.t5%s", half);
 }
+
+/* Ids of the leading rank, host [*length] of the caller's para_free; a dry run, and random tokens, are as long as may be. */
+static para_status valid_ids(const para_run *run, const para_t5_encoder *m, const para_tokenizer *t, const char *prompt,
+                             const char *half, int32_t **ids, int *length) {
+    int used, dropped, most = run->request->max_sequence_length;
+    *length = most;
+    if (!(*ids = para_alloc((size_t)most, sizeof **ids))) return PARA_ERR_MEMORY;
+    if (run->pipe->options.random_weights) para_prompt_scatter_ids(para_t5_encoder_vocab_size(m), most, *ids);
+    if (run->dry || run->pipe->options.random_weights) return PARA_OK;
+    PARA_TRY(para_tokenize(t, prompt, strlen(prompt), most, *ids, &used, &dropped));
+    para_prompt_warn_cut(run, half, "T5", dropped, most);
+    *length = used;
+    return PARA_OK;
+}
+
+static para_status encode_valid(para_run *run, para_t5_encoder *m, const int32_t *ids, const char *half,
+                                para_tensor hidden) {
+    PARA_TRY(para_t5_encoder_encode(m, run->rank, ids, (int)hidden.dim[0], hidden));
+    PARA_TRY(para_run_check_finite(run, hidden, "the T5 text encoder"));
+    return para_trace_stage(run->rank->device, &hidden, "text.t5%s", half);
+}
+
+para_status para_prompt_t5_valid(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half,
+                                 para_tensor *hidden) {
+    para_t5_encoder *m = run->instance[i].model;
+    int32_t *ids = NULL;
+    int length = prompt ? run->request->max_sequence_length : 0;
+    para_status status = PARA_OK;
+    if (prompt && para_run_leads(run)) status = valid_ids(run, m, t, prompt, half, &ids, &length);
+    if (status == PARA_OK) status = para_run_share_length(run, &length);
+    if (status == PARA_OK)
+        status = PARA_NEW(run->rank->device, hidden, run->pipe->options.dtype, length, para_t5_encoder_hidden_size(m));
+    if (status == PARA_OK && para_run_leads(run) && length > 0) status = encode_valid(run, m, ids, half, *hidden);
+    para_free(ids);
+    return status;
+}

@@ -17,6 +17,9 @@ para_status para_prompt_check_clip(const para_pipeline *pipe, int i, int length)
 para_status para_prompt_clip(para_run *run, int i, const para_tokenizer *t, const char *prompt, int length, const char *half, para_tensor *pooled);
 /* T5's hidden states of a prompt, padded to the request's max_sequence_length: [length, d_model]. */
 para_status para_prompt_t5(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half, para_tensor *hidden);
+/* Those of its tokens alone, without padding, which diffusers masks: [tokens, d_model]; of a prompt NULL none. Collective over the ranks that denoise: the
+ * leading one knows how many there are. */
+para_status para_prompt_t5_valid(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half, para_tensor *hidden);
 
 /* As good as random: ids all over a vocabulary, host [length]. */
 void para_prompt_scatter_ids(int64_t vocab_size, int length, int32_t *ids);

@@ -187,7 +187,10 @@ para_status para_request_geometry(const para_pipeline *pipe, const para_request 
 
 /* Guidance with a negative prompt has no effect where its scale is at most 1, and the other way round. */
 static void warn_of_guidance(const para_pipeline *pipe, const para_request *r) {
-    if (pipe->family->guidance == &para_plain_cfg) {
+    if (r->use_dynamic_cfg && pipe->family->guidance != &para_dynamic_cfg)
+        para_pipeline_log(pipe, PARA_LOG_WARNING, "use_dynamic_cfg (--dynamic-cfg) has no effect on a %s",
+                          pipe->family->class_name);
+    if (pipe->family->guidance != &para_true_cfg) {
         if (r->true_cfg_scale > 1)
             para_pipeline_log(pipe, PARA_LOG_WARNING,
                               "true_cfg_scale %g has no effect: a %s is guided by guidance_scale (--guidance)",

@@ -55,6 +55,7 @@ static void put_all(packer *p, const para_request *r) {
     to->max_sequence_length = r->max_sequence_length;
     to->vae_tiling = r->vae_tiling;
     to->latents_only = r->latents_only;
+    to->use_dynamic_cfg = r->use_dynamic_cfg;
     to->profile = r->profile;
     to->sigmas = put(p, r->sigmas, (size_t)r->num_inference_steps * sizeof *r->sigmas);
     put_tensor(p, &m->latents, r->latents);

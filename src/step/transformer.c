@@ -6,13 +6,21 @@
 #include "core/error.h"
 #include "parallel/gather.h"
 
+static para_status stream_new(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
+                              int64_t rows, int64_t dim, para_tensor *stream, para_tensor *normed) {
+    PARA_TRY(PARA_NEW(rank->device, stream, conditioning->dtype, rows, dim));
+    return t->norms_ahead ? PARA_NEW(rank->device, normed, conditioning->dtype, rows, dim) : PARA_OK;
+}
+
 para_status para_item_open(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
                            para_recorded *recorded, para_item *out) {
     *out = (para_item){.conditioning = conditioning, .recorded = recorded, .normed_for = -1};
-    PARA_TRY(PARA_NEW(rank->device, &out->residual_stream, conditioning->dtype, para_shard_tokens(&conditioning->shard),
-                      t->inner_dim));
-    if (t->norms_ahead)
-        PARA_TRY(para_new(rank->device, &out->normed, conditioning->dtype, 2, out->residual_stream.dim));
+    const para_shard *shard = &conditioning->shard;
+    int64_t rows = t->text_dim ? shard->tokens[PARA_IMAGE] : para_shard_tokens(shard);
+    PARA_TRY(stream_new(rank, t, conditioning, rows, t->inner_dim, &out->residual_stream, &out->normed));
+    if (t->text_dim)
+        PARA_TRY(stream_new(rank, t, conditioning, shard->tokens[PARA_TEXT], t->text_dim, &out->text_stream,
+                            &out->text_normed));
     if (!recorded || !conditioning->modulation.data) return PARA_OK;
     return PARA_NEW(rank->device, &out->modulation, PARA_F32, conditioning->modulation.dim[1]);
 }

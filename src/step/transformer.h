@@ -9,10 +9,11 @@
 #include "step/recorded.h"
 
 typedef struct para_transformer para_transformer;
+typedef struct para_conditioning para_conditioning;
 
 /* What a prompt and the settings of a request give a transformer; the same at every step. */
 typedef struct para_conditioning_inputs {
-    para_tensor encoder_hidden_states; /* [S_txt, joint_attention_dim] valid tokens only */
+    para_tensor encoder_hidden_states; /* [S_txt, joint_attention_dim] those that take part */
     para_tensor pooled_projections;    /* [1, pooled_projection_dim], or none */
     float guidance_scale;              /* embedded where the model has a guidance embedding */
     int steps;                         /* denoising steps */
@@ -20,25 +21,29 @@ typedef struct para_conditioning_inputs {
     int64_t frames, height, width;     /* token grid of the picture or video */
     para_shard shard;                  /* what of its tokens, and of the text's, this rank holds */
     para_dtype dtype;                  /* of the activations */
+    const para_conditioning *other;    /* of another prompt, prepared before and kept as long, for the same image tokens and steps; or NULL */
 } para_conditioning_inputs;
 
 /* Prepared from the inputs for this rank's tokens, shared by all items of one prompt: modulation of every step, position tables, embedded text. */
-typedef struct para_conditioning {
+struct para_conditioning {
     para_shard shard;
     para_dtype dtype;
     para_tensor modulation;       /* F32 [steps, model's own length] */
-    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard */
-    para_tensor text_hidden_states; /* [S_txt, D], or [steps, S_txt, D] where it changes with the step; tokens of the shard */
-} para_conditioning;
+    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard; or the model's own; or none */
+    para_tensor positions;        /* [S_img, D] of the dtype, added to the tokens of the latents; or none */
+    para_tensor text_hidden_states; /* [S_txt, D], or [steps, S_txt, D] where it changes with the step, or [S_txt, text_dim]; tokens of the shard */
+};
 
 /* One picture or video, or one CFG half of it, on its way through a step. */
 typedef struct para_item {
     const para_conditioning *conditioning;
     int step;             /* index of the step: para_item_go_to */
-    para_tensor residual_stream; /* [S, D]: hidden_states (image rows), then encoder_hidden_states (text rows) */
+    para_tensor residual_stream; /* [S, D]: hidden_states (image rows), then encoder_hidden_states (text rows); or [S_img, D] */
+    para_tensor text_stream;     /* [S_txt, text_dim]: the text's rows, where they have a width of their own; else none */
     para_tensor modulation;      /* F32 [model's own length], of the step */
     para_recorded *recorded;     /* where the step is compiled; or NULL */
-    para_tensor normed;          /* [S, D]: what a block left for the next one, where the transformer's blocks do so; else none */
+    para_tensor normed;          /* as residual_stream: what a block left for the next one, where the transformer's blocks do so; else none */
+    para_tensor text_normed;     /* and as text_stream */
     int normed_for;              /* which one that is; -1: none */
 } para_item;
 
@@ -63,6 +68,7 @@ struct para_transformer {
     int64_t in_channels;           /* of a token of the latents */
     int64_t out_channels;          /* of a token of the prediction */
     int64_t inner_dim;             /* D of the residual stream */
+    int64_t text_dim;              /* of the text's rows, where they lie apart for their width; 0: they follow the image's, D wide */
     int64_t heads;                 /* of its attention, or of the self-attention that most time goes to */
     int64_t joint_attention_dim;   /* of encoder_hidden_states as it comes in */
     int64_t pooled_projection_dim; /* 0: none */
@@ -90,6 +96,7 @@ static inline para_tensor para_item_hidden_states(const para_item *item) {
 }
 static inline para_tensor para_item_encoder_hidden_states(const para_item *item) {
     const para_shard *s = &item->conditioning->shard;
+    if (item->text_stream.data) return item->text_stream;
     return para_rows(item->residual_stream, s->tokens[PARA_IMAGE], s->tokens[PARA_TEXT]);
 }
 

@@ -1,6 +1,7 @@
 /* What the text encoders share. SPDX-License-Identifier: Apache-2.0 */
 #include "text/text_ops.h"
 
+#include "core/alloc.h"
 #include "core/error.h"
 
 para_status para_embed_tokens(para_device *dev, para_tensor table, const int32_t *ids, int n, para_tensor y) {
@@ -39,6 +40,33 @@ para_status para_self_attention(para_device *dev, para_tensor q, para_tensor k, 
                                         .scale = scale,
                                         .causal = causal,
                                     });
+}
+
+/* values [1, n], each the same, on the device. */
+static para_status upload_even(para_device *dev, para_tensor values, float value) {
+    int64_t n = values.dim[1];
+    float *host = para_alloc((size_t)n, sizeof *host);
+    if (!host) return PARA_ERR_MEMORY;
+    for (int64_t i = 0; i < n; i++) host[i] = value;
+    para_status status = dev->ops->upload(dev, values, host);
+    para_free(host);
+    return status;
+}
+
+/* A product with a row of 1 / n. */
+para_status para_mean_of_tokens(para_device *dev, para_tensor text, para_tensor mean) {
+    int64_t tokens = text.dim[0];
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor share;
+    para_linear columns = {0};
+    if (tokens == 0) return upload_even(dev, mean, 0);
+    PARA_TRY(PARA_NEW(dev, &share, PARA_F32, 1, tokens));
+    PARA_TRY(PARA_NEW(dev, &columns.weight, PARA_F32, text.dim[1], tokens));
+    PARA_TRY(upload_even(dev, share, 1.0f / (float)tokens));
+    PARA_TRY(dev->ops->copy(dev, columns.weight, PARA_PERMUTE(text, 1, 0)));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = share, .w = &columns, .y = mean}));
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
 }
 
 para_status para_gated_feed_forward(para_device *dev, para_activation activation, const para_linear *gate,

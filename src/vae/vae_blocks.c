@@ -99,16 +99,52 @@ para_status para_vae_conv(para_device *dev, const para_linear *w, para_tensor x,
             .x = x, .w = w, .stride = 1, .pad_top = pad, .pad_left = pad, .pad_bottom = pad, .pad_right = pad, .y = y});
 }
 
+/* The last frames of what was carried and x [f, h, w, I], into what is carried. */
+static para_status carry_frames(para_device *dev, para_tensor last, bool first, para_tensor x) {
+    para_tensor kept = PARA_RESHAPE(last, last.dim[1], last.dim[2], last.dim[3], last.dim[4]); /* [kt - 1, h, w, I] */
+    int64_t back = kept.dim[0], more = back - x.dim[0];
+    for (int64_t i = 0; i < more; i++) /* x is shorter: what was carried moves up, or the first frame stands for it */
+        PARA_TRY(dev->ops->copy(dev, para_rows(kept, i, 1), first ? para_rows(x, 0, 1) : para_rows(kept, i + x.dim[0], 1)));
+    int64_t count = more > 0 ? x.dim[0] : back;
+    return dev->ops->copy(dev, para_rows(kept, back - count, count), para_rows(x, x.dim[0] - count, count));
+}
+
+para_status para_vae_map_conv(const para_vae_map *m, const para_linear *w, para_tensor x, para_tensor y) {
+    para_vae_carry *c = m->carry;
+    if (!c || w->weight.dim[2] == 1) return para_vae_conv(m->dev, w, x, y);
+    PARA_TRY(para_device_check(m->dev));
+    para_tensor *last = c->last ? &c->last[c->next++] : NULL;
+    para_conv3d_args a = {.x = as_video(x), .w = w, .stride_t = 1, .stride = 1, .pad_h = 1, .pad_w = 1, .y = as_video(y)};
+    if (last && !c->first) a.before = *last;
+    PARA_TRY(m->dev->ops->conv3d(m->dev, &a));
+    return last && !c->final ? carry_frames(m->dev, *last, c->first, x) : PARA_OK;
+}
+
+/* What a norm makes of the condition: [1, f, h, w, C] of the map's channels. */
+static para_status make_condition(const para_vae_map *m, const para_linear *w, int64_t channels, para_tensor *out) {
+    const para_tensor *z = &m->carry->condition;
+    PARA_TRY(PARA_NEW(m->dev, out, m->dtype, 1, z->dim[0], z->dim[1], z->dim[2], channels));
+    return para_vae_conv(m->dev, w, *z, PARA_RESHAPE(*out, z->dim[0], z->dim[1], z->dim[2], channels));
+}
+
 para_status para_vae_group_norm(const para_vae_map *m, const para_vae_norm *n, para_activation f, para_tensor x,
                                 para_tensor y) {
     int64_t apart = m->norm_frames ? x.dim[0] : 1, together = x.dim[0] / apart;
-    return m->dev->ops->group_norm(m->dev, &(para_group_norm_args){.x = PARA_RESHAPE(x, apart, together * x.dim[1], x.dim[2], x.dim[3]),
-                                                                   .groups = m->groups,
-                                                                   .eps = m->eps,
-                                                                   .weight = n->weight,
-                                                                   .bias = n->bias,
-                                                                   .activation = f,
-                                                                   .y = PARA_RESHAPE(y, apart, together * y.dim[1], y.dim[2], y.dim[3])});
+    para_group_norm_args a = {.x = PARA_RESHAPE(x, apart, together, x.dim[1], x.dim[2], x.dim[3]),
+                              .groups = m->groups,
+                              .eps = m->eps,
+                              .weight = n->weight,
+                              .bias = n->bias,
+                              .activation = f,
+                              .y = PARA_RESHAPE(y, apart, together, y.dim[1], y.dim[2], y.dim[3])};
+    size_t mark = para_arena_mark(&m->dev->arena);
+    if (n->conv_y.weight.rank) {
+        PARA_TRY(make_condition(m, &n->conv_y, x.dim[3], &a.scale));
+        PARA_TRY(make_condition(m, &n->conv_b, x.dim[3], &a.shift));
+    }
+    PARA_TRY(m->dev->ops->group_norm(m->dev, &a));
+    para_arena_release(&m->dev->arena, mark);
+    return PARA_OK;
 }
 
 /* x += y */
@@ -122,9 +158,9 @@ static para_status resnet_same(const para_vae_resnet *r, para_vae_map *m) {
     PARA_TRY(new_map(m, &a, m->c));
     PARA_TRY(new_map(m, &b, m->c));
     PARA_TRY(para_vae_group_norm(m, &r->norm1, m->activation, x, a));
-    PARA_TRY(para_vae_conv(dev, &r->conv1, a, b));
+    PARA_TRY(para_vae_map_conv(m, &r->conv1, a, b));
     PARA_TRY(para_vae_group_norm(m, &r->norm2, m->activation, b, a));
-    PARA_TRY(para_vae_conv(dev, &r->conv2, a, b));
+    PARA_TRY(para_vae_map_conv(m, &r->conv2, a, b));
     return add(dev, x, b);
 }
 
@@ -134,11 +170,11 @@ static para_status resnet_shortcut(const para_vae_resnet *r, para_vae_map *m) {
     para_tensor x = para_vae_map_tensor(m), y = map_tensor(m, r->out), shortcut, a; /* [f, h, w, in] and [f, h, w, out] */
     PARA_TRY(new_map(m, &shortcut, r->out));
     PARA_TRY(new_map(m, &a, r->out));
-    PARA_TRY(para_vae_conv(dev, &r->conv_shortcut, x, shortcut));
+    PARA_TRY(para_vae_map_conv(m, &r->conv_shortcut, x, shortcut));
     PARA_TRY(para_vae_group_norm(m, &r->norm1, m->activation, x, x));
-    PARA_TRY(para_vae_conv(dev, &r->conv1, x, a));
+    PARA_TRY(para_vae_map_conv(m, &r->conv1, x, a));
     PARA_TRY(para_vae_group_norm(m, &r->norm2, m->activation, a, a));
-    PARA_TRY(para_vae_conv(dev, &r->conv2, a, y));
+    PARA_TRY(para_vae_map_conv(m, &r->conv2, a, y));
     m->c = r->out;
     return add(dev, y, shortcut);
 }

@@ -8,6 +8,15 @@
 
 #include "backend/weights.h"
 
+/* Of a video that is computed some frames at a time (a batch): what its convolutions in time have seen before, and what its norms are conditioned by. Such
+ * convolutions pad with zeros in space. */
+typedef struct para_vae_carry {
+    para_tensor condition; /* [f, h, w, C] of this batch, or none */
+    para_tensor *last;     /* of the i-th convolution in time: the kt - 1 last frames [1, kt - 1, h, w, I] that it has seen; NULL: there is one batch only */
+    int next;              /* which convolution comes next */
+    bool first, final;     /* batch */
+} para_vae_carry;
+
 /* The feature map of one picture or video, and what its blocks share. */
 typedef struct para_vae_map {
     para_device *dev;
@@ -16,15 +25,17 @@ typedef struct para_vae_map {
     float eps;                  /* likewise */
     bool norm_frames;           /* each frame has its own statistics */
     para_activation activation; /* of the resnets */
+    para_vae_carry *carry;      /* or NULL */
     void *data;                 /* room for the largest map of the pass */
     int64_t f, h, w, c;         /* its size now */
 } para_vae_map;
 
 typedef struct para_vae_norm {
-    para_tensor weight, bias; /* [C] F32 */
+    para_tensor weight, bias;   /* [C] F32 */
+    para_linear conv_y, conv_b; /* CogVideoXSpatialNorm3D: what makes scale and shift of the condition; else none */
 } para_vae_norm;
 
-/* ResnetBlock2D without time embedding, HunyuanVideoResnetBlockCausal3D, MochiResnetBlock3D. */
+/* ResnetBlock2D without time embedding, HunyuanVideoResnetBlockCausal3D, MochiResnetBlock3D, CogVideoXResnetBlock3D. */
 typedef struct para_vae_resnet {
     int64_t in, out; /* channels */
     para_vae_norm norm1, norm2;
@@ -75,6 +86,8 @@ int64_t para_vae_level_elements(const para_vae_level *l, bool video, const int64
 
 /* Convolution with stride 1 that keeps f, h and w (kernel 1 or 3), in two or three dimensions. x [f, h, w, I], y [f, h, w, O]. */
 para_status para_vae_conv(para_device *dev, const para_linear *w, para_tensor x, para_tensor y);
+/* The same, after what the map carries. */
+para_status para_vae_map_conv(const para_vae_map *m, const para_linear *w, para_tensor x, para_tensor y);
 /* Group norm and activation of x into y, which may be x. [f, h, w, C] */
 para_status para_vae_group_norm(const para_vae_map *m, const para_vae_norm *n, para_activation f, para_tensor x,
                                 para_tensor y);

@@ -162,6 +162,7 @@ static inline para_request golden_request(const golden_run *g) {
     r.num_images = golden_int(g, "num_images");
     r.max_sequence_length = golden_int(g, "max_sequence_length");
     assert_int_equal(para_config_bool(&g->settings, "vae_tiling", false, &r.vae_tiling), PARA_OK);
+    assert_int_equal(para_config_bool(&g->settings, "use_dynamic_cfg", false, &r.use_dynamic_cfg), PARA_OK);
     return r;
 }
 

@@ -14,7 +14,9 @@
 
 #include "core/float.h"
 #include "io/safetensors.h"
+#include "vae/autoencoder_kl_cogvideox.h"
 #include "vae/autoencoder_kl_hunyuan_video.h"
+#include "vae/autoencoder_kl_mochi.h"
 
 #define OK(expr)                                                                                                       \
     do {                                                                                                               \
@@ -63,8 +65,65 @@ static inline int64_t hunyuan_channels(const void *vae, bool decode, bool in) {
     return decode ? (in ? c->latent_channels : c->out_channels) : in ? c->in_channels : 2 * c->latent_channels;
 }
 
+static inline para_status mochi_open(void **vae, const para_config *config) {
+    return para_autoencoder_kl_mochi_open((para_autoencoder_kl_mochi **)vae, config);
+}
+static inline void mochi_close(void **vae) {
+    para_autoencoder_kl_mochi_close((para_autoencoder_kl_mochi **)vae);
+}
+static inline void mochi_tiles(void *vae, const json_t *t) {
+    *para_autoencoder_kl_mochi_tiles(vae) = (para_mochi_tiles){tile_int(t, "tile_sample_min_height", 256), tile_int(t, "tile_sample_min_width", 256),
+                                                               tile_int(t, "tile_sample_stride_height", 192), tile_int(t, "tile_sample_stride_width", 192)};
+}
+static inline void mochi_weights(void *vae, para_weights *list, const para_checkpoint *checkpoint, unsigned parts) {
+    (void)checkpoint;
+    para_autoencoder_kl_mochi_weights(vae, list, parts);
+}
+static inline para_status mochi_size(const void *vae, bool decode, const int64_t in[3], bool tiling, int64_t out[3]) {
+    return decode ? para_autoencoder_kl_mochi_decoded_size(vae, in, tiling, out) : para_autoencoder_kl_mochi_encoded_size(vae, in, tiling, out);
+}
+static inline para_status mochi_run(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
+    return decode ? para_autoencoder_kl_mochi_decode(vae, dev, comm, x, tiling, y) : para_autoencoder_kl_mochi_encode(vae, dev, comm, x, tiling, y);
+}
+static inline int64_t mochi_channels(const void *vae, bool decode, bool in) {
+    const para_autoencoder_kl_mochi_config *c = para_autoencoder_kl_mochi_settings(vae);
+    return decode ? (in ? c->latent_channels : c->out_channels) : in ? c->in_channels / 5 : 2 * c->latent_channels;
+}
+
+static inline para_status cogvideox_open(void **vae, const para_config *config) {
+    return para_autoencoder_kl_cogvideox_open((para_autoencoder_kl_cogvideox **)vae, config);
+}
+static inline void cogvideox_close(void **vae) {
+    para_autoencoder_kl_cogvideox_close((para_autoencoder_kl_cogvideox **)vae);
+}
+static inline void cogvideox_tiles(void *vae, const json_t *t) {
+    const para_autoencoder_kl_cogvideox_config *c = para_autoencoder_kl_cogvideox_settings(vae);
+    para_cogvideox_tiles *tiles = para_autoencoder_kl_cogvideox_tiles(vae);
+    if (!t) assert_true(tiles->min_height == c->sample_height / 2 && tiles->min_width == c->sample_width / 2);
+    else
+        *tiles = (para_cogvideox_tiles){tile_int(t, "tile_sample_min_height", 0), tile_int(t, "tile_sample_min_width", 0),
+                                        json_number_value(json_object_get(t, "tile_overlap_factor_height")),
+                                        json_number_value(json_object_get(t, "tile_overlap_factor_width"))};
+}
+static inline void cogvideox_weights(void *vae, para_weights *list, const para_checkpoint *checkpoint, unsigned parts) {
+    (void)checkpoint;
+    para_autoencoder_kl_cogvideox_weights(vae, list, parts);
+}
+static inline para_status cogvideox_size(const void *vae, bool decode, const int64_t in[3], bool tiling, int64_t out[3]) {
+    return decode ? para_autoencoder_kl_cogvideox_decoded_size(vae, in, tiling, out) : para_autoencoder_kl_cogvideox_encoded_size(vae, in, tiling, out);
+}
+static inline para_status cogvideox_run(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
+    return decode ? para_autoencoder_kl_cogvideox_decode(vae, dev, comm, x, tiling, y) : para_autoencoder_kl_cogvideox_encode(vae, dev, comm, x, tiling, y);
+}
+static inline int64_t cogvideox_channels(const void *vae, bool decode, bool in) {
+    const para_autoencoder_kl_cogvideox_config *c = para_autoencoder_kl_cogvideox_settings(vae);
+    return decode ? (in ? c->latent_channels : c->out_channels) : in ? c->in_channels : 2 * c->latent_channels;
+}
+
 static const video_vae_class video_vae_classes[] = {
     {"AutoencoderKLHunyuanVideo", hunyuan_open, hunyuan_close, hunyuan_tiles, hunyuan_weights, hunyuan_size, hunyuan_run, hunyuan_channels},
+    {"AutoencoderKLCogVideoX", cogvideox_open, cogvideox_close, cogvideox_tiles, cogvideox_weights, cogvideox_size, cogvideox_run, cogvideox_channels},
+    {"AutoencoderKLMochi", mochi_open, mochi_close, mochi_tiles, mochi_weights, mochi_size, mochi_run, mochi_channels},
 };
 
 /* A folder of tests/golden. */

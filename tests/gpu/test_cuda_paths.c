@@ -98,39 +98,80 @@ static void convolutions(void **state) {
     }
 }
 
+/* Rows whose elements lie about `centre`. */
+static void row_case(para_device *dev, para_dtype type, int64_t m, int64_t d, para_norm_kind kind, double centre) {
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 2, m, d), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, m, d), out = OPS_MAKE(dev, type, OPS_PLAIN, 1, m, d),
+               gate = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d), scale = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d), shift = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d);
+    for (int64_t j = 0; j < m * d && centre != 0; j++) x.value[j] = ops_round(type, x.value[j] + centre);
+    ops_write(dev, &x);
+    para_norm_args norm = {.kind = kind, .eps = 1e-6f, .scale = scale.view, .shift = shift.view, .y = out.view};
+    ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view, .gate = gate.view, .y = y.view, .norm = &norm}));
+    for (int64_t j = 0; j < m * d; j++) x.value[j] += y.value[j] * gate.value[j % d];
+    ops_check(dev, &x, x.value, 1, "residual");
+    double *sum = ops_read(dev, &x);
+    for (int64_t j = 0; j < m; j++) twin_norm(out.value + j * d, sum + j * d, d, norm.kind, norm.eps, NULL, NULL, scale.value, shift.value);
+    ops_check(dev, &out, out.value, 5, "residual's norm");
+    norm.x = x.view;
+    norm.y = y.view;
+    norm.weight = gate.view;
+    norm.bias = shift.view;
+    ops_ok(dev, dev->ops->norm(dev, &norm));
+    for (int64_t j = 0; j < m; j++) twin_norm(y.value + j * d, sum + j * d, d, norm.kind, norm.eps, gate.value, shift.value, scale.value, shift.value);
+    ops_check(dev, &y, y.value, 5, "norm");
+    free(sum);
+    ops_free(dev, &x);
+    ops_free(dev, &y);
+    ops_free(dev, &out);
+    ops_free(dev, &gate);
+    ops_free(dev, &scale);
+    ops_free(dev, &shift);
+}
+
 static void wide_rows(void **state) {
     (void)state;
     para_device *dev = ops_device(0);
     static const int64_t widths[] = {8, 64, 768, 3072, 3080, 4096, 5120, 10240, 20000, 32768, 4097, 9001};
     for (int t = 0; t < TYPES; t++)
-        for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
-            int64_t d = widths[i], m = 5;
-            ops_tensor x = OPS_MAKE(dev, types[t], OPS_PLAIN, 2, m, d), y = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, m, d),
-                       out = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, m, d), gate = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d),
-                       scale = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d), shift = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d);
-            para_norm_args norm = {.kind = i % 2 ? PARA_NORM_RMS : PARA_NORM_LAYER, .eps = 1e-6f, .scale = scale.view, .shift = shift.view, .y = out.view};
-            ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view, .gate = gate.view, .y = y.view, .norm = &norm}));
-            for (int64_t j = 0; j < m * d; j++) x.value[j] += y.value[j] * gate.value[j % d];
-            ops_check(dev, &x, x.value, 1, "residual");
-            double *sum = ops_read(dev, &x);
-            for (int64_t j = 0; j < m; j++)
-                twin_norm(out.value + j * d, sum + j * d, d, norm.kind, norm.eps, NULL, NULL, scale.value, shift.value);
-            ops_check(dev, &out, out.value, 5, "residual's norm");
-            norm.x = x.view;
-            norm.y = y.view;
-            norm.weight = gate.view;
-            ops_ok(dev, dev->ops->norm(dev, &norm));
-            for (int64_t j = 0; j < m; j++)
-                twin_norm(y.value + j * d, sum + j * d, d, norm.kind, norm.eps, gate.value, NULL, scale.value, shift.value);
-            ops_check(dev, &y, y.value, 5, "norm");
-            free(sum);
-            ops_free(dev, &x);
-            ops_free(dev, &y);
-            ops_free(dev, &out);
-            ops_free(dev, &gate);
-            ops_free(dev, &scale);
-            ops_free(dev, &shift);
-        }
+        for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
+            row_case(dev, types[t], 5, widths[i], i % 2 ? PARA_NORM_RMS : PARA_NORM_LAYER, 0);
+}
+
+/* So many that blocks go from row to row. */
+static void many_rows(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    for (int t = 0; t < TYPES; t++) {
+        row_case(dev, types[t], 4608, 256, PARA_NORM_LAYER, 0);
+        row_case(dev, types[t], 1201, 3072, PARA_NORM_LAYER, 0);
+        row_case(dev, types[t], 300, 3072, PARA_NORM_RMS, 0);
+        row_case(dev, types[t], 257, 4096, PARA_NORM_LAYER, 20);
+    }
+}
+
+/* One for all heads, or one for each. */
+static ops_tensor rope_table(para_device *dev, bool per_head, int64_t s, int64_t h, int64_t d) {
+    return per_head ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d);
+}
+
+/* What norm heads have: none, RMS norm, LayerNorm with a bias. */
+typedef enum head_norm { NO_NORM, RMS, LAYER } head_norm;
+
+static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, int64_t d, head_norm norm, bool rope, bool per_head, bool interleaved) {
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, h, s, d),
+               weight = norm ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
+               bias = norm == LAYER ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
+               cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none(), sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
+    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = norm == LAYER, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
+                                                      .cos = cosine.view, .sin = sine.view, .rope_interleaved = interleaved, .y = y.view}));
+    twin_head(y.value, x.value, s, h, d, norm == LAYER ? PARA_NORM_LAYER : PARA_NORM_RMS, weight.value, bias.value, 1e-6f, cosine.value, sine.value,
+              per_head, interleaved);
+    ops_check(dev, &y, y.value, 1, "head of %lld", (long long)d);
+    ops_free(dev, &x);
+    ops_free(dev, &y);
+    ops_free(dev, &weight);
+    ops_free(dev, &bias);
+    ops_free(dev, &cosine);
+    ops_free(dev, &sine);
 }
 
 static void heads(void **state) {
@@ -138,23 +179,22 @@ static void heads(void **state) {
     para_device *dev = ops_device(0);
     for (int t = 0; t < TYPES; t++)
         for (int64_t d = 16; d <= 256; d *= 2)
-            for (int i = 0; i < 4; i++) {
-                int64_t s = ops_int(1, 40), h = ops_int(1, 7);
-                bool rope = i > 0, weighted = i < 3;
-                ops_tensor x = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, s, h, d), y = OPS_MAKE(dev, types[t], OPS_PLAIN, 1, h, s, d),
-                           weight = weighted ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
-                           cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none(),
-                           sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d) : ops_none();
-                ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .weight = weight.view, .eps = 1e-6f, .cos = cosine.view, .sin = sine.view,
-                                                                  .rope_interleaved = i % 2, .y = y.view}));
-                twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, i % 2);
-                ops_check(dev, &y, y.value, 1, "head of %lld", (long long)d);
-                ops_free(dev, &x);
-                ops_free(dev, &y);
-                ops_free(dev, &weight);
-                ops_free(dev, &cosine);
-                ops_free(dev, &sine);
-            }
+            for (int i = 0; i < 4; i++) head_case(dev, types[t], ops_int(1, 40), ops_int(1, 7), d, i == 3 ? NO_NORM : i == 2 ? LAYER : RMS, i > 0, i == 1, i % 2);
+}
+
+/* So many that blocks go from piece to piece; head counts that four does not divide. */
+static void many_heads(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    for (int t = 0; t < TYPES; t++)
+        for (int64_t d = 64; d <= 128; d *= 2) {
+            head_case(dev, types[t], 4099, 5, d, RMS, true, false, true);
+            head_case(dev, types[t], 4099, 5, d, LAYER, true, false, true);
+            head_case(dev, types[t], 700, 24, d, RMS, true, true, false);
+            head_case(dev, types[t], 700, 24, d, LAYER, true, true, true);
+            head_case(dev, types[t], 1371, 6, d, LAYER, false, false, false);
+            head_case(dev, types[t], 2777, 3, d, NO_NORM, true, false, true);
+        }
 }
 
 static void group_norms(void **state) {
@@ -269,7 +309,8 @@ static void devices_that_are_not(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(epilogues),   cmocka_unit_test(constants_end), cmocka_unit_test(convolutions),
-        cmocka_unit_test(wide_rows),   cmocka_unit_test(heads),         cmocka_unit_test(group_norms),
+        cmocka_unit_test(wide_rows),   cmocka_unit_test(many_rows),     cmocka_unit_test(group_norms),
+        cmocka_unit_test(heads),       cmocka_unit_test(many_heads),
         cmocka_unit_test(large_copies), cmocka_unit_test(out_of_memory), cmocka_unit_test(ids_outside_the_table),
         cmocka_unit_test(devices_that_are_not), cmocka_unit_test(fused_attention),
     };

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const para_dtype types[] = {PARA_F32, PARA_BF16};
-static const char *names[] = {"none", "silu", "gelu_tanh", "gelu_erf", "quick_gelu", "relu"};
+static const char *names[] = {"none", "silu", "gelu_tanh", "gelu_erf", "quick_gelu", "relu", "tanh"};
 
 static void activation_case(para_device *dev, para_dtype type, para_activation f) {
     ops_layout layout = ops_chance(0.5) ? OPS_PLAIN : OPS_PADDED;
@@ -40,7 +40,7 @@ static void activations(void **state) {
     (void)state;
     for (int d = 0; d < ops_device_count(); d++)
         for (int t = 0; t < 2; t++)
-            for (int f = PARA_ACT_NONE; f <= PARA_ACT_RELU; f++)
+            for (int f = PARA_ACT_NONE; f <= PARA_ACT_TANH; f++)
                 for (int i = 0; i < 6; i++) {
                     activation_case(ops_device(d), types[t], (para_activation)f);
                     gated_case(ops_device(d), types[t], (para_activation)f);

@@ -3,6 +3,8 @@
 #include "ops/ops_case.h"
 #include "ops/twin_ops.h"
 
+#include <math.h>
+
 #include <stdlib.h>
 
 static const para_dtype types[] = {PARA_F32, PARA_BF16};
@@ -100,32 +102,41 @@ static void residuals(void **state) {
             for (int i = 0; i < 30; i++) residual_case(ops_device(d), types[t]);
 }
 
+/* One for all heads, or one for each. */
+static ops_tensor rope_table(para_device *dev, bool per_head, int64_t s, int64_t h, int64_t d) {
+    return per_head ? OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d);
+}
+
 static void head_case(para_device *dev, para_dtype type) {
     int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
-    bool rope = ops_chance(0.8), interleaved = ops_chance(0.5);
+    bool rope = ops_chance(0.8), interleaved = ops_chance(0.5), per_head = ops_chance(0.3);
     if (!rope && ops_chance(0.5)) d--;
     ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d),
-               weight = maybe(dev, d);
-    ops_tensor cosine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
-    ops_tensor sine = rope ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none();
+               weight = maybe(dev, d), bias = weight.value ? maybe(dev, d) : ops_none();
+    para_norm_kind kind = ops_chance(0.5) ? PARA_NORM_LAYER : PARA_NORM_RMS;
+    ops_tensor cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
+    ops_tensor sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
     para_head_args a = {.x = x.view,
+                        .layer_norm = kind == PARA_NORM_LAYER,
                         .weight = weight.view,
+                        .bias = bias.view,
                         .eps = 1e-6f,
                         .cos = cosine.view,
                         .sin = sine.view,
                         .rope_interleaved = interleaved,
                         .y = y.view};
     ops_ok(dev, dev->ops->head(dev, &a));
-    twin_head(y.value, x.value, s, h, d, weight.value, 1e-6f, cosine.value, sine.value, interleaved);
+    twin_head(y.value, x.value, s, h, d, kind, weight.value, bias.value, 1e-6f, cosine.value, sine.value, per_head,
+              interleaved);
     ops_check(dev, &y, y.value, 1, "head");
     a.y = PARA_PERMUTE(x.view, 1, 0, 2);
     ops_ok(dev, dev->ops->head(dev, &a));
-    for (int64_t i = 0; i < s * h * d; i++)
-        x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];
+    for (int64_t i = 0; i < s * h * d; i++) x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];
     ops_check(dev, &x, x.value, 1, "head in place");
     ops_free(dev, &x);
     ops_free(dev, &y);
     ops_free(dev, &weight);
+    ops_free(dev, &bias);
     ops_free(dev, &cosine);
     ops_free(dev, &sine);
 }
@@ -164,6 +175,48 @@ static void group_norm_case(para_device *dev, para_dtype type, int64_t h, int64_
     ops_free(dev, &bias);
 }
 
+/* A video whose norm is scaled and shifted by a smaller one, enlarged: floor of the position times the ratio, of an odd number of frames all but the first. */
+static void conditioned_case(para_device *dev, para_dtype type) {
+    int groups = (int)ops_int(1, 4);
+    int64_t n = ops_int(1, 2), c = ops_chance(0.5) ? 8 * groups : groups * ops_int(1, 5), from[3], to[3], up = ops_int(0, 2);
+    for (int i = 0; i < 3; i++) from[i] = ops_int(1, 4), to[i] = from[i] << up;
+    if (from[0] % 2) to[0] = 1 + ((from[0] - 1) << up);
+    bool odd = to[0] > 1 && to[0] % 2;
+    para_activation f = ops_chance(0.5) ? PARA_ACT_SILU : PARA_ACT_NONE;
+    int64_t pixels = to[0] * to[1] * to[2];
+    ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 2, n, to[0], to[1], to[2], c), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, to[0], to[1], to[2], c);
+    ops_tensor scale = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, from[0], from[1], from[2], c), shift = OPS_MAKE(dev, type, OPS_PLAIN, 1, n, from[0], from[1], from[2], c);
+    ops_tensor weight = OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, c), bias = OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, c);
+    bool in_place = ops_chance(0.3);
+    para_group_norm_args a = {.x = x.view, .groups = groups, .eps = 1e-6f, .weight = weight.view, .bias = bias.view, .scale = scale.view, .shift = shift.view,
+                              .activation = f, .y = in_place ? x.view : y.view};
+    ops_ok(dev, dev->ops->group_norm(dev, &a));
+    ops_took(dev, para_cpu_group_norm_scratch(&a, dev->threads));
+    twin_group_norm(y.value, x.value, n, pixels, c, groups, 1e-6f, weight.value, bias.value, PARA_ACT_NONE);
+    for (int64_t i = 0; i < n * pixels * c; i++) {
+        int64_t at = i / c % pixels, w = at % to[2], h = at / to[2] % to[1], t = at / to[2] / to[1];
+        t = odd && t ? 1 + (int64_t)floor((double)(t - 1) * (double)(from[0] - 1) / (double)(to[0] - 1)) : odd ? 0 : (int64_t)floor((double)t * (double)from[0] / (double)to[0]);
+        int64_t s = (((i / c / pixels * from[0] + t) * from[1] + (h >> up)) * from[2] + (w >> up)) * c + i % c;
+        y.value[i] = twin_activation(f, y.value[i] * scale.value[s] + shift.value[s]);
+    }
+    ops_check(dev, in_place ? &x : &y, y.value, 2, "group_norm conditioned");
+    a.scale.dim[3]++; /* one too many, or more than x has */
+    assert_int_equal(dev->ops->group_norm(dev, &a), PARA_ERR_SHAPE);
+    ops_free(dev, &x);
+    ops_free(dev, &y);
+    ops_free(dev, &scale);
+    ops_free(dev, &shift);
+    ops_free(dev, &weight);
+    ops_free(dev, &bias);
+}
+
+static void conditioned_group_norms(void **state) {
+    (void)state;
+    for (int d = 0; d < ops_device_count(); d++)
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < 20; i++) conditioned_case(ops_device(d), types[t]);
+}
+
 static void group_norms(void **state) {
     (void)state;
     for (int d = 0; d < ops_device_count(); d++)
@@ -180,6 +233,7 @@ int main(void) {
         cmocka_unit_test(residuals),
         cmocka_unit_test(heads),
         cmocka_unit_test(group_norms),
+        cmocka_unit_test(conditioned_group_norms),
     };
     return cmocka_run_group_tests(tests, ops_setup, ops_teardown);
 }

@@ -11,6 +11,7 @@ double twin_activation(para_activation f, double x) {
     case PARA_ACT_GELU_ERF: return 0.5 * x * erfc(-x / sqrt(2));
     case PARA_ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     case PARA_ACT_RELU: return x > 0 ? x : 0;
+    case PARA_ACT_TANH: return tanh(x);
     }
     return NAN;
 }

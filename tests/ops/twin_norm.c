@@ -1,5 +1,7 @@
 /* Norms in double precision. SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "ops/twin_ops.h"
 
@@ -37,24 +39,25 @@ void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int6
         }
 }
 
-void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const double *weight, double eps,
-               const double *cosine, const double *sine, bool interleaved) {
+void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, para_norm_kind kind, const double *weight,
+               const double *bias, double eps, const double *cosine, const double *sine, bool per_head,
+               bool interleaved) {
+    double *own = malloc((size_t)d * sizeof *own);
     for (int64_t t = 0; t < s; t++)
         for (int64_t head = 0; head < h; head++) {
             const double *in = x + (t * h + head) * d;
-            double *out = y + (head * s + t) * d, squares = 0;
-            for (int64_t i = 0; i < d; i++) squares += in[i] * in[i] / (double)d;
-            double factor = weight ? 1 / sqrt(squares + eps) : 1;
+            double *out = y + (head * s + t) * d;
+            int64_t row = per_head ? t * h + head : t;
+            if (weight) twin_norm(own, in, d, kind, eps, weight, bias, NULL, NULL);
+            else memcpy(own, in, (size_t)d * sizeof *own);
             for (int64_t i = 0; i < d; i++) {
                 int64_t partner = interleaved ? i ^ 1 : (i + d / 2) % d;
                 bool first = interleaved ? i % 2 == 0 : i < d / 2;
-                double own = in[i] * factor * (weight ? weight[i] : 1);
-                if (!cosine) {
-                    out[i] = own;
-                    continue;
-                }
-                double other = in[partner] * factor * (weight ? weight[partner] : 1);
-                out[i] = own * cosine[t * d + i] + (first ? -other : other) * sine[t * d + i];
+                out[i] = own[i];
+                if (!cosine) continue;
+                out[i] *= cosine[row * d + i];
+                out[i] += (first ? -own[partner] : own[partner]) * sine[row * d + i];
             }
         }
+    free(own);
 }

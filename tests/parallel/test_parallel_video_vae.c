@@ -8,7 +8,7 @@
 enum { MOST_RANKS = 8 };
 
 /* No bit differs from one rank of as many threads. From one of two threads, for which convolutions are cut otherwise, at most this relative L2.
- * Measured: 0. */
+ * Measured: at most 6.1e-8. */
 static const double BOUND = 1e-5;
 
 /* What every rank is asked to do, and what it needed for it. */
@@ -137,9 +137,25 @@ static void hunyuan_video(void **state) {
     case_on_ranks("video-vae-hunyuan", runs, sizeof runs / sizeof *runs);
 }
 
+/* 3 × 3 tiles of all frames; two whole videos. */
+static void mochi(void **state) {
+    (void)state;
+    static const shared_run runs[] = {{"tiled", true, 12, MOST_RANKS}, {"whole", true, 2, 2}, {"tiled", false, 9, 4}};
+    case_on_ranks("video-vae-mochi", runs, sizeof runs / sizeof *runs);
+}
+
+/* Tiles of space, in batches of frames; two whole videos. */
+static void cogvideox(void **state) {
+    (void)state;
+    static const shared_run runs[] = {{"whole", true, 2, 2}, {"factors", true, 6, MOST_RANKS}, {"tiled", false, 6, 4}};
+    case_on_ranks("video-vae-cogvideox", runs, sizeof runs / sizeof *runs);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hunyuan_video),
+        cmocka_unit_test(mochi),
+        cmocka_unit_test(cogvideox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

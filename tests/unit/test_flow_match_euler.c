@@ -13,6 +13,7 @@
 #include "core/alloc.h"
 #include "scheduler/beta_quantile.h"
 #include "scheduler/flow_match_euler.h"
+#include "scheduler/linear_quadratic.h"
 
 static void read_json(para_flow_match_euler *s, json_t *object) {
     para_config config = {.root = object, .path = (char *)"scheduler_config.json"};
@@ -53,6 +54,7 @@ static void compare(tally *t, const json_t *item, const char *key, const float *
 
 static void run_case(tally *t, json_t *item) {
     const json_t *args = json_object_get(item, "arguments"), *given = json_object_get(args, "sigmas");
+    const json_t *threshold_noise = json_object_get(args, "threshold_noise");
     bool pipeline = json_is_true(json_object_get(item, "pipeline"));
     para_flow_match_euler s;
     read_json(&s, json_object_get(item, "config"));
@@ -63,13 +65,15 @@ static void run_case(tally *t, json_t *item) {
         else /* numpy's linspace(1, 1 / steps, steps) */
             user[i] = i && i == steps - 1 ? 1.0 / steps : 1 + (steps > 1 ? i * ((1.0 / steps - 1) / (steps - 1)) : 0);
     }
+    if (threshold_noise) para_linear_quadratic_sigmas(steps, json_number_value(threshold_noise), user);
     if (pipeline) {
         int64_t tokens = json_integer_value(json_object_get(args, "image_seq_len"));
         assert_true(para_flow_match_euler_mu(&s, tokens) == mu);
     }
     float *sigmas = malloc(((size_t)steps + 1) * sizeof *sigmas),
           *timesteps = malloc((size_t)steps * sizeof *timesteps);
-    assert_int_equal(para_flow_match_euler_sigmas(&s, steps, pipeline || given ? user : NULL, mu, sigmas, timesteps),
+    assert_int_equal(para_flow_match_euler_sigmas(&s, steps, pipeline || given || threshold_noise ? user : NULL, mu,
+                                                  sigmas, timesteps),
                      PARA_OK);
     compare(t, item, "sigmas", sigmas, (size_t)steps + 1);
     compare(t, item, "timesteps", timesteps, (size_t)steps);
@@ -97,6 +101,14 @@ static void sigmas_are_those_of_diffusers(void **state) {
                   (long long)t.worst);
     assert_true(cases > 150 && t.values > 5000);
     assert_true(t.worst <= 1 && t.off * 1000 <= t.values);
+}
+
+/* Where linear_quadratic_schedule divides by zero. */
+static void a_single_step_of_mochi_starts_at_noise(void **state) {
+    (void)state;
+    double sigma = 0;
+    para_linear_quadratic_sigmas(1, 0.025, &sigma);
+    assert_true(sigma == 1);
 }
 
 static void sigma_ends_of_the_config_are_used(void **state) {
@@ -166,11 +178,9 @@ static void beta_quantiles_are_exact(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sigmas_are_those_of_diffusers),
-        cmocka_unit_test(sigma_ends_of_the_config_are_used),
-        cmocka_unit_test(unsupported_values_are_refused_by_key),
-        cmocka_unit_test(impossible_schedules_are_errors),
-        cmocka_unit_test(beta_quantiles_are_exact),
+        cmocka_unit_test(sigmas_are_those_of_diffusers),     cmocka_unit_test(a_single_step_of_mochi_starts_at_noise),
+        cmocka_unit_test(sigma_ends_of_the_config_are_used), cmocka_unit_test(unsupported_values_are_refused_by_key),
+        cmocka_unit_test(impossible_schedules_are_errors),   cmocka_unit_test(beta_quantiles_are_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

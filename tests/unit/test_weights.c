@@ -165,7 +165,7 @@ static void load_other_device(void **state) {
 }
 
 /* Two layers of the same input: rows of `n` and of 2, elements F32 [n, 64] of a file made here. */
-static void join_case(const para_ops *ops, bool joins, int64_t n, bool expected) {
+static void join_case(const para_ops *ops, bool joins, int64_t n, bool biases, bool expected) {
     static float values[128 * 64];
     const para_tensor t[] = {para_tensor_make(values, PARA_F32, 2, (int64_t[]){n, 64}),
                              para_tensor_make(values, PARA_F32, 1, &n),
@@ -182,37 +182,45 @@ static void join_case(const para_ops *ops, bool joins, int64_t n, bool expected)
     assert_ok(para_safetensors_write(temp_path("join/model.safetensors"), 4, names, t, NULL));
     assert_ok(para_checkpoint_open(&c, temp_path("join")));
     assert_ok(para_weights_open(&w));
-    para_weights_linear(w, &a, n, 64, true, "a");
-    para_weights_linear(w, &b, 2, 64, true, "b");
+    para_weights_linear(w, &a, n, 64, biases, "a");
+    para_weights_linear(w, &b, 2, 64, biases, "b");
     para_weights_join(w, &joined, 2);
     assert_ok(para_weights_load(w, &d.dev, c, PARA_F32));
     assert_int_equal(joined.weight.data != NULL, expected);
     if (expected) {
         assert_int_equal(joined.weight.dim[0], n + 2);
-        assert_int_equal(joined.bias.dim[0], n + 2);
+        assert_int_equal(joined.bias.dim[0], biases ? n + 2 : 0);
         assert_int_equal(joined.weight.dim[1], 64);
         if (ops != &dry_ops) {
             assert_memory_equal((float *)joined.weight.data + n * 64, values, 2 * 64 * 4);
-            assert_memory_equal((float *)joined.bias.data + n, values, 2 * 4);
+            if (biases) assert_memory_equal((float *)joined.bias.data + n, values, 2 * 4);
         }
     }
     if (ops != &dry_ops) {
-        assert_memory_equal(a.bias.data, values, (size_t)n * 4);
+        if (biases) assert_memory_equal(a.bias.data, values, (size_t)n * 4);
         assert_memory_equal(b.weight.data, values, 2 * 64 * 4);
     }
     para_weights_close(&w);
     para_checkpoint_close(&c);
 }
 
+/* Matrices alone: their rows end on the alignment. */
+static void joined_without_biases(void **state) {
+    (void)state;
+    join_case(&gpu_ops, true, 100, false, true);
+    join_case(&dry_ops, true, 100, false, true);
+    join_case(&gpu_ops, false, 100, false, false);
+}
+
 /* Where the first bias ends on the block's alignment, both lie one after the other. */
 static void joined_layers(void **state) {
     (void)state;
-    join_case(&gpu_ops, true, 128, true);
-    join_case(&dry_ops, true, 128, true);
-    join_case(&gpu_ops, false, 128, false);
-    join_case(&gpu_ops, true, 100, false);
-    join_case(&dry_ops, true, 100, false);
-    join_case(&cpu_ops, false, 128, false);
+    join_case(&gpu_ops, true, 128, true, true);
+    join_case(&dry_ops, true, 128, true, true);
+    join_case(&gpu_ops, false, 128, true, false);
+    join_case(&gpu_ops, true, 100, true, false);
+    join_case(&dry_ops, true, 100, true, false);
+    join_case(&cpu_ops, false, 128, true, false);
 }
 
 static void load_dry(void **state) {
@@ -403,9 +411,11 @@ static void alloc_failure(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(load_cpu),      cmocka_unit_test(load_other_device), cmocka_unit_test(joined_layers),
-        cmocka_unit_test(load_dry),      cmocka_unit_test(unaligned_vector),  cmocka_unit_test(mismatches),
-        cmocka_unit_test(load_random),      cmocka_unit_test(alloc_failure),
+        cmocka_unit_test(load_cpu),      cmocka_unit_test(load_other_device),
+        cmocka_unit_test(joined_layers), cmocka_unit_test(joined_without_biases),
+        cmocka_unit_test(load_dry),      cmocka_unit_test(unaligned_vector),
+        cmocka_unit_test(mismatches),    cmocka_unit_test(load_random),
+        cmocka_unit_test(alloc_failure),
     };
     return cmocka_run_group_tests(tests, make_checkpoint, temp_folder_teardown);
 }

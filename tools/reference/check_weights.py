@@ -84,14 +84,16 @@ def run_first_step(pipe, config):
     return stages
 
 
-def sweep(parameters, base, bound, blind):
+def sweep(parameters, base, bound, blind, scale_free="$^"):
     """Perturbs each of (name, parameter, what runs the stages) in turn and prints the smallest ratios; names that match `blind` must
-    change nothing. Number of failures."""
+    change nothing, and those that match `scale_free` are not scaled. Number of failures."""
     seen, unseen = [], []
     rng = torch.Generator("cpu").manual_seed(1)
     for name, p, stages in parameters:
         saved = p.clone()
         for kind in ("noise", "scale"):
+            if kind == "scale" and re.search(scale_free, name):
+                continue
             p.copy_(saved * (1 + 0.1 * torch.randn(p.shape, generator=rng) if kind == "noise" else 1.1))
             ratio = max((rel_l2(v, base[k]) / bound[k], k) for k, v in stages().items() if k in bound)
             p.copy_(saved)
@@ -99,7 +101,8 @@ def sweep(parameters, base, bound, blind):
     seen.sort()
     for r in seen[:4]:
         print(f"  {r[0]:10.1f} x bound of {r[1]}: {r[2]} of {r[3]}")
-    print(f"  {len(seen) // 2} tensors checked; {len(unseen) // 2} blind by construction, "
+    count = lambda some: len({r[3] for r in some})
+    print(f"  {count(seen)} tensors checked; {count(unseen)} blind by construction, "
           f"largest ratio {max(unseen, default=(0,))[0]:.2f}")
     return sum(r[0] < 1 for r in seen) + sum(r[0] > 1 for r in unseen)
 

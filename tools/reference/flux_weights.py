@@ -12,8 +12,8 @@ DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "f
 # Gain over 1/sqrt(fan_in) of matrices whose name matches; the first match counts.
 GAINS = {
     "transformer": [
-        (r"norm.*linear", 0.8), (r"attn\.(to_out|to_add_out)", 1.5), (r"ff.*net\.2", 0.7),
-        (r"single.*proj_out", 2.0), (r"(timestep|guidance|text)_embedder\.linear", 1.6), (r"attn\.", 1.3),
+        (r"norm.*linear", 0.8), (r"attn1?\.(to_out|to_add_out)", 1.5), (r"ff.*net\.2", 0.7),
+        (r"single.*proj_out", 2.0), (r"((timestep|guidance|text)_embedder|time_embedding)\.linear", 1.6), (r"attn1?\.", 1.3),
     ],
     "vae": [
         (r"to_(q|k)$", 1.5), (r"to_(v|out)", 1.8), (r"decoder.conv_in$", 0.2), (r"conv2$", 1.5),
@@ -45,6 +45,10 @@ def redraw(component, model, rng):
         if not params:
             continue
         weight, bias = params.get("weight"), params.get("bias")
+        if "pos_frequencies" in params:
+            normal(params["pos_frequencies"], 1.0)
+            done.add(id(params["pos_frequencies"]))
+            continue
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.Conv3d)):
             fan_in = weight[0].numel()
             gain = gain_of(component, name)

@@ -1,7 +1,7 @@
 """Writes tests/data/scheduler.json: sigmas, timesteps and steps of FlowMatchEulerDiscreteScheduler.
 
 A case holds the scheduler's config, the `arguments` of set_timesteps (`steps`, `mu` or `image_seq_len`, `sigmas`,
-`timesteps`), and what came out. `pipeline` says that sigmas were FluxPipeline's linspace(1, 1/steps, steps) and mu its
+`timesteps`, `threshold_noise` of MochiPipeline's), and what came out. `pipeline` says that sigmas were FluxPipeline's linspace(1, 1/steps, steps) and mu its
 calculate_shift(image_seq_len). Lists over 64 long carry samples at `index`. The schedule of 1000 training timesteps
 before set_timesteps has `arguments` null.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
 
 from common import DATA
 from rng_cuda import write
@@ -50,6 +51,12 @@ def by_hand(config, **args):
     return dict(config=config, pipeline=False, arguments=args, **outcome(s))
 
 
+def by_mochi(config, steps, threshold_noise):
+    s = FlowMatchEulerDiscreteScheduler(**config)
+    s.set_timesteps(sigmas=np.array(linear_quadratic_schedule(steps, threshold_noise)))
+    return dict(config=config, pipeline=False, arguments=dict(steps=steps, threshold_noise=threshold_noise), **outcome(s))
+
+
 def untouched(config):
     s = FlowMatchEulerDiscreteScheduler(**config)
     return dict(config=config, pipeline=False, arguments=None, **outcome(s))
@@ -80,6 +87,10 @@ def schedules():
     for image_seq_len in (1, 24, 255, 256, 1024, 4096, 4097, 16384):
         out.append(dict(kind="image_seq_len", **by_pipeline(DEV, 4, image_seq_len)))
         out.append(dict(kind="image_seq_len", **by_pipeline(dict(DEV, time_shift_type="linear"), 4, image_seq_len)))
+    for steps in (2, 3, 4, 7, 20, 28, 50, 64, 101):
+        for shift in (1.0, 2.5):
+            out.append(dict(kind="mochi", **by_mochi(dict(shift=shift, invert_sigmas=True), steps, 0.025)))
+    out.append(dict(kind="mochi", **by_mochi({}, 30, 0.1)))
     mine = [1.0, 0.9, 0.55, 0.3, 0.05]
     for config in ({}, dict(shift=3.0), DEV, dict(DEV, use_karras_sigmas=True), dict(shift_terminal=0.2)):
         mu = {"mu": 0.7} if config.get("use_dynamic_shifting") else {}

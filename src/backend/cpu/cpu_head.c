@@ -1,4 +1,4 @@
-/* RMS norm over the head dimension, rotary embedding, head layout. SPDX-License-Identifier: Apache-2.0 */
+/* Norm over the head dimension, rotary embedding, head layout. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/cpu/cpu.h"
 #include "core/error.h"
 
@@ -13,8 +13,14 @@ static void head_range(void *context, int64_t first, int64_t last, int worker) {
     t->simd->head(t->a, first, last);
 }
 
-static bool table_of(const para_tensor *t, int64_t s, int64_t d) {
-    return t->rank == 2 && t->dim[0] == s && t->dim[1] == d && t->dtype == PARA_F32;
+static bool vector_of(const para_tensor *t, int64_t d) {
+    return !t->data || (t->dim[0] == d && t->dtype == PARA_F32);
+}
+
+/* [S, D], or [S, H, D]. */
+static bool table_of(const para_tensor *t, const int64_t x[3]) {
+    bool per_head = t->rank == 3 && t->dim[1] == x[1];
+    return (t->rank == 2 || per_head) && t->dim[0] == x[0] && t->dim[t->rank - 1] == x[2] && t->dtype == PARA_F32;
 }
 
 para_status para_cpu_head(para_device *dev, const para_head_args *a) {
@@ -23,12 +29,12 @@ para_status para_cpu_head(para_device *dev, const para_head_args *a) {
     PARA_TRY(para_cpu_check(a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] &&
                                 a->x.dtype == a->y.dtype,
                             "head", "x [S, H, D] and y [H, S, D] do not fit together"));
-    PARA_TRY(para_cpu_check(!a->weight.data || (a->weight.dim[0] == x[2] && a->weight.dtype == PARA_F32), "head",
-                            "the weight must be [D] of F32"));
-    PARA_TRY(para_cpu_check(
-        !a->cos.data == !a->sin.data &&
-            (!a->cos.data || (table_of(&a->cos, x[0], x[2]) && table_of(&a->sin, x[0], x[2]) && x[2] % 2 == 0)),
-        "head", "cos and sin must be [S, D] of F32 with an even D"));
+    PARA_TRY(
+        para_cpu_check(vector_of(&a->weight, x[2]) && vector_of(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
+                       "head", "weight and bias must be [D] of F32, and a bias goes with a weight"));
+    PARA_TRY(para_cpu_check(!a->cos.data == !a->sin.data &&
+                                (!a->cos.data || (table_of(&a->cos, x) && table_of(&a->sin, x) && x[2] % 2 == 0)),
+                            "head", "cos and sin must be [S, D] or [S, H, D] of F32 with an even D"));
     para_cpu_split(dev, x[0], para_cpu_grain(x[1] * x[2] * 4), head_range, &task);
     return PARA_OK;
 }

@@ -54,18 +54,23 @@ para_status para_cpu_residual(para_device *dev, const para_residual_args *a) {
     return PARA_OK;
 }
 
-/* Scratch: for each thread means and squares [C] in double, then the picture's scale and offset [C]. */
+/* Scratch: for each thread means and squares [C] in double, then the picture's scale and offset [C], then for each thread those of a pixel. */
 typedef struct group_task {
     const para_simd *simd;
     const para_group_norm_args *a;
-    int64_t picture;
+    int64_t picture, c;
     double *moments; /* [threads][2][C] */
     int64_t *pixels; /* [threads]: how many a thread has taken */
     float *scale, *offset;
+    float *own; /* [threads][2][C] */
 } group_task;
 
+static int64_t channels_of(const para_group_norm_args *a) {
+    return a->x.dim[a->x.rank - 1];
+}
+
 static size_t moments_bytes(const para_group_norm_args *a, int threads) {
-    return para_cpu_round((size_t)(2 * a->x.dim[3] * threads) * sizeof(double));
+    return para_cpu_round((size_t)(2 * channels_of(a) * threads) * sizeof(double));
 }
 
 static size_t pixels_bytes(int threads) {
@@ -73,31 +78,60 @@ static size_t pixels_bytes(int threads) {
 }
 
 static size_t vectors_bytes(const para_group_norm_args *a) {
-    return para_cpu_round((size_t)a->x.dim[3] * sizeof(float));
+    return para_cpu_round((size_t)channels_of(a) * sizeof(float));
+}
+
+static size_t own_bytes(const para_group_norm_args *a, int threads) {
+    return a->scale.data ? para_cpu_round((size_t)(2 * channels_of(a) * threads) * sizeof(float)) : 0;
 }
 
 size_t para_cpu_group_norm_scratch(const para_group_norm_args *a, int threads) {
-    return moments_bytes(a, threads) + pixels_bytes(threads) + 2 * vectors_bytes(a);
+    return moments_bytes(a, threads) + pixels_bytes(threads) + 2 * vectors_bytes(a) + own_bytes(a, threads);
 }
 
-static char *pixel(const para_tensor *t, int64_t picture, int64_t at) {
-    return (char *)t->data + (picture * t->stride[0] + at * t->dim[3]) * (int64_t)para_dtype_size(t->dtype);
+static char *pixel(const group_task *t, const para_tensor *of, int64_t at) {
+    return (char *)of->data + (t->picture * of->stride[0] + at * t->c) * (int64_t)para_dtype_size(of->dtype);
 }
 
 static void moments_range(void *context, int64_t first, int64_t last, int worker) {
     const group_task *t = context;
-    int64_t c = t->a->x.dim[3];
-    double *mean = t->moments + 2 * c * worker, *m2 = mean + c;
-    for (int64_t i = 0; i < 2 * c; i++) mean[i] = 0;
+    double *mean = t->moments + 2 * t->c * worker, *m2 = mean + t->c;
+    for (int64_t i = 0; i < 2 * t->c; i++) mean[i] = 0;
     t->pixels[worker] = last - first;
-    t->simd->channel_moments(pixel(&t->a->x, t->picture, first), t->a->x.dtype, last - first, c, 0, mean, m2);
+    t->simd->channel_moments(pixel(t, &t->a->x, first), t->a->x.dtype, last - first, t->c, 0, mean, m2);
 }
 
 static void scale_range(void *context, int64_t first, int64_t last, int worker) {
     const group_task *t = context;
     (void)worker;
-    t->simd->channel_scale(t->a->activation, pixel(&t->a->y, t->picture, first), pixel(&t->a->x, t->picture, first),
-                           t->a->x.dtype, last - first, t->a->x.dim[3], t->scale, t->offset);
+    t->simd->channel_scale(t->a->activation, pixel(t, &t->a->y, first), pixel(t, &t->a->x, first), t->a->x.dtype, last - first, t->c, t->scale, t->offset);
+}
+
+/* What pixel `at` of [F, H, W] is conditioned by, as a pixel of [f, h, w]; *same: how many pixels from there on are by the same. */
+static int64_t condition_of(const para_group_norm_args *a, int64_t at, int64_t *same) {
+    const int64_t *x = a->x.dim, *s = a->scale.dim;
+    int64_t column = at % x[3], line = at / x[3] % x[2], frame = at / x[3] / x[2], from = column * s[3] / x[3];
+    *same = 1;
+    while (column + *same < x[3] && (column + *same) * s[3] / x[3] == from) ++*same;
+    return (para_nearest_frame(frame, s[1], x[1]) * s[2] + line * s[2] / x[2]) * s[3] + from;
+}
+
+/* (x · scale + offset) · more + shift as one product and sum, for each run of pixels of one condition. */
+static void conditioned_range(void *context, int64_t first, int64_t last, int worker) {
+    const group_task *t = context;
+    const para_group_norm_args *a = t->a;
+    float *scale = t->own + 2 * t->c * worker, *offset = scale + t->c;
+    for (int64_t at = first, same; at < last; at += same) {
+        int64_t from = condition_of(a, at, &same);
+        if (same > last - at) same = last - at;
+        t->simd->convert(scale, PARA_F32, pixel(t, &a->scale, from), a->scale.dtype, PARA_F32, t->c);
+        t->simd->convert(offset, PARA_F32, pixel(t, &a->shift, from), a->shift.dtype, PARA_F32, t->c);
+        for (int64_t i = 0; i < t->c; i++) {
+            offset[i] += t->offset[i] * scale[i];
+            scale[i] *= t->scale[i];
+        }
+        t->simd->channel_scale(a->activation, pixel(t, &a->y, at), pixel(t, &a->x, at), a->x.dtype, same, t->c, scale, offset);
+    }
 }
 
 static float float_at(const para_tensor *v, int64_t i) {
@@ -108,7 +142,7 @@ static float float_at(const para_tensor *v, int64_t i) {
 
 /* Merges all threads' channels of each group and writes what they make of a channel's elements. */
 static void make_scales(const group_task *t, int threads) {
-    int64_t c = t->a->x.dim[3], size = c / t->a->groups;
+    int64_t c = t->c, size = c / t->a->groups;
     for (int64_t first = 0; first < c; first += size) {
         double count = 0, mean = 0, m2 = 0;
         for (int w = 0; w < threads; w++) {
@@ -130,27 +164,39 @@ static void make_scales(const group_task *t, int threads) {
     }
 }
 
+static bool conditioned(const para_group_norm_args *a) {
+    const para_tensor *x = &a->x, *s = &a->scale, *o = &a->shift;
+    if (!s->data && !o->data) return true;
+    bool right = s->data && o->data && x->rank == 5 && s->rank == 5 && o->rank == 5 && s->dtype == x->dtype && o->dtype == x->dtype &&
+                 para_tensor_contiguous(s) && para_tensor_contiguous(o);
+    for (int i = 0; right && i < 5; i++) right = s->dim[i] == o->dim[i] && s->dim[i] <= x->dim[i] && (s->dim[i] > 0 || x->dim[i] == 0);
+    return right && s->dim[0] == x->dim[0] && s->dim[4] == x->dim[4];
+}
+
 para_status para_cpu_group_norm(para_device *dev, const para_group_norm_args *a) {
-    int64_t c = a->x.dim[3], pixels = a->x.dim[1] * a->x.dim[2];
     void *scratch;
-    PARA_TRY(para_cpu_check(a->x.rank == 4 && a->y.rank == 4 && a->groups > 0 && c % a->groups == 0 &&
-                                vector_of(&a->weight, c) && vector_of(&a->bias, c) && a->weight.data && a->bias.data &&
+    PARA_TRY(para_cpu_check((a->x.rank == 4 || a->x.rank == 5) && a->y.rank == a->x.rank && a->groups > 0 && channels_of(a) % a->groups == 0 &&
+                                vector_of(&a->weight, channels_of(a)) && vector_of(&a->bias, channels_of(a)) && a->weight.data && a->bias.data &&
                                 a->x.dtype == a->y.dtype && para_tensor_count(&a->x) == para_tensor_count(&a->y) &&
                                 para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y),
                             "group_norm",
-                            "x and y [N, H, W, C], contiguous, and the vectors [C] of F32 do not fit together"));
+                            "x and y [N, H, W, C] or [N, F, H, W, C], contiguous, and the vectors [C] of F32 do not fit together"));
+    PARA_TRY(para_cpu_check(conditioned(a), "group_norm", "scale and shift must be [N, f, h, w, C] of x's type, no larger than x [N, F, H, W, C]"));
+    group_task task = {.simd = para_simd_of(dev), .a = a, .c = channels_of(a)};
+    int64_t all = a->x.dim[0] * task.c, pixels = all ? para_tensor_count(&a->x) / all : 0;
     size_t mark = para_arena_mark(&dev->arena);
     PARA_TRY(para_arena_take(&dev->arena, para_cpu_group_norm_scratch(a, dev->threads), &scratch));
     char *part = scratch;
-    group_task task = {.simd = para_simd_of(dev), .a = a, .moments = scratch};
+    task.moments = scratch;
     task.pixels = (void *)(part += moments_bytes(a, dev->threads));
     task.scale = (void *)(part += pixels_bytes(dev->threads));
-    task.offset = (void *)(part + vectors_bytes(a));
+    task.offset = (void *)(part += vectors_bytes(a));
+    task.own = (void *)(part + vectors_bytes(a));
     for (task.picture = 0; pixels > 0 && task.picture < a->x.dim[0]; task.picture++) {
         for (int w = 0; w < dev->threads; w++) task.pixels[w] = 0;
-        para_cpu_split(dev, pixels, para_cpu_grain(c * 4), moments_range, &task);
+        para_cpu_split(dev, pixels, para_cpu_grain(task.c * 4), moments_range, &task);
         make_scales(&task, dev->threads);
-        para_cpu_split(dev, pixels, para_cpu_grain(c * 4), scale_range, &task);
+        para_cpu_split(dev, pixels, para_cpu_grain(task.c * 4), a->scale.data ? conditioned_range : scale_range, &task);
     }
     para_arena_release(&dev->arena, mark);
     return PARA_OK;

@@ -140,6 +140,7 @@ static dnnl_status_t append_activation(dnnl_post_ops_t ops, para_activation f) {
     case PARA_ACT_GELU_TANH: kind = dnnl_eltwise_gelu_tanh; break;
     case PARA_ACT_GELU_ERF: kind = dnnl_eltwise_gelu_erf; break;
     case PARA_ACT_RELU: kind = dnnl_eltwise_relu; break;
+    case PARA_ACT_TANH: kind = dnnl_eltwise_tanh; break;
     default: return dnnl_success;
     }
 #if DNNL_VERSION_MAJOR >= 3

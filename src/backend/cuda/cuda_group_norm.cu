@@ -16,6 +16,8 @@ struct groups {
     float *moments; /* [N, chunks, groups, 2] */
     float *vectors; /* [N, 2, C]: mean and factor of each channel's group */
     para_activation f;
+    const void *scale, *shift;          /* [N, from…, C] of x's type, or NULL */
+    int64_t size[3], from[3];           /* frames, height, width of x, and of scale and shift */
 };
 
 /* The value that the group's moments are taken about. */
@@ -88,7 +90,15 @@ static __global__ void vectors_kernel(const __grid_constant__ groups g) {
     }
 }
 
-template <int N> static __global__ void apply_kernel(const __grid_constant__ groups g, int64_t count) {
+/* The pixel of scale and shift, of all items, that pixel `at` of item n is conditioned by; frames as para_nearest_frame has them. */
+static __device__ __forceinline__ int64_t condition_of(const groups &g, int64_t n, int64_t at) {
+    int64_t column = at % g.size[2], line = at / g.size[2] % g.size[1], t = at / g.size[2] / g.size[1];
+    bool alone = g.size[0] > 1 && g.size[0] % 2 == 1;
+    t = t == 0 || g.from[0] == 1 ? 0 : alone ? 1 + (t - 1) * (g.from[0] - 1) / (g.size[0] - 1) : t * g.from[0] / g.size[0];
+    return ((n * g.from[0] + t) * g.from[1] + line * g.from[1] / g.size[1]) * g.from[2] + column * g.from[2] / g.size[2];
+}
+
+template <int N, bool CONDITIONED> static __global__ void apply_kernel(const __grid_constant__ groups g, int64_t count) {
     int64_t index = ((int64_t)blockIdx.x * 256 + threadIdx.x) * N;
     if (index >= count) return;
     int64_t n = index / (g.pixels * g.c);
@@ -98,21 +108,35 @@ template <int N> static __global__ void apply_kernel(const __grid_constant__ gro
     para_load(mean, g.vectors + 2 * n * g.c, PARA_F32, c);
     para_load(factor, g.vectors + (2 * n + 1) * g.c, PARA_F32, c);
 #pragma unroll
-    for (int i = 0; i < N; i++) x[i] = para_activation_of(g.f, fmaf(x[i] - mean[i], factor[i], g.bias[c + i]));
+    for (int i = 0; i < N; i++) x[i] = fmaf(x[i] - mean[i], factor[i], g.bias[c + i]);
+    if (CONDITIONED) {
+        float scale[N], shift[N];
+        int64_t from = condition_of(g, n, index / g.c - n * g.pixels) * g.c + c;
+        para_load(scale, g.scale, g.type, from);
+        para_load(shift, g.shift, g.type, from);
+#pragma unroll
+        for (int i = 0; i < N; i++) x[i] = fmaf(x[i], scale[i], shift[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) x[i] = para_activation_of(g.f, x[i]);
     para_store(g.y, g.type, index, x);
 }
 
 void para_cuda_launch_group_norm(const para_group_norm_args *a, int chunks, float *moments, float *vectors, cudaStream_t stream) {
-    int64_t n = a->x.dim[0], count = para_tensor_count(&a->x);
-    groups g = {a->x.data, a->y.data, a->x.dtype, a->x.dim[1] * a->x.dim[2], (int)a->x.dim[3], a->groups, chunks, a->eps,
-                static_cast<const float *>(a->weight.data), static_cast<const float *>(a->bias.data), moments, vectors, a->activation};
-    bool eight = g.c % 8 == 0 && (uintptr_t)g.x % 16 == 0 && (uintptr_t)g.y % 16 == 0;
+    int64_t n = a->x.dim[0], count = para_tensor_count(&a->x), c = a->x.dim[a->x.rank - 1];
+    groups g = {a->x.data, a->y.data, a->x.dtype, count / n / c, (int)c, a->groups, chunks, a->eps,
+                static_cast<const float *>(a->weight.data), static_cast<const float *>(a->bias.data), moments, vectors, a->activation,
+                a->scale.data, a->shift.data, {a->x.dim[1], a->x.dim[2], a->x.dim[3]}, {a->scale.dim[1], a->scale.dim[2], a->scale.dim[3]}};
+    bool conditioned = g.scale != NULL;
+    bool eight = g.c % 8 == 0 && para_cuda_at_16(g.x) && para_cuda_at_16(g.y) && para_cuda_at_16(g.scale) && para_cuda_at_16(g.shift);
     dim3 grid((unsigned)chunks, (unsigned)n);
     size_t shared = 2 * g.c * sizeof(float);
     unsigned blocks = (unsigned)((count / (eight ? 8 : 1) + 255) / 256);
     if (eight) moments_kernel<8><<<grid, 256, shared, stream>>>(g);
     else moments_kernel<1><<<grid, 256, shared, stream>>>(g);
     vectors_kernel<<<(unsigned)n, 128, 0, stream>>>(g);
-    if (eight) apply_kernel<8><<<blocks, 256, 0, stream>>>(g, count);
-    else apply_kernel<1><<<blocks, 256, 0, stream>>>(g, count);
+    if (eight && conditioned) apply_kernel<8, true><<<blocks, 256, 0, stream>>>(g, count);
+    else if (eight) apply_kernel<8, false><<<blocks, 256, 0, stream>>>(g, count);
+    else if (conditioned) apply_kernel<1, true><<<blocks, 256, 0, stream>>>(g, count);
+    else apply_kernel<1, false><<<blocks, 256, 0, stream>>>(g, count);
 }

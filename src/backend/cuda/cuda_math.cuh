@@ -13,6 +13,7 @@ static __device__ __forceinline__ float para_activation_of(para_activation f, fl
     case PARA_ACT_GELU_ERF: return 0.5f * x * erfcf(-0.70710678118654752f * x);
     case PARA_ACT_QUICK_GELU: return __fdividef(x, 1.0f + expf(-1.702f * x));
     case PARA_ACT_RELU: return x < 0 ? 0 : x;
+    case PARA_ACT_TANH: return tanhf(x);
     default: return x;
     }
 }

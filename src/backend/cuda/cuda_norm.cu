@@ -3,24 +3,10 @@
 #include "backend/cuda/cuda_kernels.h"
 #include "backend/cuda/cuda_load.cuh"
 #include "backend/cuda/cuda_math.cuh"
-
-struct norm_rows {
-    para_dtype type;
-    int d;
-    void *x;
-    int64_t x_row;
-    const void *add; /* or NULL: x += gate · add */
-    int64_t add_row;
-    const float *gate;
-    void *y; /* or NULL: no norm */
-    int64_t y_row;
-    bool rms;
-    float eps;
-    const float *weight, *bias, *scale, *shift;
-};
+#include "backend/cuda/cuda_norm.cuh"
 
 /* Thread t holds elements [(j · threads + t) · N, … + N) of its row, for j below PARTS. */
-template <int N, int PARTS> static __global__ void __launch_bounds__(N == 8 ? 512 : 1024) norm_kernel(const __grid_constant__ norm_rows r) {
+template <int N, int PARTS> static __global__ void __launch_bounds__(N == 8 ? 512 : 1024) norm_kernel(const __grid_constant__ para_norm_rows r) {
     __shared__ float room[32];
     int64_t row = blockIdx.x;
     float x[PARTS][N], v[N], sum = 0;
@@ -93,7 +79,7 @@ template <int N, int PARTS> static __global__ void __launch_bounds__(N == 8 ? 51
     }
 }
 
-static bool by_eight(const norm_rows *r) {
+static bool by_eight(const para_norm_rows *r) {
     return r->d % 8 == 0 && r->x_row % 8 == 0 && r->add_row % 8 == 0 && r->y_row % 8 == 0 && para_cuda_at_16(r->x) && para_cuda_at_16(r->add) && para_cuda_at_16(r->y) &&
            para_cuda_at_16(r->gate) && para_cuda_at_16(r->weight) && para_cuda_at_16(r->bias) && para_cuda_at_16(r->scale) && para_cuda_at_16(r->shift);
 }
@@ -104,7 +90,7 @@ static const float *floats(const para_tensor *t) {
 
 void para_cuda_launch_norm(const para_norm_args *norm, const para_residual_args *residual, cudaStream_t stream) {
     const para_tensor *x = residual ? &residual->x : &norm->x;
-    norm_rows r = {};
+    para_norm_rows r = {};
     r.type = x->dtype, r.d = (int)x->dim[1], r.x = x->data, r.x_row = x->stride[0];
     if (residual) r.add = residual->y.data, r.add_row = residual->y.stride[0], r.gate = floats(&residual->gate);
     if (norm) {
@@ -112,7 +98,9 @@ void para_cuda_launch_norm(const para_norm_args *norm, const para_residual_args 
         r.weight = floats(&norm->weight), r.bias = floats(&norm->bias), r.scale = floats(&norm->scale), r.shift = floats(&norm->shift);
     }
     unsigned rows = (unsigned)x->dim[0];
+    r.rows = rows;
     bool eight = by_eight(&r);
+    if (para_cuda_launch_norm_stream(&r, eight, stream)) return;
     int pieces = eight ? r.d / 8 : r.d, most = eight ? 512 : 1024, parts = 1;
     while (pieces > parts * (parts < 4 ? 256 : most)) parts *= 2;
     int threads = ((pieces + parts - 1) / parts + 31) / 32 * 32;

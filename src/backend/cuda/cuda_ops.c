@@ -47,14 +47,24 @@ para_status para_cuda_residual(para_device *dev, const para_residual_args *a) {
     return para_cuda_launched("residual");
 }
 
+static bool conditioned(const para_group_norm_args *a) {
+    const para_tensor *x = &a->x, *s = &a->scale, *o = &a->shift;
+    if (!s->data && !o->data) return true;
+    bool right = s->data && o->data && x->rank == 5 && s->rank == 5 && para_cuda_same_sizes(s, o) && s->dtype == x->dtype && o->dtype == x->dtype &&
+                 para_tensor_contiguous(s) && para_tensor_contiguous(o) && para_cuda_aligned(s) && para_cuda_aligned(o);
+    for (int i = 0; right && i < 5; i++) right = s->dim[i] <= x->dim[i] && (s->dim[i] > 0 || x->dim[i] == 0);
+    return right && s->dim[0] == x->dim[0] && s->dim[4] == x->dim[4];
+}
+
 para_status para_cuda_group_norm(para_device *dev, const para_group_norm_args *a) {
-    int64_t c = a->x.dim[3];
+    int64_t c = a->x.dim[a->x.rank - 1];
     void *moments, *vectors;
-    CUDA_BEGIN(dev, a->x.rank == 4 && a->y.rank == 4 && a->groups > 0 && c % a->groups == 0 && c <= GROUP_CHANNELS && a->weight.data && a->bias.data &&
+    CUDA_BEGIN(dev, (a->x.rank == 4 || a->x.rank == 5) && a->groups > 0 && c % a->groups == 0 && c <= GROUP_CHANNELS && a->weight.data && a->bias.data &&
                         para_cuda_vector(&a->weight, c) && para_cuda_vector(&a->bias, c) && a->x.dtype == a->y.dtype && para_cuda_computes(a->x.dtype) &&
                         para_cuda_same_sizes(&a->x, &a->y) && para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y) &&
                         para_cuda_aligned(&a->x) && para_cuda_aligned(&a->y),
-               "group_norm", "x and y [N, H, W, C], contiguous, and the vectors [C] of F32 do not fit together, or C is above 6144");
+               "group_norm", "x and y [N, H, W, C] or [N, F, H, W, C], contiguous, and the vectors [C] of F32 do not fit together, or C is above 6144");
+    PARA_TRY(para_cuda_check(conditioned(a), "group_norm", "scale and shift must be [N, f, h, w, C] of x's type, no larger than x [N, F, H, W, C]"));
     if (para_tensor_count(&a->x) == 0) return PARA_OK;
     para_cuda_group_plan plan = para_cuda_plan_group_norm(a);
     size_t mark = para_arena_mark(&dev->arena);
@@ -68,18 +78,21 @@ done:
     return status;
 }
 
-static bool table_of(const para_tensor *t, int64_t s, int64_t d) {
-    return t->rank == 2 && t->dim[0] == s && t->dim[1] == d && t->dtype == PARA_F32 && para_cuda_aligned(t);
+/* [S, D], or [S, H, D]. */
+static bool table_of(const para_tensor *t, const int64_t x[3]) {
+    bool per_head = t->rank == 3 && t->dim[1] == x[1];
+    return (t->rank == 2 || per_head) && t->dim[0] == x[0] && t->dim[t->rank - 1] == x[2] && t->dtype == PARA_F32 && para_cuda_aligned(t);
 }
 
 para_status para_cuda_head(para_device *dev, const para_head_args *a) {
     const int64_t *x = a->x.dim, *y = a->y.dim;
     CUDA_BEGIN(dev, a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] && a->x.dtype == a->y.dtype &&
-                        para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_aligned(&a->y) && para_cuda_vector(&a->weight, x[2]),
-               "head", "x [S, H, D], y [H, S, D] and the weight [D] of F32 do not fit together");
+                        para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_aligned(&a->y) && para_cuda_vector(&a->weight, x[2]) &&
+                        para_cuda_vector(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
+               "head", "x [S, H, D], y [H, S, D], the weight and the bias [D] of F32 do not fit together");
     PARA_TRY(para_cuda_check(!a->cos.data == !a->sin.data &&
-                                 (!a->cos.data || (table_of(&a->cos, x[0], x[2]) && table_of(&a->sin, x[0], x[2]) && x[2] % 2 == 0)),
-                             "head", "cos and sin must be [S, D] of F32 with an even D"));
+                                 (!a->cos.data || (table_of(&a->cos, x) && table_of(&a->sin, x) && x[2] % 2 == 0)),
+                             "head", "cos and sin must be [S, D] or [S, H, D] of F32 with an even D"));
     if (para_tensor_count(&a->x) == 0) return PARA_OK;
     para_cuda_launch_head(a, stream_of(dev));
     return para_cuda_launched("head");

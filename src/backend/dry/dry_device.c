@@ -116,7 +116,7 @@ static para_status dry_residual(para_device *dev, const para_residual_args *a) {
 
 static para_status dry_group_norm(para_device *dev, const para_group_norm_args *a) {
     PARA_TRY(touch_scratch(dev, like_gpu(dev) ? para_cuda_group_norm_scratch(a) : para_cpu_group_norm_scratch(a, dev->threads)));
-    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y));
+    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->scale) + bytes_of(&a->shift));
 }
 
 static para_status dry_head(para_device *dev, const para_head_args *a) {

@@ -71,6 +71,17 @@ V_INLINE vf v_normal_tail(vf x) {
     return v_exp(x * x * -0.5f) * (q * t);
 }
 
+/* tanh x: its Taylor series below 0.35, where the other form cancels; beyond, (1 - t) / (1 + t) with t = e^(-2|x|). */
+V_INLINE vf v_tanh(vf x) {
+    vf s = x * x, t = v_exp(v_select(x < 0.0f, x, -x) * 2.0f), far = (1.0f - t) / (1.0f + t);
+    vf q = v_set(-1382.0f / 155925);
+    q = q * s + 62.0f / 2835;
+    q = q * s - 17.0f / 315;
+    q = q * s + 2.0f / 15;
+    q = q * s - 1.0f / 3;
+    return v_select(s < 0.1225f, x + x * s * q, v_select(x < 0.0f, -far, far));
+}
+
 /* f(x); f is a constant where this is inlined. */
 V_INLINE vf v_activation(para_activation f, vf x) {
     switch (f) {
@@ -83,6 +94,7 @@ V_INLINE vf v_activation(para_activation f, vf x) {
         return v_select(x > 0.0f, x - part, part);
     }
     case PARA_ACT_RELU: return v_select(x < 0.0f, (vf){0}, x);
+    case PARA_ACT_TANH: return v_tanh(x);
     default: return x;
     }
 }
@@ -101,6 +113,7 @@ V_INLINE vf v_activation(para_activation f, vf x) {
         V_CASE_ACTIVATION(PARA_ACT_GELU_ERF, statement)                                                                \
         V_CASE_ACTIVATION(PARA_ACT_QUICK_GELU, statement)                                                              \
         V_CASE_ACTIVATION(PARA_ACT_RELU, statement)                                                                    \
+        V_CASE_ACTIVATION(PARA_ACT_TANH, statement)                                                                    \
     }
 
 /* Runs `statement` for the run-time type, F32 or BF16, with T a constant in each copy. */

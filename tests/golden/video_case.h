@@ -1,18 +1,48 @@
-/* Runs the transformer of a golden HunyuanVideo case, on any mesh, and compares every stage with diffusers'. SPDX-License-Identifier: Apache-2.0 */
-#ifndef PARA_TESTS_HUNYUAN_CASE_H
-#define PARA_TESTS_HUNYUAN_CASE_H
+/* Runs the transformer of a golden video case, on any mesh, and compares every stage with diffusers'. SPDX-License-Identifier: Apache-2.0 */
+#ifndef PARA_TESTS_VIDEO_CASE_H
+#define PARA_TESTS_VIDEO_CASE_H
 
 #include "golden.h"
+#include "model/cogvideox.h"
 #include "model/hunyuan_video.h"
+#include "model/mochi.h"
 #include "model/patches.h"
 #include "test_device.h"
 
-static const char *const hunyuan_cases[] = {"hunyuan-guided", "hunyuan-odd", "hunyuan-text"};
-enum { HUNYUAN_CASES = 3, HUNYUAN_MOST_RUNS = 4 };
+enum { VIDEO_MOST_CASES = 4 /* of a kind */, VIDEO_MOST_RUNS = 4 };
 
-/* A run is a prompt of so many valid tokens, of those that the case has with padding, at one of its timesteps. */
-typedef struct hunyuan_case {
+/* A model's class, the sizes of its patches and its cases. */
+typedef struct video_kind {
+    const char *class_name;
+    void (*patch)(const para_transformer *t, int64_t *patch_size_t, int64_t *patch_size);
+    const char *cases[VIDEO_MOST_CASES]; /* then NULL */
+} video_kind;
+
+static inline int video_cases(const video_kind *kind) {
+    int n = 0;
+    while (n < VIDEO_MOST_CASES && kind->cases[n]) n++;
+    return n;
+}
+
+static const video_kind hunyuan_kind = {"HunyuanVideoTransformer3DModel",
+                                        para_hunyuan_video_patch,
+                                        {"hunyuan-guided", "hunyuan-odd", "hunyuan-text"}};
+
+static inline void video_mochi_patch(const para_transformer *t, int64_t *patch_size_t, int64_t *patch_size) {
+    *patch_size_t = 1;
+    *patch_size = para_mochi_patch(t);
+}
+static const video_kind mochi_kind = {
+    "MochiTransformer3DModel", video_mochi_patch, {"mochi-wide", "mochi-odd", "mochi-text"}};
+
+static const video_kind cogvideox_kind = {"CogVideoXTransformer3DModel",
+                                          para_cogvideox_patch,
+                                          {"cogvideox-2b", "cogvideox-5b", "cogvideox-1.5", "cogvideox-learned"}};
+
+/* A run is a prompt of so many valid tokens, of those that the case has with padding (of all, where it tells no lengths), at one of its timesteps. */
+typedef struct video_case {
     /* The caller's: */
+    const video_kind *kind;
     para_dtype dtype;         /* of the activations; 0: F32 */
     int ring, ulysses;        /* the mesh; 0: 1 */
     const para_ops *ops;      /* what the device computes with; NULL: as it is */
@@ -21,26 +51,26 @@ typedef struct hunyuan_case {
     /* What came out: */
     golden_run g;             /* errors by stage; in F32 they count */
     int runs;
-    float *head[HUNYUAN_MOST_RUNS];       /* predictions [tokens, values]; freed by hunyuan_case_close */
-    double head_error[HUNYUAN_MOST_RUNS]; /* relative L2 to diffusers' in float32 */
+    float *head[VIDEO_MOST_RUNS];       /* predictions [tokens, values]; freed by video_case_close */
+    double head_error[VIDEO_MOST_RUNS]; /* relative L2 to diffusers' in float32 */
     int64_t head_count;
     /* On the way: */
-    int64_t lengths[HUNYUAN_MOST_RUNS], steps[HUNYUAN_MOST_RUNS], frames, height, width, patch_t, patch;
+    int64_t lengths[VIDEO_MOST_RUNS], steps[VIDEO_MOST_RUNS], frames, height, width, patch_t, patch;
     int num_timesteps;
-    float timesteps[HUNYUAN_MOST_RUNS];
+    float timesteps[VIDEO_MOST_RUNS];
     para_mesh *mesh;
     para_component component;
     int run; /* the one that is traced */
-} hunyuan_case;
+} video_case;
 
-static inline para_tensor hunyuan_input(const hunyuan_case *c, const char *name) {
+static inline para_tensor video_input(const video_case *c, const char *name) {
     int64_t i = para_safetensors_find(c->g.reference, name);
     assert_true(i >= 0);
     return para_safetensors_tensor(c->g.reference, i);
 }
 
 /* The whole prediction: kept, and put together to a video, "sample". */
-static inline void hunyuan_on_head(hunyuan_case *c, const para_tensor *head) {
+static inline void video_on_head(video_case *c, const para_tensor *head) {
     para_device *dev = c->g.device;
     int64_t n = c->head_count = para_tensor_count(head), channels = head->dim[1] / (c->patch_t * c->patch * c->patch);
     char name[64];
@@ -57,7 +87,7 @@ static inline void hunyuan_on_head(hunyuan_case *c, const para_tensor *head) {
     assert_int_equal(dev->ops->copy(dev, packed, *head), PARA_OK);
     assert_int_equal(dev->ops->download(dev, c->head[c->run], &packed), PARA_OK);
     snprintf(name, sizeof name, "%d.head", c->run);
-    c->head_error[c->run] = golden_relative_l2(c->head[c->run], hunyuan_input(c, name).data, n);
+    c->head_error[c->run] = golden_relative_l2(c->head[c->run], video_input(c, name).data, n);
     assert_int_equal(PARA_NEW(dev, &sample, head->dtype, 1, channels, c->frames, c->height, c->width), PARA_OK);
     assert_int_equal(para_unpatchify(dev, tokens, c->patch_t, c->patch, sample), PARA_OK);
     snprintf(name, sizeof name, "%d.sample", c->run);
@@ -65,15 +95,16 @@ static inline void hunyuan_on_head(hunyuan_case *c, const para_tensor *head) {
     para_arena_release(&dev->arena, mark);
 }
 
-static inline para_status hunyuan_on_stage(void *user, const char *stage, const para_tensor *t) {
-    hunyuan_case *c = user;
+static inline para_status video_on_stage(void *user, const char *stage, const para_tensor *t) {
+    video_case *c = user;
     char name[64];
-    if (strcmp(stage, "head") == 0) hunyuan_on_head(c, t);
+    if (para_tensor_count(t) == 0) return PARA_OK; /* of no text */
+    if (strcmp(stage, "head") == 0) video_on_head(c, t);
     snprintf(name, sizeof name, "%d.%.50s", c->run, stage);
     return golden_on_stage(&c->g, name, t);
 }
 
-static inline para_status hunyuan_on_nothing(void *user, const char *stage, const para_tensor *t) {
+static inline para_status video_on_nothing(void *user, const char *stage, const para_tensor *t) {
     (void)user;
     (void)stage;
     (void)t;
@@ -81,16 +112,16 @@ static inline para_status hunyuan_on_nothing(void *user, const char *stage, cons
 }
 
 /* Host F32 values on the device, in another type. */
-static inline para_status hunyuan_upload(para_device *dev, para_tensor out, const void *values) {
+static inline para_status video_upload(para_device *dev, para_tensor out, const void *values) {
     para_tensor whole;
     PARA_TRY(para_new(dev, &whole, PARA_F32, out.rank, out.dim));
     PARA_TRY(dev->ops->upload(dev, whole, values));
     return dev->ops->copy(dev, out, whole);
 }
 
-static inline para_status hunyuan_inputs(const hunyuan_case *c, para_rank *rank, const para_shard *shard, int run,
+static inline para_status video_inputs(const video_case *c, para_rank *rank, const para_shard *shard, int run,
                                          para_conditioning_inputs *in) {
-    para_tensor text = hunyuan_input(c, "in.encoder_hidden_states"), pooled = hunyuan_input(c, "in.pooled_projections");
+    para_tensor text = video_input(c, "in.encoder_hidden_states");
     *in = (para_conditioning_inputs){.guidance_scale = golden_number(&c->g, "guidance_scale"),
                                      .steps = c->num_timesteps,
                                      .timesteps = c->timesteps,
@@ -100,15 +131,17 @@ static inline para_status hunyuan_inputs(const hunyuan_case *c, para_rank *rank,
                                      .shard = *shard,
                                      .dtype = c->dtype};
     PARA_TRY(PARA_NEW(rank->device, &in->encoder_hidden_states, c->dtype, c->lengths[run], text.dim[1]));
+    PARA_TRY(video_upload(rank->device, in->encoder_hidden_states, text.data));
+    if (para_safetensors_find(c->g.reference, "in.pooled_projections") < 0) return PARA_OK;
+    para_tensor pooled = video_input(c, "in.pooled_projections");
     PARA_TRY(PARA_NEW(rank->device, &in->pooled_projections, c->dtype, 1, pooled.dim[0]));
-    PARA_TRY(hunyuan_upload(rank->device, in->encoder_hidden_states, text.data));
-    return hunyuan_upload(rank->device, in->pooled_projections, pooled.data);
+    return video_upload(rank->device, in->pooled_projections, pooled.data);
 }
 
-static inline para_status hunyuan_run(const hunyuan_case *c, para_transformer *t, para_rank *rank,
+static inline para_status video_run(const video_case *c, para_transformer *t, para_rank *rank,
                                       const para_shard *shard, int run) {
     para_device *dev = rank->device;
-    para_tensor video = hunyuan_input(c, "in.latents"), latents, tokens, out;
+    para_tensor video = video_input(c, "in.latents"), latents, tokens, out;
     para_conditioning_inputs in;
     para_conditioning conditioning;
     para_item item;
@@ -118,7 +151,7 @@ static inline para_status hunyuan_run(const hunyuan_case *c, para_transformer *t
     PARA_TRY(dev->ops->upload(dev, latents, video.data));
     PARA_TRY(para_patchify(dev, latents, c->patch_t, c->patch, tokens));
     para_tensor whole = PARA_RESHAPE(tokens, tokens.dim[1], tokens.dim[2]);
-    PARA_TRY(hunyuan_inputs(c, rank, shard, run, &in));
+    PARA_TRY(video_inputs(c, rank, shard, run, &in));
     PARA_TRY(t->table->prepare(t, rank, &in, &conditioning));
     PARA_TRY(para_item_open(rank, t, &conditioning, NULL, &item));
     PARA_TRY(para_item_go_to(rank, &item, (int)c->steps[run]));
@@ -126,9 +159,9 @@ static inline para_status hunyuan_run(const hunyuan_case *c, para_transformer *t
                                     out);
 }
 
-static inline para_status hunyuan_runs(hunyuan_case *c, para_transformer *t, para_rank *rank) {
+static inline para_status video_runs(video_case *c, para_transformer *t, para_rank *rank) {
     int index = para_mesh_comm(rank, c->mesh, PARA_AXIS_TOKENS).index;
-    const para_trace trace = {index == 0 ? hunyuan_on_stage : hunyuan_on_nothing, c};
+    const para_trace trace = {index == 0 ? video_on_stage : video_on_nothing, c};
     para_status status = PARA_OK;
     for (int run = 0; run < c->runs && status == PARA_OK; run++) {
         size_t mark = para_arena_mark(&rank->device->arena);
@@ -140,7 +173,7 @@ static inline para_status hunyuan_runs(hunyuan_case *c, para_transformer *t, par
         para_shard shard = para_shard_of(c->mesh, layout, index);
         if (index == 0) c->run = run;
         rank->device->trace = c->untraced ? NULL : &trace;
-        status = hunyuan_run(c, t, rank, &shard, run);
+        status = video_run(c, t, rank, &shard, run);
         rank->device->trace = NULL;
         para_layout_close(&layout);
         para_arena_release(&rank->device->arena, mark);
@@ -149,26 +182,28 @@ static inline para_status hunyuan_runs(hunyuan_case *c, para_transformer *t, par
 }
 
 /* Every rank has weights of its own. */
-static inline para_status hunyuan_body(para_rank *rank, void *user) {
-    hunyuan_case *c = user;
+static inline para_status video_body(para_rank *rank, void *user) {
+    video_case *c = user;
     const para_ops *as_it_is = rank->device->ops;
     const para_pipeline_options options = PARA_PIPELINE_OPTIONS_INIT;
     para_instance instance;
     if (c->ops) rank->device->ops = c->ops;
     para_status status = para_instance_open(&instance, &c->component, rank->device, &options, (para_offloading){0});
-    if (status == PARA_OK) status = hunyuan_runs(c, instance.model, rank);
+    if (status == PARA_OK) status = video_runs(c, instance.model, rank);
     para_instance_close(&instance);
     rank->device->ops = as_it_is;
     return status;
 }
 
-static inline void hunyuan_settings(hunyuan_case *c) {
+static inline void video_settings(video_case *c) {
     int steps = 0;
     c->frames = golden_int(&c->g, "frames");
     c->height = golden_int(&c->g, "height");
     c->width = golden_int(&c->g, "width");
-    assert_int_equal(para_config_ints(&c->g.settings, "lengths", c->lengths, HUNYUAN_MOST_RUNS, &c->runs), PARA_OK);
-    assert_int_equal(para_config_ints(&c->g.settings, "steps", c->steps, HUNYUAN_MOST_RUNS, &steps), PARA_OK);
+    assert_int_equal(para_config_ints(&c->g.settings, "lengths", c->lengths, VIDEO_MOST_RUNS, &c->runs), PARA_OK);
+    assert_int_equal(para_config_ints(&c->g.settings, "steps", c->steps, VIDEO_MOST_RUNS, &steps), PARA_OK);
+    for (; c->runs < steps && !para_config_has(&c->g.settings, "lengths"); c->runs++)
+        c->lengths[c->runs] = video_input(c, "in.encoder_hidden_states").dim[0];
     assert_int_equal(steps, c->runs);
     const json_t *timesteps = json_object_get(c->g.settings.root, "timesteps");
     c->num_timesteps = (int)json_array_size(timesteps);
@@ -176,7 +211,7 @@ static inline void hunyuan_settings(hunyuan_case *c) {
         c->timesteps[i] = (float)json_number_value(json_array_get(timesteps, (size_t)i));
 }
 
-static inline void hunyuan_expect_all_reached(hunyuan_case *c) {
+static inline void video_expect_all_reached(video_case *c) {
     for (int64_t i = 0; i < para_safetensors_count(c->g.reference); i++) {
         para_tensor t = para_safetensors_tensor(c->g.reference, i);
         const char *name = para_safetensors_name(c->g.reference, i);
@@ -187,11 +222,11 @@ static inline void hunyuan_expect_all_reached(hunyuan_case *c) {
 }
 
 /* The case's runs on the weights of `model`/transformer, in a world of its own. */
-static inline para_status hunyuan_compute(hunyuan_case *c, const char *model) {
+static inline para_status video_compute(video_case *c, const char *model) {
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     para_mesh_options m = PARA_MESH_OPTIONS_INIT;
     para_world *world = NULL;
-    para_transformer *t = NULL;
+    void *t = NULL;
     w.ranks = c->ring * c->ulysses;
     w.threads = w.ranks > 1 ? w.ranks : 2;
     m.ring = c->ring;
@@ -200,13 +235,13 @@ static inline para_status hunyuan_compute(hunyuan_case *c, const char *model) {
     para_status status = para_world_open(&world, &w);
     if (status == PARA_OK) status = para_mesh_open(&c->mesh, world, &m);
     if (status == PARA_OK)
-        status = para_component_open(&c->component, model, "transformer", "HunyuanVideoTransformer3DModel");
-    if (status == PARA_OK) status = para_hunyuan_video_open(&t, &c->component.config);
+        status = para_component_open(&c->component, model, "transformer", c->kind->class_name);
+    if (status == PARA_OK) status = c->component.kind->open(&t, &c->component.config);
     if (status == PARA_OK) {
-        para_hunyuan_video_patch(t, &c->patch_t, &c->patch);
-        t->table->close(t);
+        c->kind->patch(t, &c->patch_t, &c->patch);
+        c->component.kind->close(&t);
         c->g.device = world->worker[0].rank.device;
-        status = para_world_run(world, hunyuan_body, c);
+        status = para_world_run(world, video_body, c);
     }
     para_component_close(&c->component);
     para_mesh_close(&c->mesh);
@@ -215,7 +250,7 @@ static inline para_status hunyuan_compute(hunyuan_case *c, const char *model) {
 }
 
 /* Reads the case `name` and what it is run with. */
-static inline void hunyuan_case_open(hunyuan_case *c, const char *name) {
+static inline void video_case_open(video_case *c, const char *name) {
     char folder[512];
     snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, name);
     golden_open(&c->g, folder, c->print);
@@ -223,16 +258,16 @@ static inline void hunyuan_case_open(hunyuan_case *c, const char *name) {
     if (!c->dtype) c->dtype = PARA_F32;
     if (!c->ring) c->ring = 1;
     if (!c->ulysses) c->ulysses = 1;
-    hunyuan_settings(c);
+    video_settings(c);
 }
 
 /* Runs the case `name` on the weights of `model`/transformer (NULL: its own) and compares. A run that ends in an error counts as a failure. */
-static inline void hunyuan_case_run(hunyuan_case *c, const char *name, const char *model) {
+static inline void video_case_run(video_case *c, const char *name, const char *model) {
     char own[512];
     snprintf(own, sizeof own, "%s/tests/golden/%s", PARA_SOURCE_DIR, name);
-    hunyuan_case_open(c, name);
-    if (hunyuan_compute(c, model ? model : own) == PARA_OK) {
-        hunyuan_expect_all_reached(c);
+    video_case_open(c, name);
+    if (video_compute(c, model ? model : own) == PARA_OK) {
+        video_expect_all_reached(c);
     } else {
         if (c->print) print_error("%s\n", para_last_error());
         c->g.failures++;
@@ -240,8 +275,8 @@ static inline void hunyuan_case_run(hunyuan_case *c, const char *name, const cha
     golden_close(&c->g);
 }
 
-static inline void hunyuan_case_close(hunyuan_case *c) {
-    for (int i = 0; i < HUNYUAN_MOST_RUNS; i++) free(c->head[i]);
+static inline void video_case_close(video_case *c) {
+    for (int i = 0; i < VIDEO_MOST_RUNS; i++) free(c->head[i]);
     memset(c->head, 0, sizeof c->head);
 }
 

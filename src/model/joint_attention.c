@@ -1,0 +1,121 @@
+/* Attention over image and text tokens together. SPDX-License-Identifier: Apache-2.0 */
+#include "model/joint_attention.h"
+
+#include <math.h>
+
+#include "core/error.h"
+
+/* Values first: without norm and rotation they are the first to be on their way. */
+static const para_operand operand_order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
+
+static int64_t inner_dim(const para_joint_attention *a) {
+    return a->heads * a->head_dim;
+}
+
+/* Heads of D columns of a matrix from `column` on: [1, H, S, head_dim]. */
+static para_tensor heads_of(const para_joint_attention *a, para_tensor rows, int64_t column) {
+    para_tensor t = para_slice(rows, 1, column, inner_dim(a));
+    return (para_tensor){.dtype = t.dtype,
+                         .rank = 4,
+                         .dim = {1, a->heads, t.dim[0], a->head_dim},
+                         .stride = {t.dim[0] * t.stride[0], a->head_dim, t.stride[0], 1},
+                         .data = t.data};
+}
+
+para_status para_joint_attention_begin(para_joint_attention *a, para_rank *rank, int64_t tokens, para_dtype dtype,
+                                       bool joined) {
+    int64_t d = inner_dim(a);
+    para_tensor operand = para_tensor_make(NULL, dtype, 4, (int64_t[]){1, a->heads, tokens, a->head_dim});
+    para_attention_args args = {
+        .q = operand, .k = operand, .v = operand, .out = operand, .scale = (float)(1.0 / sqrt((double)a->head_dim))};
+    a->rows = (para_tensor){0};
+    if (joined && !para_attention_moves(rank)) {
+        PARA_TRY(PARA_NEW(rank->device, &a->rows, dtype, tokens, PARA_OPERANDS * d));
+        args.q = heads_of(a, a->rows, PARA_QUERY * d);
+        args.k = heads_of(a, a->rows, PARA_KEY * d);
+        args.v = heads_of(a, a->rows, PARA_VALUE * d);
+    }
+    PARA_TRY(para_attention_begin(rank, &args, &a->job));
+    const para_tensor *out = &a->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
+    a->attended =
+        (para_tensor){.dtype = dtype, .rank = 2, .dim = {tokens, d}, .stride = {out->stride[2], 1}, .data = out->data};
+    return PARA_OK;
+}
+
+/* Where an operand of the rows [first, first + tokens) has to be written: [H, S, D]. */
+static para_tensor operand_rows(const para_attention_job *job, para_operand o, int64_t first, int64_t tokens) {
+    const para_attention_args *a = &job->args;
+    para_tensor t = o == PARA_QUERY ? a->q : o == PARA_KEY ? a->k : a->v; /* [1, H, S, D] */
+    para_tensor heads = {.dtype = t.dtype,
+                         .rank = 3,
+                         .dim = {t.dim[1], t.dim[2], t.dim[3]},
+                         .stride = {t.stride[1], t.stride[2], t.stride[3]},
+                         .data = t.data};
+    return para_slice(heads, 1, first, tokens);
+}
+
+/* Norm and rotation of x [n, H, D], to where attention wants it. */
+static para_status head_rows(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                             para_operand o, para_tensor x) {
+    para_head_args head = {
+        .x = x, .eps = rows->eps, .rope_interleaved = true, .y = operand_rows(&a->job, o, rows->first, x.dim[0])};
+    if (o != PARA_VALUE) {
+        head.layer_norm = rows->layer_norm;
+        head.weight = o == PARA_QUERY ? rows->norm_q : rows->norm_k;
+        head.bias = o == PARA_QUERY ? rows->norm_q_bias : rows->norm_k_bias;
+        head.cos = rows->cos;
+        head.sin = rows->sin;
+    }
+    return rank->device->ops->head(rank->device, &head);
+}
+
+/* One product. Where attention reads its rows, values are there then, and queries and keys are turned in place. */
+static para_status project_joined(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                                  para_tensor x) {
+    para_device *dev = rank->device;
+    int64_t d = inner_dim(a);
+    bool in_place = a->rows.data != NULL;
+    para_tensor y = in_place ? para_rows(a->rows, rows->first, x.dim[0]) : (para_tensor){0};
+    if (!in_place) PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], PARA_OPERANDS * d));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = rows->joined, .y = y}));
+    for (int i = 0; i < PARA_OPERANDS; i++) {
+        para_operand o = operand_order[i];
+        para_tensor heads = heads_of(a, y, o * d), /* [1, H, S, head_dim] */
+            by_token = {.dtype = heads.dtype,
+                        .rank = 3,
+                        .dim = {heads.dim[2], heads.dim[1], heads.dim[3]},
+                        .stride = {heads.stride[2], heads.stride[1], 1},
+                        .data = heads.data};
+        if (in_place && o == PARA_VALUE) continue;
+        PARA_TRY(head_rows(a, rank, rows, o, by_token));
+    }
+    return PARA_OK;
+}
+
+static para_status project_each(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                                para_tensor x) {
+    para_device *dev = rank->device;
+    para_tensor y;
+    PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], inner_dim(a)));
+    for (int i = 0; i < PARA_OPERANDS; i++) {
+        para_operand o = operand_order[i];
+        para_tensor heads = PARA_RESHAPE(y, x.dim[0], a->heads, a->head_dim);
+        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &rows->qkv[o], .y = y}));
+        PARA_TRY(head_rows(a, rank, rows, o, heads));
+    }
+    return PARA_OK;
+}
+
+para_status para_joint_attention_project(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+                                         para_tensor x) {
+    para_arena *arena = &rank->device->arena;
+    size_t mark = para_arena_mark(arena);
+    if (rows->joined->weight.data) PARA_TRY(project_joined(a, rank, rows, x));
+    else PARA_TRY(project_each(a, rank, rows, x));
+    para_arena_release(arena, mark);
+    return PARA_OK;
+}
+
+para_status para_joint_attention_put(para_joint_attention *a, para_rank *rank) {
+    return para_attention_put_all(rank, &a->job);
+}
