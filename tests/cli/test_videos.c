@@ -231,7 +231,8 @@ int main(void) {
         cmocka_unit_test(pictures),
         cmocka_unit_test(tensor),
         cmocka_unit_test(names),
-        cmocka_unit_test(nothing_is_left), cmocka_unit_test(frames_before_go_too),
+        cmocka_unit_test(nothing_is_left),
+        cmocka_unit_test(frames_before_go_too),
         cmocka_unit_test(without_the_module),
         cmocka_unit_test(planned_and_verified),
     };
