@@ -17,9 +17,9 @@ void progress_break(progress_view *view) {
 }
 
 /* "4.1 steps/s", or "2.3 s/step" where a step takes more than a second. */
-static void rate_text(char *out, size_t room, const para_progress *p) {
+static void rate_text(char *out, size_t room, const progress_view *view, const para_progress *p) {
     double rate = p->seconds > 0 ? p->done / p->seconds : 0;
-    const char *unit = strcmp(p->stage, "denoise") == 0 ? "step" : "picture";
+    const char *unit = strcmp(p->stage, "denoise") == 0 ? "step" : view->videos ? "video" : "picture";
     if (p->done == 0 || rate <= 0) out[0] = '\0';
     else if (rate >= 1) snprintf(out, room, "%.1f %ss/s", rate, unit);
     else snprintf(out, room, "%.1f s/%s", 1 / rate, unit);
@@ -53,7 +53,7 @@ void progress_show(void *user, const para_progress *p) {
     if (view->quiet) return;
     char rate[32], eta[32];
     bool rated = strcmp(p->stage, "load") != 0 && strcmp(p->stage, "text") != 0;
-    rate_text(rate, sizeof rate, p);
+    rate_text(rate, sizeof rate, view, p);
     eta_text(eta, sizeof eta, p);
     if (!rated) rate[0] = '\0';
     if (view->terminal) {

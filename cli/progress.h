@@ -9,6 +9,7 @@ typedef struct progress_view {
     bool quiet;
     bool terminal;     /* standard error is one */
     bool line_open;    /* a moving line waits for its newline */
+    bool videos;       /* what is decoded are videos */
     int last_tenth;    /* plain lines come at every tenth */
 } progress_view;
 

@@ -87,6 +87,7 @@ para_status session_open(session *s, const char *name, request_options *o, const
     para_status status = session_open_world(s, name, o, view);
     if (status == PARA_OK) status = para_pipeline_open(&s->pipe, s->world, model, &p);
     if (status == PARA_OK) status = para_pipeline_fill_in(s->pipe, &o->request, &o->request);
+    if (view) view->videos = para_pipeline_makes_videos(s->pipe);
     if (status == PARA_OK) status = parallelize(s, o);
     if (status == PARA_OK) status = compile(s, o);
     if (status == PARA_OK && o->offload) status = para_offload(s->pipe, NULL);

@@ -35,7 +35,7 @@ foreach(source ${PARA_TEST_SOURCES})
   if(TARGET paraattn-cuda AND (tier MATCHES "^(ops|gpu)$" OR
                                name MATCHES "^test_(flux|hunyuan_video|mochi|cogvideox)_golden$" OR
                                name MATCHES "^test_(flux|hunyuan|mochi|cogvideox|video)_ranks$" OR
-                               name MATCHES "^test_(hunyuan_pipeline|cogvideox_pipeline|tiny_flux|cache|parallel_pipeline|parallel_vae|cached_requests)$"))
+                               name MATCHES "^test_(hunyuan_pipeline|cogvideox_pipeline|video_vae|parallel_video_vae|tiny_flux|cache|parallel_pipeline|parallel_vae|cached_requests)$"))
     add_dependencies(${name} paraattn-cuda)
     add_test(NAME gpu/${name} COMMAND ${name} CONFIGURATIONS gpu WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     set_tests_properties(gpu/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT PARA_TEST_DEVICE=cuda)
@@ -90,6 +90,10 @@ if(MPI_C_FOUND AND NOT PARA_SANITIZE)
   add_test(NAME cli/mpirun COMMAND sh ${CMAKE_SOURCE_DIR}/tests/cli/mpirun.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(cli/mpirun PROPERTIES TIMEOUT 600 LABELS cli
     ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT}")
+endif()
+if(TARGET paraattn-cuda)
+  add_test(NAME gpu/sanitizers COMMAND sh ${CMAKE_SOURCE_DIR}/tests/gpu/sanitizers.sh CONFIGURATIONS gpu)
+  set_tests_properties(gpu/sanitizers PROPERTIES TIMEOUT 7200 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT BUILD=${CMAKE_BINARY_DIR})
 endif()
 if(NOT PARA_SANITIZE)
   find_program(CXX_COMPILER NAMES c++ g++ clang++ REQUIRED)

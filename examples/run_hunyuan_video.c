@@ -46,8 +46,9 @@ static para_status film(para_world *world, para_request *request, const char *mo
     if (status == PARA_OK) status = para_generate(pipe, request, &result);
     if (status == PARA_OK && first) status = para_video_writer_finish(&writer);
     if (status == PARA_OK && first)
-        printf("%s: %d frames of %d x %d, %d ranks, %.2f s of denoising, %d steps from the cache\n", path, result->num_frames,
-               result->width, result->height, para_world_size(world), result->denoise_seconds, result->cache_hits);
+        printf("%s: %d frames of %d x %d, %d ranks, %.2f s of denoising, %d steps from the cache\n", path,
+               result->num_frames, result->width, result->height, para_world_size(world), result->denoise_seconds,
+               result->cache_hits);
 
     para_video_writer_abort(&writer); /* of a run that failed */
     para_result_close(&result);

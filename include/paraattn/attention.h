@@ -104,6 +104,8 @@ typedef struct para_attention_job {
  * the operands; end, which waits for the result. Between these calls the model may compute something else. */
 PARA_API para_status para_attention_begin(para_rank *rank, const para_attention_args *args, para_attention_job *job);
 PARA_API para_status para_attention_put(para_rank *rank, para_attention_job *job, para_operand operand);
+/* In place of three puts where all operands are there: they move together. */
+PARA_API para_status para_attention_put_all(para_rank *rank, para_attention_job *job);
 PARA_API para_status para_attention_compute(para_rank *rank, para_attention_job *job);
 PARA_API para_status para_attention_end(para_rank *rank, para_attention_job *job);
 
@@ -125,6 +127,7 @@ struct para_attention_mode {
     const para_layout *layout, *kv_layout;  /* of the queries; of the keys and values */
     int head_groups;                        /* parts that heads are cut into, so that exchange and compute overlap */
     const void *user;                       /* a mode's own */
+    para_status (*put_all)(para_rank *rank, para_attention_job *job); /* NULL: put for each operand, values first */
 };
 
 /* Puts a mode on top of the rank's stack, and takes the top away. 16 modes fit. PARA_ERR_STATE. */

@@ -32,6 +32,8 @@ PARA_API para_comm para_world_comm(para_rank *rank);
 
 /* Sends send[i] to rank i and receives receive[i] from it; [size] views each, of any sizes. */
 PARA_API para_status para_comm_all_to_all(para_comm comm, const para_tensor *send, const para_tensor *receive, para_exchange *x);
+/* The same of `count` tensors to each rank at once: send[t * size + i] is the t-th to rank i. Fewer waits than as many calls. */
+PARA_API para_status para_comm_all_to_all_of(para_comm comm, int count, const para_tensor *send, const para_tensor *receive, para_exchange *x);
 /* Sends `send` to every rank and receives receive[i] from rank i; [size] views. receive[index] may be `send` itself. */
 PARA_API para_status para_comm_all_gather(para_comm comm, para_tensor send, const para_tensor *receive, para_exchange *x);
 /* Sends `count` tensors to the next rank of the ring and receives as many from the one before. */

@@ -129,13 +129,14 @@ typedef struct para_recording para_recording;
 /* A point in what a device was told to do. */
 typedef struct para_mark para_mark;
 
-/* dst ← src, of another device of the process; same sizes and type, any strides. */
+/* dst[i] ← src[i], of another device of the process; same sizes and type, any strides. */
 typedef struct para_fetch_args {
-    para_tensor dst, src;
-    const para_mark *filled; /* when src holds what is fetched */
-    const para_mark *free;   /* when dst may be overwritten */
-    para_mark **arrived;     /* out: when dst holds it; the caller's */
-    para_mark **taken;       /* out: the same, for the owner of src to close */
+    int count;
+    const para_tensor *dst, *src; /* [count] */
+    const para_mark *filled;      /* when all src hold what is fetched */
+    const para_mark *free;        /* when all dst may be overwritten */
+    para_mark **arrived;          /* out: when all dst hold it; the caller's */
+    para_mark **taken;            /* out: the same, for the owner of src to close */
 } para_fetch_args;
 
 /* Memory of a device of its own, in bytes. */

@@ -8,10 +8,10 @@
 #include "backend/backend.h"
 
 typedef struct para_conv3d_plan {
-    bool product;       /* 1 × 1 × 1: pixels are rows of a linear layer */
-    int64_t f, h, w;    /* of x, enlarged */
-    int64_t frames;     /* of y in every slice; the last one begins earlier than it need, so that all are of one size */
-    int64_t padded[4];  /* a slice's padded copy: frames, height, width, I */
+    bool product;      /* 1 × 1 × 1: pixels are rows of a linear layer */
+    int64_t f, h, w;   /* of x, enlarged */
+    int64_t frames;    /* of y in every slice; the last one begins earlier than it need, so that all are of one size */
+    int64_t padded[4]; /* a slice's padded copy: frames, height, width, I */
 } para_conv3d_plan;
 
 /* Fails with PARA_ERR_SHAPE where operands do not fit together. */

@@ -55,17 +55,26 @@ para_comm para_world_comm(para_rank *rank) {
     return (para_comm){rank, 0, 1, rank->size, rank->index};
 }
 
-para_status para_comm_all_to_all(para_comm c, const para_tensor *send, const para_tensor *receive, para_exchange *x) {
+para_status para_comm_all_to_all_of(para_comm c, int count, const para_tensor *send, const para_tensor *receive,
+                                    para_exchange *x) {
     transfers t;
-    PARA_TRY(open_transfers(&t, c.size, x));
+    PARA_TRY(open_transfers(&t, count * c.size, x));
     /* The next rank first: not all start with the same one. */
     for (int i = 1; i < c.size; i++) {
         int to = (c.index + i) % c.size, from = (c.index + c.size - i) % c.size;
-        add_send(&t, c, to, send[to]);
-        add_receive(&t, c, from, receive[from]);
+        for (int k = 0; k < count; k++) {
+            add_send(&t, c, to, send[k * c.size + to]);
+            add_receive(&t, c, from, receive[k * c.size + from]);
+        }
     }
     PARA_TRY(start(&t, c, x));
-    return copy_own(c, receive[c.index], send[c.index]);
+    for (int k = 0; k < count; k++)
+        PARA_TRY(copy_own(c, receive[k * c.size + c.index], send[k * c.size + c.index]));
+    return PARA_OK;
+}
+
+para_status para_comm_all_to_all(para_comm c, const para_tensor *send, const para_tensor *receive, para_exchange *x) {
+    return para_comm_all_to_all_of(c, 1, send, receive, x);
 }
 
 para_status para_comm_all_gather(para_comm c, para_tensor send, const para_tensor *receive, para_exchange *x) {

@@ -144,23 +144,40 @@ static bool same_shape(const para_tensor *a, const para_tensor *b) {
     return same;
 }
 
-static para_status copy(const para_batch *b, para_parcel *to, para_parcel *from) {
+/* What one call of fetch may move. */
+enum { MOST_AT_ONCE = 16 };
+typedef struct moving {
+    int count;
+    para_parcel *to[MOST_AT_ONCE], *from[MOST_AT_ONCE];
+} moving;
+
+static para_status check_shapes(const para_group *g, const para_parcel *to, const para_parcel *from) {
+    if (same_shape(&to->tensor, &from->tensor)) return PARA_OK;
+    return para_fail(PARA_ERR_SHAPE,
+                     "rank %d sent %lld elements of %s, of another shape or type than the %lld of %s expected here; the "
+                     "ranks did not make the same calls",
+                     g->first + to->peer, (long long)para_tensor_count(&from->tensor),
+                     para_dtype_name(from->tensor.dtype), (long long)para_tensor_count(&to->tensor),
+                     para_dtype_name(to->tensor.dtype));
+}
+
+static para_status copy(const para_batch *b, const moving *m) {
     para_device *dev = b->base.device;
-    const para_group *g = member_of(b->base.endpoint)->group;
-    if (!same_shape(&to->tensor, &from->tensor))
-        return para_fail(
-            PARA_ERR_SHAPE,
-            "rank %d sent %lld elements of %s, of another shape or type than the %lld of %s expected here; the "
-            "ranks did not make the same calls",
-            g->first + to->peer, (long long)para_tensor_count(&from->tensor), para_dtype_name(from->tensor.dtype),
-            (long long)para_tensor_count(&to->tensor), para_dtype_name(to->tensor.dtype));
-    if (!dev->ops->fetch) return dev->ops->copy(dev, to->tensor, from->tensor);
-    return dev->ops->fetch(dev, &(para_fetch_args){.dst = to->tensor,
-                                                   .src = from->tensor,
-                                                   .filled = from->ready,
-                                                   .free = to->ready,
-                                                   .arrived = &to->passed,
-                                                   .taken = &from->passed});
+    para_tensor dst[MOST_AT_ONCE], src[MOST_AT_ONCE];
+    for (int i = 0; i < m->count; i++) {
+        PARA_TRY(check_shapes(member_of(b->base.endpoint)->group, m->to[i], m->from[i]));
+        dst[i] = m->to[i]->tensor;
+        src[i] = m->from[i]->tensor;
+    }
+    for (int i = 0; i < m->count && !dev->ops->fetch; i++) PARA_TRY(dev->ops->copy(dev, dst[i], src[i]));
+    if (!dev->ops->fetch) return PARA_OK;
+    return dev->ops->fetch(dev, &(para_fetch_args){.count = m->count,
+                                                   .dst = dst,
+                                                   .src = src,
+                                                   .filled = m->from[0]->ready,
+                                                   .free = m->to[0]->ready,
+                                                   .arrived = &m->to[0]->passed,
+                                                   .taken = &m->from[0]->passed});
 }
 
 /* The device reads nothing that has not arrived, and overwrites nothing that others still read. */
@@ -171,30 +188,40 @@ static para_status wait_on_device(para_batch *b) {
     return PARA_OK;
 }
 
-/* With the lock held, but for the copy itself: does one receive of the batch whose parcel is there. *moved: there was one. */
-static para_status receive_one(para_group *g, const para_member *m, para_batch *b, bool *moved) {
-    for (int i = b->sends; i < b->sends + b->receives; i++) {
+/* With the lock held: takes the receives of the batch whose parcels are there, those of one call of one rank. */
+static void take_matching(para_group *g, const para_member *m, para_batch *b, moving *out) {
+    out->count = 0;
+    for (int i = b->sends; i < b->sends + b->receives && out->count < MOST_AT_ONCE; i++) {
         para_parcel *to = &b->parcel[i], *from;
         if (to->state == PARCEL_DONE || to->process != g->process || !(from = match(g, m, to))) continue;
+        if (out->count > 0 && (to->peer != out->to[0]->peer || from->ready != out->from[0]->ready)) continue;
         take_out(para_group_channel(g, to->peer, m->local), from);
         from->state = PARCEL_COPYING;
-        pthread_mutex_unlock(&g->lock);
-        para_status status = copy(b, to, from);
-        pthread_mutex_lock(&g->lock);
-        to->state = from->state = PARCEL_DONE; /* the sender may free it from here on */
-        g->progress++;
-        pthread_cond_signal(&g->member[to->peer].wake);
-        *moved = true;
-        return status;
+        out->to[out->count] = to;
+        out->from[out->count++] = from;
     }
-    return PARA_OK;
+}
+
+/* With the lock held, but for the copies themselves: does receives of the batch. *moved: there were some. */
+static para_status receive_some(para_group *g, const para_member *m, para_batch *b, bool *moved) {
+    moving now;
+    take_matching(g, m, b, &now);
+    if (now.count == 0) return PARA_OK;
+    pthread_mutex_unlock(&g->lock);
+    para_status status = copy(b, &now);
+    pthread_mutex_lock(&g->lock);
+    for (int i = 0; i < now.count; i++) now.to[i]->state = now.from[i]->state = PARCEL_DONE; /* the sender may free it from here on */
+    g->progress++;
+    pthread_cond_signal(&g->member[now.to[0]->peer].wake);
+    *moved = true;
+    return status;
 }
 
 /* The same for the rank's other batches: who waits for its own sends lets others finish theirs, whatever the order of the waits. */
 static para_status receive_any(para_group *g, const para_member *m, para_batch *first, bool *moved) {
     *moved = false;
-    PARA_TRY(receive_one(g, m, first, moved));
-    for (para_batch *b = m->batches; b && !*moved; b = b->next) PARA_TRY(receive_one(g, m, b, moved));
+    PARA_TRY(receive_some(g, m, first, moved));
+    for (para_batch *b = m->batches; b && !*moved; b = b->next) PARA_TRY(receive_some(g, m, b, moved));
     return PARA_OK;
 }
 

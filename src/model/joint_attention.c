@@ -117,6 +117,5 @@ para_status para_joint_attention_project(const para_joint_attention *a, para_ran
 }
 
 para_status para_joint_attention_put(para_joint_attention *a, para_rank *rank) {
-    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, &a->job, operand_order[i]));
-    return PARA_OK;
+    return para_attention_put_all(rank, &a->job);
 }

@@ -84,8 +84,13 @@ static para_status mochi_prepare(para_transformer *t, para_rank *rank, const par
     para_tensor text = para_rows(in->encoder_hidden_states, shard->first[PARA_TEXT], shard->tokens[PARA_TEXT]);
     *out = (para_conditioning){.dtype = in->dtype, .shard = *shard};
     PARA_TRY(all_modulations(m, dev, in, &out->modulation));
-    PARA_TRY(para_mochi_rope(dev, m->pos_frequencies, (int64_t[]){in->frames, in->height, in->width},
-                             shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE], &out->cos, &out->sin));
+    if (in->other) { /* tables of all heads are large */
+        out->cos = in->other->cos;
+        out->sin = in->other->sin;
+    } else {
+        PARA_TRY(para_mochi_rope(dev, m->pos_frequencies, (int64_t[]){in->frames, in->height, in->width},
+                                 shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE], &out->cos, &out->sin));
+    }
     PARA_TRY(PARA_NEW(dev, &out->text_hidden_states, in->dtype, text.dim[0], t->text_dim));
     return dev->ops->linear(
         dev, &(para_linear_args){.x = text, .w = &m->time_embed.caption_proj, .y = out->text_hidden_states});

@@ -99,6 +99,14 @@ para_status para_attention_put(para_rank *rank, para_attention_job *job, para_op
     return job->mode ? job->mode->put(rank, job, operand) : para_rank_check(rank);
 }
 
+/* Values first, since models have them first. */
+para_status para_attention_put_all(para_rank *rank, para_attention_job *job) {
+    static const para_operand order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
+    if (job->mode && job->mode->put_all) return job->mode->put_all(rank, job);
+    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, job, order[i]));
+    return PARA_OK;
+}
+
 para_status para_attention_compute(para_rank *rank, para_attention_job *job) {
     return job->mode ? job->mode->compute(rank, job) : rank->device->ops->attention(rank->device, &job->args);
 }
@@ -107,10 +115,8 @@ para_status para_attention_end(para_rank *rank, para_attention_job *job) {
     return job->mode ? job->mode->end(rank, job) : para_rank_check(rank);
 }
 
-/* Values first, since models have them first. */
 para_status para_attention_all_phases(para_rank *rank, para_attention_job *job) {
-    static const para_operand order[] = {PARA_VALUE, PARA_KEY, PARA_QUERY};
-    for (int i = 0; i < PARA_OPERANDS; i++) PARA_TRY(para_attention_put(rank, job, order[i]));
+    PARA_TRY(para_attention_put_all(rank, job));
     PARA_TRY(para_attention_compute(rank, job));
     return para_attention_end(rank, job);
 }

@@ -12,7 +12,7 @@ para_status para_attention_room(para_rank *rank, para_attention_args *a);
 /* In a mode's begin: from now on the job is one of the mode below, or of the device itself where `depth` is 0. */
 para_status para_attention_hand_down(para_rank *rank, para_attention_job *job, int depth);
 
-/* put for each operand, compute, end. */
+/* put of all operands, compute, end. */
 para_status para_attention_all_phases(para_rank *rank, para_attention_job *job);
 
 #endif

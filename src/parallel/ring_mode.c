@@ -195,15 +195,22 @@ static para_status ring_end(para_rank *rank, para_attention_job *job) {
 
 para_attention_mode para_ring_mode(para_rank *rank, const para_mesh *mesh, const para_layout *layout) {
     (void)rank;
-    return (para_attention_mode){"ring", ring_begin, ring_put, ring_compute, ring_end, mesh, layout, NULL, 1, NULL};
+    return (para_attention_mode){.name = "ring",
+                                 .begin = ring_begin,
+                                 .put = ring_put,
+                                 .compute = ring_compute,
+                                 .end = ring_end,
+                                 .mesh = mesh,
+                                 .layout = layout,
+                                 .head_groups = 1};
 }
 
 para_attention_mode para_ring_of_groups(const para_mesh *mesh, const para_layout *layout, const para_layout *kv_layout,
                                         bool key_padding) {
     static const para_mask_kind keys = PARA_MASK_KEYS, other = PARA_MASK_ROWS;
-    return (para_attention_mode){"ring",   group_ring_begin,
-                                 ring_put, ring_compute,
-                                 ring_end, mesh,
-                                 layout,   kv_layout,
-                                 1,        key_padding ? &keys : &other};
+    para_attention_mode mode = para_ring_mode(NULL, mesh, layout);
+    mode.begin = group_ring_begin;
+    mode.kv_layout = kv_layout;
+    mode.user = key_padding ? &keys : &other;
+    return mode;
 }

@@ -30,6 +30,7 @@ typedef struct ulysses {
     para_exchange rows[PARA_SEGMENTS];
     para_tensor whole[PARA_OPERANDS],
         whole_out; /* all heads and all tokens, of which own heads and own tokens are used; or none */
+    para_tensor *send, *receive; /* [PARA_OPERANDS, ranks]: views of operands that go together */
     int groups;
     head_group *group; /* [groups] */
 } ulysses;
@@ -70,20 +71,33 @@ static int runs(const ulysses *u) {
 
 /* Between `local` [B, all heads, own tokens, …] and `whole` [B, own heads, tokens of all parts, …], there or back.
  * heads: of x for each key head; 0: x has one head for all. */
-static para_status exchange(const ulysses *u, const para_parts *p, para_tensor local, para_tensor whole, int group,
-                            int64_t heads, bool back, para_exchange x[PARA_SEGMENTS]) {
+typedef struct crossing {
+    const para_parts *parts;
+    para_tensor local, whole;
+    int64_t heads;
+    bool back;
+} crossing;
+
+/* The views of run s for every rank: send, receive [ranks]. */
+static void lay_out(const ulysses *u, const crossing *c, int group, int s, para_tensor *send, para_tensor *receive) {
+    const para_parts *p = c->parts;
+    token_run own = tokens_of(u, p, p->comm.index, s);
+    for (int i = 0; i < p->comm.size; i++) {
+        head_run run = heads_of(u, i, group);
+        token_run its = tokens_of(u, p, i, s);
+        para_tensor here = c->heads ? para_slice(c->local, 1, run.first * c->heads, run.count * c->heads) : c->local;
+        here = para_slice(here, 2, own.here, own.count);
+        para_tensor there = para_slice(c->whole, 2, its.there, its.count);
+        send[i] = c->back ? there : here;
+        receive[i] = c->back ? here : there;
+    }
+}
+
+static para_status exchange(const ulysses *u, const crossing *c, int group, para_exchange x[PARA_SEGMENTS]) {
+    const para_parts *p = c->parts;
     for (int s = 0; s < runs(u); s++) {
-        token_run own = tokens_of(u, p, p->comm.index, s);
         if (!u->by_rank && p->all.count[s] == 0) continue;
-        for (int i = 0; i < p->comm.size; i++) {
-            head_run run = heads_of(u, i, group);
-            token_run its = tokens_of(u, p, i, s);
-            para_tensor here = heads ? para_slice(local, 1, run.first * heads, run.count * heads) : local;
-            here = para_slice(here, 2, own.here, own.count);
-            para_tensor there = para_slice(whole, 2, its.there, its.count);
-            p->send[i] = back ? there : here;
-            p->receive[i] = back ? here : there;
-        }
+        lay_out(u, c, group, s, p->send, p->receive);
         PARA_TRY(para_comm_all_to_all(p->comm, p->send, p->receive, &x[s]));
     }
     return PARA_OK;
@@ -146,8 +160,13 @@ static para_status begin_groups(ulysses *u, para_attention_job *job, int wanted)
     int64_t most = share(u->key_heads, u->queries.comm.size, 0).count; /* key heads of a rank */
     void *groups;
     u->groups = wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : (int)most;
+    size_t together = (size_t)(PARA_OPERANDS * u->queries.comm.size);
+    void *views;
     PARA_TRY(para_rank_scratch(u->queries.comm.rank, (size_t)u->groups * sizeof *u->group, &groups));
+    PARA_TRY(para_rank_scratch(u->queries.comm.rank, 2 * together * sizeof *u->send, &views));
     u->group = groups;
+    u->send = views;
+    u->receive = u->send + together;
     for (int g = 0; g < u->groups; g++) PARA_TRY(begin_group(u, job, g));
     return PARA_OK;
 }
@@ -212,18 +231,47 @@ static para_status ulysses_begin(para_rank *rank, para_attention_job *job) {
                      ring);
 }
 
+static para_status put_mask_rows(ulysses *u) {
+    crossing rows = {.parts = &u->queries, .local = u->local_mask, .whole = u->mask, .heads = u->local_mask.dim[1] > 1 ? u->shared : 0};
+    return exchange(u, &rows, ALL_GROUPS, u->rows);
+}
+
+/* An operand of a group, to where its heads are computed. */
+static crossing there(const ulysses *u, para_attention_job *job, int group, para_operand o) {
+    return (crossing){.parts = o == PARA_QUERY ? &u->queries : &u->keys,
+                      .local = *para_attention_operand(&job->args, o),
+                      .whole = *para_attention_operand(&u->group[group].inner.args, o),
+                      .heads = o == PARA_QUERY ? u->shared : 1};
+}
+
 static para_status ulysses_put(para_rank *rank, para_attention_job *job, para_operand operand) {
     ulysses *u = job->state;
     bool query = operand == PARA_QUERY;
     (void)rank;
     PARA_TRY(para_mask_gather_start(&u->columns, &u->keys));
     if (query && u->local_mask.data)
-        PARA_TRY(exchange(u, &u->queries, u->local_mask, u->mask, ALL_GROUPS, u->local_mask.dim[1] > 1 ? u->shared : 0,
-                          false, u->rows));
+        PARA_TRY(put_mask_rows(u));
+    for (int g = 0; g < u->groups; g++) {
+        crossing c = there(u, job, g, operand);
+        PARA_TRY(exchange(u, &c, g, u->group[g].there[operand]));
+    }
+    return PARA_OK;
+}
+
+static para_status ulysses_put_all(para_rank *rank, para_attention_job *job) {
+    ulysses *u = job->state;
+    const int ranks = u->queries.comm.size;
+    (void)rank;
+    PARA_TRY(para_mask_gather_start(&u->columns, &u->keys));
+    if (u->local_mask.data) PARA_TRY(put_mask_rows(u));
     for (int g = 0; g < u->groups; g++)
-        PARA_TRY(exchange(u, query ? &u->queries : &u->keys, *para_attention_operand(&job->args, operand),
-                          *para_attention_operand(&u->group[g].inner.args, operand), g, query ? u->shared : 1, false,
-                          u->group[g].there[operand]));
+        for (int s = 0; s < runs(u); s++) {
+            for (int o = 0; o < PARA_OPERANDS; o++) {
+                crossing c = there(u, job, g, (para_operand)o);
+                lay_out(u, &c, g, s, u->send + o * ranks, u->receive + o * ranks);
+            }
+            PARA_TRY(para_comm_all_to_all_of(u->queries.comm, PARA_OPERANDS, u->send, u->receive, &u->group[g].there[0][s]));
+        }
     return PARA_OK;
 }
 
@@ -236,9 +284,10 @@ static para_status ulysses_compute(para_rank *rank, para_attention_job *job) {
         head_group *g = &u->group[i];
         for (int o = 0; o < PARA_OPERANDS; o++) PARA_TRY(wait_all(g->there[o]));
         PARA_TRY(para_attention_all_phases(rank, &g->inner));
-        PARA_TRY(exchange(u, &u->queries, job->args.out, g->inner.args.out, i, u->shared, true, g->back));
-        if (job->args.lse.data)
-            PARA_TRY(exchange(u, &u->queries, job->args.lse, g->inner.args.lse, i, u->shared, true, g->back_lse));
+        crossing out = {&u->queries, job->args.out, g->inner.args.out, u->shared, true},
+                 lse = {&u->queries, job->args.lse, g->inner.args.lse, u->shared, true};
+        PARA_TRY(exchange(u, &out, i, g->back));
+        if (job->args.lse.data) PARA_TRY(exchange(u, &lse, i, g->back_lse));
     }
     return PARA_OK;
 }
@@ -255,8 +304,15 @@ static para_status ulysses_end(para_rank *rank, para_attention_job *job) {
 
 para_attention_mode para_ulysses_mode(para_rank *rank, const para_mesh *mesh, const para_layout *layout) {
     (void)rank;
-    return (para_attention_mode){
-        "ulysses", ulysses_begin, ulysses_put, ulysses_compute, ulysses_end, mesh, layout, NULL, 1, NULL};
+    return (para_attention_mode){.name = "ulysses",
+                                 .begin = ulysses_begin,
+                                 .put = ulysses_put,
+                                 .put_all = ulysses_put_all,
+                                 .compute = ulysses_compute,
+                                 .end = ulysses_end,
+                                 .mesh = mesh,
+                                 .layout = layout,
+                                 .head_groups = 1};
 }
 
 para_attention_mode para_unified_mode(para_rank *rank, const para_mesh *mesh, const para_layout *layout) {

@@ -15,7 +15,8 @@ static para_status open_host(para_tensor *out, int rank, const int64_t *dim) {
 static para_status open_images(const para_run *run) {
     const para_geometry *g = &run->geometry;
     const para_request *r = run->request;
-    int64_t n = r->num_images, picture[] = {n, 3, g->height, g->width}, video[] = {n, g->num_frames, 3, g->height, g->width};
+    int64_t n = r->num_images, picture[] = {n, 3, g->height, g->width},
+            video[] = {n, g->num_frames, 3, g->height, g->width};
     if (r->latents_only || r->on_frame) return PARA_OK;
     return run->pipe->family->makes_videos ? open_host(&run->result->images, 5, video)
                                            : open_host(&run->result->images, 4, picture);
@@ -37,36 +38,45 @@ static para_status open_result(para_run *run, para_tensor tokens) {
     return para_latents_download(run, tokens, out->latents.data);
 }
 
-/* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller; `frame`: F32 [3, H, W]; `host`: room for it, or NULL. */
-static para_status hand_out(para_run *run, int64_t image, int64_t number, para_tensor pixels, para_tensor frame, float *host) {
+/* Where frames pass through. */
+typedef struct frame_room {
+    para_tensor frame, ones; /* F32 [3, H, W] */
+    float *host;             /* [3, H, W], of a caller who takes frames as they come; or NULL */
+} frame_room;
+
+/* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller. */
+static para_status hand_out(para_run *run, const frame_room *room, int64_t image, int64_t number, para_tensor pixels) {
     const para_request *r = run->request;
     para_device *dev = run->rank->device;
+    para_tensor frame = room->frame;
     PARA_TRY(dev->ops->copy(dev, frame, PARA_PERMUTE(pixels, 2, 0, 1)));
-    PARA_TRY(para_run_affine(run, frame, 0.5f, 0.5f)); /* to 0..1 */
+    PARA_TRY(dev->ops->combine(dev, frame, 2, (para_tensor[]){frame, room->ones}, (float[]){0.5f, 0.5f})); /* to 0..1 */
     if (!run->result) return PARA_OK;
-    float *to = host ? host : (float *)run->result->images.data + (image * run->geometry.num_frames + number) * para_tensor_count(&frame);
+    int64_t before = (image * run->geometry.num_frames + number) * para_tensor_count(&frame);
+    float *to = r->on_frame ? room->host : (float *)run->result->images.data + before;
     PARA_TRY(dev->ops->download(dev, to, &frame));
     if (!r->on_frame) return PARA_OK;
-    para_tensor given = para_tensor_make(to, PARA_F32, frame.rank, frame.dim);
+    const para_tensor given = para_tensor_make(to, PARA_F32, frame.rank, frame.dim);
     return r->on_frame(r->user, (int)image, (int)number, &given);
 }
 
 /* The frames of pixels [n, frames, H, W, 3] of the images from `first` on. */
 static para_status hand_out_all(para_run *run, int64_t first, para_tensor pixels) {
     const para_geometry *g = &run->geometry;
-    para_device *dev = run->rank->device;
-    bool own_room = run->result && run->request->on_frame;
-    para_tensor frame;
-    PARA_TRY(PARA_NEW(dev, &frame, PARA_F32, 3, g->height, g->width));
-    float *host = own_room ? para_alloc((size_t)para_tensor_count(&frame), sizeof *host) : NULL;
-    para_status status = host || !own_room ? PARA_OK : PARA_ERR_MEMORY;
+    bool as_they_come = run->result && run->request->on_frame;
+    frame_room room = {0};
+    PARA_TRY(PARA_NEW(run->rank->device, &room.frame, PARA_F32, 3, g->height, g->width));
+    PARA_TRY(para_run_ones(run, room.frame, &room.ones));
+    if (as_they_come && !(room.host = para_alloc((size_t)para_tensor_count(&room.frame), sizeof *room.host)))
+        return PARA_ERR_MEMORY;
+    para_status status = PARA_OK;
     para_tensor all = PARA_RESHAPE(pixels, pixels.dim[0] * pixels.dim[1], pixels.dim[2], pixels.dim[3], pixels.dim[4]);
     for (int64_t i = 0; i < all.dim[0] && status == PARA_OK; i++) {
         para_tensor one = PARA_RESHAPE(para_rows(all, i, 1), all.dim[1], all.dim[2], all.dim[3]);
         status = para_rank_check(run->rank);
-        if (status == PARA_OK) status = hand_out(run, first + i / g->num_frames, i % g->num_frames, one, frame, host);
+        if (status == PARA_OK) status = hand_out(run, &room, first + i / g->num_frames, i % g->num_frames, one);
     }
-    para_free(host);
+    para_free(room.host);
     return status;
 }
 
@@ -79,11 +89,13 @@ static para_status decode_images(para_run *run, const para_comm *comm, int64_t f
     int64_t n = tokens.dim[0], dim[] = {n, g->num_frames, g->height, g->width, 3};
     para_tensor latents, pixels = para_tensor_make(NULL, run->pipe->options.dtype, 5, dim);
     if (para_run_leads(run)) PARA_TRY(para_new(dev, &pixels, pixels.dtype, 5, dim));
-    PARA_TRY(PARA_NEW(dev, &latents, PARA_F32, n, g->latent_channels, g->latent_frames, g->latent_height, g->latent_width));
+    PARA_TRY(
+        PARA_NEW(dev, &latents, PARA_F32, n, g->latent_channels, g->latent_frames, g->latent_height, g->latent_width));
     PARA_TRY(para_latents_unpack(run, tokens, latents));
     PARA_TRY(run->pipe->family->decode(run, comm, latents, pixels));
     for (int64_t i = 0; i < n && para_run_leads(run); i++)
-        PARA_TRY(para_run_check_finite(run, para_rows(pixels, i, 1), "decoding %s %lld", what, (long long)(first + i + 1)));
+        PARA_TRY(
+            para_run_check_finite(run, para_rows(pixels, i, 1), "decoding %s %lld", what, (long long)(first + i + 1)));
     if (para_run_leads(run)) PARA_TRY(hand_out_all(run, first, pixels));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;

@@ -21,9 +21,9 @@ typedef struct denoiser {
     para_item item[PARA_HALVES]; /* those that this group computes */
     para_recorded recorded[PARA_HALVES];
     para_schedule schedule;
-    para_tensor latents;       /* F32 [n, tokens of the rank, channels] */
-    para_tensor model_input;   /* [tokens of the rank, in_channels] */
-    para_tensor *output;       /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
+    para_tensor latents;     /* F32 [n, tokens of the rank, channels] */
+    para_tensor model_input; /* [tokens of the rank, in_channels] */
+    para_tensor *output;     /* host [batch groups], views of [tokens of the rank, out_channels]: of a wave */
     para_loop_cache cache;
     para_tensor prediction; /* F32 [n, tokens of the rank, channels]: guided */
 } denoiser;
@@ -40,6 +40,12 @@ static para_tensor picture_of(para_tensor all, int64_t picture) {
     return PARA_RESHAPE(para_rows(all, picture, 1), all.dim[1], all.dim[2]);
 }
 
+/* The rank's tokens of all pictures: a view. */
+static para_tensor own_tokens(const denoiser *d, para_tensor whole) {
+    const para_shard *shard = &d->shard[PARA_COND];
+    return para_slice(whole, 1, shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE]);
+}
+
 /* The schedule, and the noise: whole [n, tokens, channels] on every rank, its own rows in latents. */
 static para_status open_latents(denoiser *d, para_tensor whole) {
     const para_run *run = d->run;
@@ -50,8 +56,7 @@ static para_status open_latents(denoiser *d, para_tensor whole) {
     d->latents = whole;
     if (para_mesh_size(&run->mesh, PARA_AXIS_TOKENS) == 1) return PARA_OK;
     PARA_TRY(PARA_NEW(d->dev, &d->latents, PARA_F32, whole.dim[0], shard->tokens[PARA_IMAGE], whole.dim[2]));
-    return d->dev->ops->copy(d->dev, d->latents,
-                             para_slice(whole, 1, shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE]));
+    return d->dev->ops->copy(d->dev, d->latents, own_tokens(d, whole));
 }
 
 static para_status open_shard(denoiser *d, int half, int64_t image_tokens, int64_t text_tokens) {
@@ -79,6 +84,7 @@ static para_status open_half(denoiser *d, int half, para_conditioning_inputs *in
     in->width = g->grid_w;
     in->dtype = d->run->pipe->options.dtype;
     in->shard = d->shard[half];
+    in->other = half == PARA_UNCOND && has_half(d, PARA_COND) ? &d->conditioning[PARA_COND] : NULL;
     PARA_TRY(t->table->prepare(t, d->run->rank, in, &d->conditioning[half]));
     para_recorded *recorded = d->run->pipe->compiled ? &d->recorded[half] : NULL;
     return para_item_open(d->run->rank, t, &d->conditioning[half], recorded, &d->item[half]);
@@ -127,12 +133,11 @@ static para_status take(denoiser *d, int step, int64_t index, para_tensor output
 /* New noise for the rank's tokens of all pictures, which diffusers draws for the latents as a whole: out F32 [n, tokens, channels]. */
 static para_status more_noise(void *user, para_tensor out) {
     denoiser *d = user;
-    const para_shard *shard = &d->shard[PARA_COND];
     size_t mark = para_arena_mark(&d->dev->arena);
     para_tensor whole;
     PARA_TRY(PARA_NEW(d->dev, &whole, PARA_F32, out.dim[0], para_geometry_tokens(&d->run->geometry), out.dim[2]));
     PARA_TRY(para_latents_draw(d->run, d->run->pipe->options.dtype, whole));
-    PARA_TRY(d->dev->ops->copy(d->dev, out, para_slice(whole, 1, shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE])));
+    PARA_TRY(d->dev->ops->copy(d->dev, out, own_tokens(d, whole)));
     para_arena_release(&d->dev->arena, mark);
     return PARA_OK;
 }
@@ -156,8 +161,8 @@ static para_status one_step(denoiser *d, int step) {
     for (int64_t first = 0; first < d->items; first += d->batch.size) PARA_TRY(wave(d, step, first));
     const para_schedule_step at = {step, d->prediction, d->latents, more_noise, d};
     PARA_TRY(d->schedule.table->step(&d->schedule, d->dev, &at));
-    PARA_TRY(para_run_check_finite(run, d->latents, "denoising step %d of %d", step + 1,
-                                   run->request->num_inference_steps));
+    PARA_TRY(
+        para_run_check_finite(run, d->latents, "denoising step %d of %d", step + 1, run->request->num_inference_steps));
     return para_trace_tokens(run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, "step.%d.latents", step);
 }
 
@@ -219,8 +224,7 @@ para_status para_run_denoise(para_run *run, para_conditioning_inputs *inputs, pa
                   .halves = para_request_halves(run->pipe, run->request),
                   .items = para_request_items(run->pipe, run->request)};
     para_run_begin(run);
-    PARA_TRY(
-        PARA_NEW(d.dev, latents, PARA_F32, run->request->num_images, para_geometry_tokens(g), g->channels));
+    PARA_TRY(PARA_NEW(d.dev, latents, PARA_F32, run->request->num_images, para_geometry_tokens(g), g->channels));
     size_t mark = para_arena_mark(&d.dev->arena);
     para_status status = run->dry ? PARA_OK : seed(run);
     if (status == PARA_OK) status = denoise(&d, inputs, *latents);

@@ -77,8 +77,7 @@ para_status para_family_round_edge(const para_pipeline *pipe, const char *name, 
 }
 
 para_status para_family_round_frames(const para_pipeline *pipe, int asked, int unit, int *out) {
-    if (asked < 1)
-        return para_fail(PARA_ERR_ARGUMENT, "num_frames (--frames) is %d; give 1 or more", asked);
+    if (asked < 1) return para_fail(PARA_ERR_ARGUMENT, "num_frames (--frames) is %d; give 1 or more", asked);
     *out = (asked - 1) / unit * unit + 1;
     if (*out != asked)
         para_pipeline_log(pipe, PARA_LOG_WARNING,

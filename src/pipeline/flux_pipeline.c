@@ -41,10 +41,10 @@ static para_status look(const para_pipeline *pipe, void *const *model, void *use
     s->joint_attention_dim = t->joint_attention_dim;
     s->pooled_projection_dim = t->pooled_projection_dim;
     if (t->in_channels != v->latent_channels * PACK * PACK)
-        return para_fail(
-            PARA_ERR_CONFIG,
-            "%s: in_channels %lld is not 4 x the VAE's latent_channels %lld; transformer and VAE do not belong together",
-            c[TRANSFORMER].config.path, (long long)t->in_channels, (long long)v->latent_channels);
+        return para_fail(PARA_ERR_CONFIG,
+                         "%s: in_channels %lld is not 4 x the VAE's latent_channels %lld; transformer and VAE do not "
+                         "belong together",
+                         c[TRANSFORMER].config.path, (long long)t->in_channels, (long long)v->latent_channels);
     if (v->out_channels != 3)
         return para_fail(PARA_ERR_CONFIG, "%s: out_channels is %lld; pictures need 3", c[VAE].config.path,
                          (long long)v->out_channels);
@@ -53,8 +53,7 @@ static para_status look(const para_pipeline *pipe, void *const *model, void *use
                          "%s: pooled_projection_dim %lld is not the first text encoder's hidden_size %lld",
                          c[TRANSFORMER].config.path, (long long)t->pooled_projection_dim, (long long)clip);
     if (t->joint_attention_dim != t5)
-        return para_fail(PARA_ERR_CONFIG,
-                         "%s: joint_attention_dim %lld is not the second text encoder's d_model %lld",
+        return para_fail(PARA_ERR_CONFIG, "%s: joint_attention_dim %lld is not the second text encoder's d_model %lld",
                          c[TRANSFORMER].config.path, (long long)t->joint_attention_dim, (long long)t5);
     return PARA_OK;
 }
@@ -122,7 +121,8 @@ static para_status flux_decode(para_run *run, const para_comm *comm, para_tensor
     const para_autoencoder_kl_config *v = para_autoencoder_kl_settings(vae);
     const int64_t *dim = latents.dim;
     size_t mark = para_arena_mark(&dev->arena);
-    para_tensor input, pictures = para_tensor_make(pixels.data, pixels.dtype, 4, (int64_t[]){dim[0], pixels.dim[2], pixels.dim[3], 3});
+    para_tensor input,
+        pictures = para_tensor_make(pixels.data, pixels.dtype, 4, (int64_t[]){dim[0], pixels.dim[2], pixels.dim[3], 3});
     PARA_TRY(para_run_affine(run, latents, (float)(1.0 / v->scaling_factor), (float)v->shift_factor));
     para_tensor nchw = PARA_RESHAPE(latents, dim[0], dim[1], dim[3], dim[4]);
     PARA_TRY(para_trace_stage(dev, &nchw, "vae.decode.in"));
@@ -150,7 +150,10 @@ const para_family para_flux_family = {
             {"tokenizer_2", "T5TokenizerFast", "T5Tokenizer"},
         },
     .latents = PARA_LATENTS_PACKED,
-    .defaults = {.num_inference_steps = 28, .guidance_scale = 3.5f, .max_sequence_length = 512, .most_sequence_length = 512},
+    .defaults = {.num_inference_steps = 28,
+                 .guidance_scale = 3.5f,
+                 .max_sequence_length = 512,
+                 .most_sequence_length = 512},
     .guidance = &para_true_cfg,
     .open = flux_open,
     .load = flux_load,

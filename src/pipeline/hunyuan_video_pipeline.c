@@ -29,15 +29,16 @@ static void hunyuan_close(para_pipeline *pipe) {
 }
 
 /* What text encoders, transformer and VAE say of each other. */
-static para_status check_agreement(const para_pipeline *pipe, const hunyuan_state *s, int64_t in_channels, int64_t llama,
-                                   int64_t clip, int64_t out_channels) {
+static para_status check_agreement(const para_pipeline *pipe, const hunyuan_state *s, int64_t in_channels,
+                                   int64_t llama, int64_t clip, int64_t out_channels) {
     const char *transformer = pipe->component[TRANSFORMER].config.path, *vae = pipe->component[VAE].config.path;
     int64_t latents = in_channels / (s->patch_t * s->patch * s->patch);
     if (latents != s->latent_channels)
-        return para_fail(PARA_ERR_CONFIG,
-                         "%s: in_channels %lld is not the VAE's latent_channels %lld; transformer and VAE do not belong "
-                         "together",
-                         transformer, (long long)latents, (long long)s->latent_channels);
+        return para_fail(
+            PARA_ERR_CONFIG,
+            "%s: in_channels %lld is not the VAE's latent_channels %lld; transformer and VAE do not belong "
+            "together",
+            transformer, (long long)latents, (long long)s->latent_channels);
     if (out_channels != 3)
         return para_fail(PARA_ERR_CONFIG, "%s: out_channels is %lld; videos need 3", vae, (long long)out_channels);
     if (s->joint_attention_dim != llama)
@@ -92,8 +93,8 @@ static void hunyuan_own_size(const para_pipeline *pipe, int *height, int *width,
 
 static para_status edge(const para_pipeline *pipe, const char *name, int asked, int scale, int *out) {
     if (asked % SIZE_UNIT)
-        return para_fail(PARA_ERR_ARGUMENT, "%s (--%s) is %d; a %s needs a multiple of %d, such as %d", name, name, asked,
-                         pipe->family->class_name, (int)SIZE_UNIT, (asked / SIZE_UNIT + 1) * SIZE_UNIT);
+        return para_fail(PARA_ERR_ARGUMENT, "%s (--%s) is %d; a %s needs a multiple of %d, such as %d", name, name,
+                         asked, pipe->family->class_name, (int)SIZE_UNIT, (asked / SIZE_UNIT + 1) * SIZE_UNIT);
     return para_family_round_edge(pipe, name, asked, scale, out);
 }
 
@@ -147,9 +148,11 @@ static para_status tokenize(const para_run *run, const char *prompt, const char 
     return (out->ids = para_alloc((size_t)out->used, sizeof *out->ids)) ? PARA_OK : PARA_ERR_MEMORY;
 }
 
-static para_status encode_tokens(para_run *run, const para_prompt_tokens *tokens, const char *half, para_tensor hidden) {
+static para_status encode_tokens(para_run *run, const para_prompt_tokens *tokens, const char *half,
+                                 para_tensor hidden) {
     para_llama_model *m = run->instance[TEXT_ENCODER].model;
-    if (run->pipe->options.random_weights) para_prompt_scatter_ids(para_llama_model_vocab_size(m), tokens->used, tokens->ids);
+    if (run->pipe->options.random_weights)
+        para_prompt_scatter_ids(para_llama_model_vocab_size(m), tokens->used, tokens->ids);
     PARA_TRY(para_llama_model_encode(m, run->rank, tokens->ids, tokens->used, tokens->crop_start, hidden));
     PARA_TRY(para_run_check_finite(run, hidden, "the Llama text encoder"));
     return para_trace_stage(run->rank->device, &hidden, "text.llama%s", half);
@@ -215,7 +218,10 @@ const para_family para_hunyuan_video_family = {
     .one_prompt = true,
     .noise_is_f32 = true,
     .latents = PARA_LATENTS_CHANNELS_FIRST,
-    .defaults = {.num_inference_steps = 50, .guidance_scale = 6.0f, .max_sequence_length = 256, .most_sequence_length = 1024},
+    .defaults = {.num_inference_steps = 50,
+                 .guidance_scale = 6.0f,
+                 .max_sequence_length = 256,
+                 .most_sequence_length = 1024},
     .guidance = &para_true_cfg,
     .open = hunyuan_open,
     .load = hunyuan_load,

@@ -34,10 +34,11 @@ static para_status check_vae(const char *path, const para_autoencoder_kl_mochi_c
     if (v->out_channels != 3)
         return para_fail(PARA_ERR_CONFIG, "%s: out_channels is %lld; videos need 3", path, (long long)v->out_channels);
     if (scale == SCALE && scale_t == SCALE_T) return PARA_OK;
-    return para_fail(PARA_ERR_CONFIG,
-                     "%s: spatial_expansions and temporal_expansions multiply to %lld and %lld; a MochiPipeline needs %d "
-                     "and %d",
-                     path, (long long)scale, (long long)scale_t, (int)SCALE, (int)SCALE_T);
+    return para_fail(
+        PARA_ERR_CONFIG,
+        "%s: spatial_expansions and temporal_expansions multiply to %lld and %lld; a MochiPipeline needs %d "
+        "and %d",
+        path, (long long)scale, (long long)scale_t, (int)SCALE, (int)SCALE_T);
 }
 
 /* What text encoder, transformer and VAE say of each other. */
@@ -53,10 +54,11 @@ static para_status look(const para_pipeline *pipe, void *const *model, void *use
     s->heads = t->heads;
     s->joint_attention_dim = t->joint_attention_dim;
     if (channels != v->latent_channels)
-        return para_fail(PARA_ERR_CONFIG,
-                         "%s: in_channels %lld is not the VAE's latent_channels %lld; transformer and VAE do not belong "
-                         "together",
-                         path, (long long)channels, (long long)v->latent_channels);
+        return para_fail(
+            PARA_ERR_CONFIG,
+            "%s: in_channels %lld is not the VAE's latent_channels %lld; transformer and VAE do not belong "
+            "together",
+            path, (long long)channels, (long long)v->latent_channels);
     if (t->joint_attention_dim != t5)
         return para_fail(PARA_ERR_CONFIG, "%s: text_embed_dim %lld is not the text encoder's d_model %lld", path,
                          (long long)t->joint_attention_dim, (long long)t5);
@@ -149,7 +151,8 @@ static para_status mochi_encode(para_run *run, const char *prompt, const char *p
                                 para_conditioning_inputs *out) {
     const mochi_state *s = run->pipe->family_state;
     (void)prompt_2;
-    if (s->force_zeros_for_empty_prompt && !*prompt) prompt = NULL; /* its mask is empty then */
+    bool planned = run->dry && !*half; /* a plan knows no prompt: it is for any */
+    if (s->force_zeros_for_empty_prompt && !*prompt && !planned) prompt = NULL; /* its mask is empty then */
     return para_prompt_t5_valid(run, TEXT_ENCODER, s->tokenizer, prompt, half, &out->encoder_hidden_states);
 }
 
@@ -199,7 +202,10 @@ const para_family para_mochi_family = {
     .one_prompt = true,
     .noise_is_f32 = true,
     .latents = PARA_LATENTS_CHANNELS_FIRST,
-    .defaults = {.num_inference_steps = 64, .guidance_scale = 4.5f, .max_sequence_length = 256, .most_sequence_length = 1024},
+    .defaults = {.num_inference_steps = 64,
+                 .guidance_scale = 4.5f,
+                 .max_sequence_length = 256,
+                 .most_sequence_length = 1024},
     .guidance = &para_plain_cfg,
     .open = mochi_open,
     .load = mochi_load,

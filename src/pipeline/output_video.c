@@ -50,9 +50,11 @@ static char *numbered(const char *path, int i, int count) {
 
 static para_status check(const char *path, int num_images, const para_video_options *o) {
     PARA_TRY(para_check_size(o->size, sizeof *o, "para_video_writer_open: options", "PARA_VIDEO_OPTIONS_INIT"));
-    if (num_images < 1) return para_fail(PARA_ERR_ARGUMENT, "para_video_writer_open: %d videos; give 1 or more", num_images);
+    if (num_images < 1)
+        return para_fail(PARA_ERR_ARGUMENT, "para_video_writer_open: %d videos; give 1 or more", num_images);
     PARA_TRY(para_video_check(path));
-    const para_video_settings settings = {.height = 2, .width = 2, .fps = o->fps, .crf = o->crf}; /* the size comes with the first frame */
+    const para_video_settings settings = {
+        .height = 2, .width = 2, .fps = o->fps, .crf = o->crf}; /* the size comes with the first frame */
     PARA_TRY(para_video_check_settings(path, &settings));
     PARA_TRY(para_save_check_folder(path));
     return para_video_check_module(path);
@@ -67,7 +69,8 @@ para_status para_video_writer_open(para_video_writer **out, const char *path, in
     PARA_TRY(check(path, num_images, &o));
     para_video_writer *w = para_alloc(1, sizeof *w);
     if (!w) return PARA_ERR_MEMORY;
-    *w = (para_video_writer){.options = o, .count = num_images, .film = para_alloc((size_t)num_images, sizeof *w->film)};
+    *w =
+        (para_video_writer){.options = o, .count = num_images, .film = para_alloc((size_t)num_images, sizeof *w->film)};
     bool good = w->film != NULL;
     for (int i = 0; good && i < num_images; i++) good = (w->film[i].path = numbered(path, i, num_images)) != NULL;
     if (!good) para_video_writer_abort(&w);
@@ -99,9 +102,11 @@ para_status para_video_writer_put(para_video_writer *w, int image, const para_te
         return para_fail(PARA_ERR_ARGUMENT, "para_video_writer_put: a writer, pixels and one of its videos are needed");
     film *f = &w->film[image];
     if (pixels->rank != 3 || pixels->dim[0] != 3 || pixels->dtype != PARA_F32 || !pixels->data ||
-        !para_tensor_contiguous(pixels) || (f->frames > 0 && (pixels->dim[1] != f->height || pixels->dim[2] != f->width)))
-        return para_fail(PARA_ERR_SHAPE, "para_video_writer_put: pixels must be F32 [3, height, width], contiguous, and of one "
-                                         "size in all frames");
+        !para_tensor_contiguous(pixels) ||
+        (f->frames > 0 && (pixels->dim[1] != f->height || pixels->dim[2] != f->width)))
+        return para_fail(PARA_ERR_SHAPE,
+                         "para_video_writer_put: pixels must be F32 [3, height, width], contiguous, and of one "
+                         "size in all frames");
     if (!f->file) PARA_TRY(begin(w, f, pixels));
     para_pixels_to_bytes(w->rgb, pixels->data, f->height * f->width);
     PARA_TRY(para_video_write(f->file, w->rgb));

@@ -220,6 +220,8 @@ para_transformer *para_run_transformer(const para_run *run);
 void para_run_progress(const para_run *run, para_stage stage, int done, int total);
 /* A number of the leading rank's, to all that denoise; a dry run keeps its own. */
 para_status para_run_share_length(para_run *run, int *length);
+/* Ones in the arena, F32, contiguous, of another tensor's sizes. */
+para_status para_run_ones(para_run *run, para_tensor like, para_tensor *out);
 /* y = scale · y + c, F32, contiguous. */
 para_status para_run_affine(para_run *run, para_tensor y, float scale, float c);
 /* A tensor of the request, of any float type, to the device: to [the same sizes] of the activations' type or F32. PARA_ERR_NAN, naming the stage. */

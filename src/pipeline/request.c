@@ -48,7 +48,8 @@ static para_status check_numbers(const para_pipeline *pipe, const para_request *
                          "the size %d x %d is not possible; give --width and --height of 1 to %d pixels", r->width,
                          r->height, (int)MAX_EDGE);
     if (r->num_frames < 0 || r->num_frames > MAX_FRAMES)
-        return para_fail(PARA_ERR_ARGUMENT, "num_frames (--frames) is %d; give 1 to %d", r->num_frames, (int)MAX_FRAMES);
+        return para_fail(PARA_ERR_ARGUMENT, "num_frames (--frames) is %d; give 1 to %d", r->num_frames,
+                         (int)MAX_FRAMES);
     if (!pipe->family->makes_videos && r->num_frames != 1)
         return para_fail(PARA_ERR_ARGUMENT, "num_frames (--frames) is %d, but a %s makes pictures; leave it out",
                          r->num_frames, pipe->family->class_name);
@@ -91,7 +92,8 @@ para_status para_request_take(const para_pipeline *pipe, const para_request *req
     if (!request) return para_fail(PARA_ERR_ARGUMENT, "the request is NULL");
     PARA_TRY(para_check_size(request->size, sizeof *request, "request", "PARA_REQUEST_INIT"));
     if (request->sigmas && request->num_inference_steps < 1)
-        return para_fail(PARA_ERR_ARGUMENT, "num_inference_steps (--steps) is %d; with sigmas it must say how many these are",
+        return para_fail(PARA_ERR_ARGUMENT,
+                         "num_inference_steps (--steps) is %d; with sigmas it must say how many these are",
                          request->num_inference_steps);
     *out = fill_in(pipe, request);
     PARA_TRY(check_halves(pipe, out));
@@ -161,7 +163,8 @@ para_status para_request_check_embeds(const para_pipeline *pipe, const para_requ
 
 int64_t para_request_text_tokens(const para_request *r) {
     if (!r->prompt_embeds) return r->max_sequence_length;
-    int64_t first = r->prompt_embeds->dim[0], second = r->negative_prompt_embeds ? r->negative_prompt_embeds->dim[0] : 0;
+    int64_t first = r->prompt_embeds->dim[0],
+            second = r->negative_prompt_embeds ? r->negative_prompt_embeds->dim[0] : 0;
     return first > second ? first : second;
 }
 

@@ -64,21 +64,25 @@ para_status para_run_share_length(para_run *run, int *length) {
     return PARA_OK;
 }
 
+para_status para_run_ones(para_run *run, para_tensor like, para_tensor *out) {
+    para_device *dev = run->rank->device;
+    int64_t n = para_tensor_count(&like);
+    PARA_TRY(para_new(dev, out, PARA_F32, like.rank, like.dim));
+    if (run->dry) return PARA_OK;
+    float *host = para_alloc((size_t)n, sizeof *host);
+    if (!host) return PARA_ERR_MEMORY;
+    for (int64_t i = 0; i < n; i++) host[i] = 1.0f;
+    para_status status = dev->ops->upload(dev, *out, host);
+    para_free(host);
+    return status;
+}
+
 para_status para_run_affine(para_run *run, para_tensor y, float scale, float c) {
     para_device *dev = run->rank->device;
-    int64_t n = para_tensor_count(&y);
     size_t mark = para_arena_mark(&dev->arena);
-    para_tensor constant;
-    PARA_TRY(para_new(dev, &constant, PARA_F32, y.rank, y.dim));
-    if (!run->dry) {
-        float *host = para_alloc((size_t)n, sizeof *host);
-        if (!host) return PARA_ERR_MEMORY;
-        for (int64_t i = 0; i < n; i++) host[i] = 1.0f;
-        para_status status = dev->ops->upload(dev, constant, host);
-        para_free(host);
-        PARA_TRY(status);
-    }
-    PARA_TRY(dev->ops->combine(dev, y, 2, (para_tensor[]){y, constant}, (float[]){scale, c}));
+    para_tensor ones;
+    PARA_TRY(para_run_ones(run, y, &ones));
+    PARA_TRY(dev->ops->combine(dev, y, 2, (para_tensor[]){y, ones}, (float[]){scale, c}));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }
@@ -124,7 +128,8 @@ static para_status take_halves(para_run *run, para_conditioning_inputs *inputs) 
     const para_request *r = run->request;
     PARA_TRY(take_embeds(run, r->prompt_embeds, r->pooled_prompt_embeds, "", &inputs[PARA_COND]));
     if (para_request_halves(run->pipe, r) == 1) return PARA_OK;
-    return take_embeds(run, r->negative_prompt_embeds, r->negative_pooled_prompt_embeds, "negative_", &inputs[PARA_UNCOND]);
+    return take_embeds(run, r->negative_prompt_embeds, r->negative_pooled_prompt_embeds, "negative_",
+                       &inputs[PARA_UNCOND]);
 }
 
 /* Embeddings of one half: computed by the leading rank, then everybody's. */
@@ -217,8 +222,8 @@ static para_status all_stages(para_run *run) {
         para_device_range(run->rank->device, NULL);
         PARA_TRY(status);
     } else {
-        PARA_TRY(PARA_NEW(run->rank->device, &latents, PARA_F32, run->request->num_images,
-                          para_geometry_tokens(g), g->channels));
+        PARA_TRY(PARA_NEW(run->rank->device, &latents, PARA_F32, run->request->num_images, para_geometry_tokens(g),
+                          g->channels));
     }
     para_device_range(run->rank->device, stage_names[PARA_STAGE_DECODE]);
     para_status status = para_run_decode(run, latents);

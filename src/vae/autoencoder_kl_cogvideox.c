@@ -22,15 +22,21 @@ static para_status read_numbers(para_autoencoder_kl_cogvideox_config *c, const p
     double ratio;
     PARA_TRY(para_config_number(config, "temporal_compression_ratio", 4, &ratio));
     c->temporal_compression_ratio = 1;
-    while ((double)c->temporal_compression_ratio < ratio && c->temporal_compression_ratio < (int64_t)1 << (c->levels - 1)) c->temporal_compression_ratio *= 2;
+    while ((double)c->temporal_compression_ratio < ratio && c->temporal_compression_ratio < (int64_t)1
+                                                                                                << (c->levels - 1))
+        c->temporal_compression_ratio *= 2;
     if ((double)c->temporal_compression_ratio != ratio)
-        return para_fail(PARA_ERR_CONFIG, "'%s': \"temporal_compression_ratio\" is %g; it must be a power of two that %d levels can make", config->path, ratio,
-                         c->levels);
+        return para_fail(
+            PARA_ERR_CONFIG,
+            "'%s': \"temporal_compression_ratio\" is %g; it must be a power of two that %d levels can make",
+            config->path, ratio, c->levels);
     PARA_TRY(para_config_number(config, "norm_eps", 1e-6, &c->norm_eps));
-    if (!isfinite(c->norm_eps) || c->norm_eps < 0) return para_fail(PARA_ERR_CONFIG, "'%s': \"norm_eps\" must be finite and not negative", config->path);
+    if (!isfinite(c->norm_eps) || c->norm_eps < 0)
+        return para_fail(PARA_ERR_CONFIG, "'%s': \"norm_eps\" must be finite and not negative", config->path);
     PARA_TRY(para_vae_config_factor(config, "scaling_factor", 1.15258426, &c->scaling_factor));
     PARA_TRY(para_config_number(config, "shift_factor", 0, &c->shift_factor));
-    if (!isfinite(c->shift_factor)) return para_fail(PARA_ERR_CONFIG, "'%s': \"shift_factor\" must be finite", config->path);
+    if (!isfinite(c->shift_factor))
+        return para_fail(PARA_ERR_CONFIG, "'%s': \"shift_factor\" must be finite", config->path);
     return PARA_OK;
 }
 
@@ -41,8 +47,10 @@ static para_status read_flags(para_autoencoder_kl_cogvideox_config *c, const par
     PARA_TRY(para_config_bool(config, "invert_scale_latents", false, &c->invert_scale_latents));
     if ((c->use_quant_conv || c->use_post_quant_conv) && c->out_channels != c->latent_channels)
         return para_fail(PARA_ERR_CONFIG,
-                         "'%s': \"%s\" fits only where \"out_channels\" (%" PRId64 ") is \"latent_channels\" (%" PRId64 "), as diffusers makes it for the former",
-                         config->path, c->use_quant_conv ? "use_quant_conv" : "use_post_quant_conv", c->out_channels, c->latent_channels);
+                         "'%s': \"%s\" fits only where \"out_channels\" (%" PRId64 ") is \"latent_channels\" (%" PRId64
+                         "), as diffusers makes it for the former",
+                         config->path, c->use_quant_conv ? "use_quant_conv" : "use_post_quant_conv", c->out_channels,
+                         c->latent_channels);
     return PARA_OK;
 }
 
@@ -90,7 +98,8 @@ void para_autoencoder_kl_cogvideox_close(para_autoencoder_kl_cogvideox **vae) {
     *vae = NULL;
 }
 
-const para_autoencoder_kl_cogvideox_config *para_autoencoder_kl_cogvideox_settings(const para_autoencoder_kl_cogvideox *vae) {
+const para_autoencoder_kl_cogvideox_config *
+para_autoencoder_kl_cogvideox_settings(const para_autoencoder_kl_cogvideox *vae) {
     return &vae->config;
 }
 
@@ -119,42 +128,51 @@ static para_vae_tile_rule tile_rule(bool decoder, int64_t sample, double overlap
                                 .limit = out - blend};
 }
 
-static para_status make_tiles(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h, const int64_t in[3], bool tiling, para_vae_tiles *out) {
+static para_status make_tiles(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h,
+                              const int64_t in[3], bool tiling, para_vae_tiles *out) {
     const para_cogvideox_tiles *t = &vae->tiles;
     int64_t scale = para_autoencoder_kl_cogvideox_scale(vae), whole[3] = {in[0], in[1], in[2]};
-    const para_vae_tile_rule rule[3] = {{0}, tile_rule(h->decoder, t->min_height, t->overlap_height, scale), tile_rule(h->decoder, t->min_width, t->overlap_width, scale)};
+    const para_vae_tile_rule rule[3] = {{0},
+                                        tile_rule(h->decoder, t->min_height, t->overlap_height, scale),
+                                        tile_rule(h->decoder, t->min_width, t->overlap_width, scale)};
     if (!(t->overlap_height >= 0 && t->overlap_height < 1 && t->overlap_width >= 0 && t->overlap_width < 1))
         return para_fail(PARA_ERR_ARGUMENT, "the VAE's tiles must overlap by 0 or more and by less than 1");
     if (in[0] < 1 || in[1] < 1 || in[2] < 1)
-        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0], in[1], in[2]);
+        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0],
+                         in[1], in[2]);
     para_cogvideox_half_size(h, whole);
     bool tiled = tiling && (in[1] > rule[1].in_size || in[2] > rule[2].in_size);
     for (int k = 0; k < PARA_VAE_AXES; k++) {
         if (k && tiled) PARA_TRY(para_vae_axis_make(&out->axis[k], &rule[k], in[k]));
         else out->axis[k] = para_vae_axis_whole(in[k], whole[k]);
         if (out->axis[k].out < 1)
-            return para_fail(PARA_ERR_SHAPE, "%" PRId64 " pixels along an edge are too few for the VAE's encoder, which needs %" PRId64, in[k], scale);
+            return para_fail(PARA_ERR_SHAPE,
+                             "%" PRId64 " pixels along an edge are too few for the VAE's encoder, which needs %" PRId64,
+                             in[k], scale);
     }
     return PARA_OK;
 }
 
-static para_status out_size(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h, const int64_t in[3], bool tiling, int64_t out[3]) {
+static para_status out_size(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h, const int64_t in[3],
+                            bool tiling, int64_t out[3]) {
     para_vae_tiles tiles;
     PARA_TRY(make_tiles(vae, h, in, tiling, &tiles));
     for (int k = 0; k < PARA_VAE_AXES; k++) out[k] = tiles.axis[k].out;
     return PARA_OK;
 }
 
-para_status para_autoencoder_kl_cogvideox_decoded_size(const para_autoencoder_kl_cogvideox *vae, const int64_t in[3], bool tiling, int64_t out[3]) {
+para_status para_autoencoder_kl_cogvideox_decoded_size(const para_autoencoder_kl_cogvideox *vae, const int64_t in[3],
+                                                       bool tiling, int64_t out[3]) {
     return out_size(vae, &vae->decoder, in, tiling, out);
 }
 
-para_status para_autoencoder_kl_cogvideox_encoded_size(const para_autoencoder_kl_cogvideox *vae, const int64_t in[3], bool tiling, int64_t out[3]) {
+para_status para_autoencoder_kl_cogvideox_encoded_size(const para_autoencoder_kl_cogvideox *vae, const int64_t in[3],
+                                                       bool tiling, int64_t out[3]) {
     return out_size(vae, &vae->encoder, in, tiling, out);
 }
 
-static para_status run(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h, para_device *dev, const para_comm *comm, para_tensor x,
-                       bool tiling, para_tensor y) {
+static para_status run(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h, para_device *dev,
+                       const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
     para_vae_tiles tiles;
     para_vae_batch batch = {.name = h->decoder ? "decoder" : "encoder",
                             .in = h->in,
@@ -169,12 +187,14 @@ static para_status run(const para_autoencoder_kl_cogvideox *vae, const para_cogv
     return para_vae_batch_run(&batch, dev, comm);
 }
 
-para_status para_autoencoder_kl_cogvideox_decode(const para_autoencoder_kl_cogvideox *vae, para_device *dev, const para_comm *comm, para_tensor latents,
-                                                 bool tiling, para_tensor video) {
+para_status para_autoencoder_kl_cogvideox_decode(const para_autoencoder_kl_cogvideox *vae, para_device *dev,
+                                                 const para_comm *comm, para_tensor latents, bool tiling,
+                                                 para_tensor video) {
     return run(vae, &vae->decoder, dev, comm, latents, tiling, video);
 }
 
-para_status para_autoencoder_kl_cogvideox_encode(const para_autoencoder_kl_cogvideox *vae, para_device *dev, const para_comm *comm, para_tensor video,
-                                                 bool tiling, para_tensor moments) {
+para_status para_autoencoder_kl_cogvideox_encode(const para_autoencoder_kl_cogvideox *vae, para_device *dev,
+                                                 const para_comm *comm, para_tensor video, bool tiling,
+                                                 para_tensor moments) {
     return run(vae, &vae->encoder, dev, comm, video, tiling, moments);
 }

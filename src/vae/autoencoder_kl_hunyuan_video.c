@@ -25,15 +25,20 @@ static int space_levels(int64_t ratio) {
 }
 
 static para_status read_ratios(para_autoencoder_kl_hunyuan_video_config *c, const para_config *config) {
-    PARA_TRY(para_config_int_in(config, "spatial_compression_ratio", 8, 1, 1 << PARA_VAE_MAX_LEVELS, &c->spatial_compression_ratio));
+    PARA_TRY(para_config_int_in(config, "spatial_compression_ratio", 8, 1, 1 << PARA_VAE_MAX_LEVELS,
+                                &c->spatial_compression_ratio));
     PARA_TRY(para_config_int(config, "temporal_compression_ratio", 4, &c->temporal_compression_ratio));
     if (c->temporal_compression_ratio != TIME_RATIO || c->levels < TIME_LEVELS + 1)
-        return para_fail(PARA_ERR_CONFIG, "'%s': \"temporal_compression_ratio\" is %" PRId64 " with %d levels; only 4 with 3 levels or more is supported",
+        return para_fail(PARA_ERR_CONFIG,
+                         "'%s': \"temporal_compression_ratio\" is %" PRId64
+                         " with %d levels; only 4 with 3 levels or more is supported",
                          config->path, c->temporal_compression_ratio, c->levels);
     int n = space_levels(c->spatial_compression_ratio);
     if (n > c->levels || (int64_t)1 << n != c->spatial_compression_ratio)
-        return para_fail(PARA_ERR_CONFIG, "'%s': \"spatial_compression_ratio\" is %" PRId64 "; it must be a power of two that %d levels can make", config->path,
-                         c->spatial_compression_ratio, c->levels);
+        return para_fail(PARA_ERR_CONFIG,
+                         "'%s': \"spatial_compression_ratio\" is %" PRId64
+                         "; it must be a power of two that %d levels can make",
+                         config->path, c->spatial_compression_ratio, c->levels);
     return PARA_OK;
 }
 
@@ -101,7 +106,8 @@ void para_autoencoder_kl_hunyuan_video_close(para_autoencoder_kl_hunyuan_video *
     *vae = NULL;
 }
 
-const para_autoencoder_kl_hunyuan_video_config *para_autoencoder_kl_hunyuan_video_settings(const para_autoencoder_kl_hunyuan_video *vae) {
+const para_autoencoder_kl_hunyuan_video_config *
+para_autoencoder_kl_hunyuan_video_settings(const para_autoencoder_kl_hunyuan_video *vae) {
     return &vae->config;
 }
 
@@ -109,51 +115,60 @@ para_video_tiles *para_autoencoder_kl_hunyuan_video_tiles(para_autoencoder_kl_hu
     return &vae->tiles;
 }
 
-void para_autoencoder_kl_hunyuan_video_weights(para_autoencoder_kl_hunyuan_video *vae, para_weights *list, const para_checkpoint *checkpoint,
-                                               unsigned parts) {
+void para_autoencoder_kl_hunyuan_video_weights(para_autoencoder_kl_hunyuan_video *vae, para_weights *list,
+                                               const para_checkpoint *checkpoint, unsigned parts) {
     if (parts & PARA_VAE_DECODER) para_vae_half_weights(&vae->decoder, list, checkpoint);
     if (parts & PARA_VAE_ENCODER) para_vae_half_weights(&vae->encoder, list, checkpoint);
 }
 
-static para_status make_tiles(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half, const int64_t in[3], bool tiling, para_vae_tiles *out) {
+static para_status make_tiles(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half,
+                              const int64_t in[3], bool tiling, para_vae_tiles *out) {
     const para_video_tiles *t = &vae->tiles;
     int64_t space = vae->config.spatial_compression_ratio, whole[3] = {in[0], in[1], in[2]};
-    para_vae_tile_rule rule[3] = {para_vae_stride_rule(half->decoder, t->min_num_frames, t->stride_num_frames, TIME_RATIO),
-                                  para_vae_stride_rule(half->decoder, t->min_height, t->stride_height, space),
-                                  para_vae_stride_rule(half->decoder, t->min_width, t->stride_width, space)};
+    para_vae_tile_rule rule[3] = {
+        para_vae_stride_rule(half->decoder, t->min_num_frames, t->stride_num_frames, TIME_RATIO),
+        para_vae_stride_rule(half->decoder, t->min_height, t->stride_height, space),
+        para_vae_stride_rule(half->decoder, t->min_width, t->stride_width, space)};
     rule[0].causal = rule[1].round_up = rule[2].round_up = true;
     if (t->stride_num_frames > t->min_num_frames || t->stride_height > t->min_height || t->stride_width > t->min_width)
         return para_fail(PARA_ERR_ARGUMENT, "the VAE's tiles begin further apart than they are large");
     if (in[0] < 1 || in[1] < 1 || in[2] < 1)
-        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0], in[1], in[2]);
+        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0],
+                         in[1], in[2]);
     bool in_time = in[0] > rule[0].in_size, in_space = tiling && (in[1] > rule[1].in_size || in[2] > rule[2].in_size);
     para_vae_half_size(half, whole);
     for (int k = 0; k < PARA_VAE_AXES; k++) {
         if (k ? in_space : in_time) PARA_TRY(para_vae_axis_make(&out->axis[k], &rule[k], in[k]));
         else out->axis[k] = para_vae_axis_whole(in[k], whole[k]);
         if (out->axis[k].out < 1)
-            return para_fail(PARA_ERR_SHAPE, "%" PRId64 " pixels along an edge are too few for tiles of the VAE's encoder, which needs %" PRId64, in[k], space);
+            return para_fail(PARA_ERR_SHAPE,
+                             "%" PRId64
+                             " pixels along an edge are too few for tiles of the VAE's encoder, which needs %" PRId64,
+                             in[k], space);
     }
     return PARA_OK;
 }
 
-static para_status out_size(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half, const int64_t in[3], bool tiling, int64_t out[3]) {
+static para_status out_size(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half,
+                            const int64_t in[3], bool tiling, int64_t out[3]) {
     para_vae_tiles tiles;
     PARA_TRY(make_tiles(vae, half, in, tiling, &tiles));
     for (int k = 0; k < PARA_VAE_AXES; k++) out[k] = tiles.axis[k].out;
     return PARA_OK;
 }
 
-para_status para_autoencoder_kl_hunyuan_video_decoded_size(const para_autoencoder_kl_hunyuan_video *vae, const int64_t in[3], bool tiling, int64_t out[3]) {
+para_status para_autoencoder_kl_hunyuan_video_decoded_size(const para_autoencoder_kl_hunyuan_video *vae,
+                                                           const int64_t in[3], bool tiling, int64_t out[3]) {
     return out_size(vae, &vae->decoder, in, tiling, out);
 }
 
-para_status para_autoencoder_kl_hunyuan_video_encoded_size(const para_autoencoder_kl_hunyuan_video *vae, const int64_t in[3], bool tiling, int64_t out[3]) {
+para_status para_autoencoder_kl_hunyuan_video_encoded_size(const para_autoencoder_kl_hunyuan_video *vae,
+                                                           const int64_t in[3], bool tiling, int64_t out[3]) {
     return out_size(vae, &vae->encoder, in, tiling, out);
 }
 
-static para_status run(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half, para_device *dev, const para_comm *comm, para_tensor x,
-                       bool tiling, para_tensor y) {
+static para_status run(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half, para_device *dev,
+                       const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
     para_vae_tiles tiles;
     para_vae_batch batch = {.name = half->decoder ? "decoder" : "encoder",
                             .in = half->in,
@@ -168,12 +183,14 @@ static para_status run(const para_autoencoder_kl_hunyuan_video *vae, const para_
     return para_vae_batch_run(&batch, dev, comm);
 }
 
-para_status para_autoencoder_kl_hunyuan_video_decode(const para_autoencoder_kl_hunyuan_video *vae, para_device *dev, const para_comm *comm,
-                                                     para_tensor latents, bool tiling, para_tensor video) {
+para_status para_autoencoder_kl_hunyuan_video_decode(const para_autoencoder_kl_hunyuan_video *vae, para_device *dev,
+                                                     const para_comm *comm, para_tensor latents, bool tiling,
+                                                     para_tensor video) {
     return run(vae, &vae->decoder, dev, comm, latents, tiling, video);
 }
 
-para_status para_autoencoder_kl_hunyuan_video_encode(const para_autoencoder_kl_hunyuan_video *vae, para_device *dev, const para_comm *comm,
-                                                     para_tensor video, bool tiling, para_tensor moments) {
+para_status para_autoencoder_kl_hunyuan_video_encode(const para_autoencoder_kl_hunyuan_video *vae, para_device *dev,
+                                                     const para_comm *comm, para_tensor video, bool tiling,
+                                                     para_tensor moments) {
     return run(vae, &vae->encoder, dev, comm, video, tiling, moments);
 }

@@ -49,7 +49,11 @@ static para_status half_open(half *h, const para_autoencoder_kl_mochi_config *c,
         int level = decoder ? n - i : i; /* of layers_per_block */
         bool mid = i == 0 || i == n;
         para_mochi_block *b = &h->block[i];
-        *b = (para_mochi_block){.kind = mid ? PARA_MOCHI_MID : decoder ? PARA_MOCHI_UP : PARA_MOCHI_DOWN, .in_time = 1, .in_space = 1};
+        *b = (para_mochi_block){.kind = mid       ? PARA_MOCHI_MID
+                                        : decoder ? PARA_MOCHI_UP
+                                                  : PARA_MOCHI_DOWN,
+                                .in_time = 1,
+                                .in_space = 1};
         b->layers = (int)c->layers_per_block[level];
         b->add_attention = !decoder && c->add_attention_block[level];
         b->in = b->out = i == 0 ? h->first : h->last;
@@ -164,14 +168,20 @@ static para_status run_blocks(const half *h, para_vae_map *m, para_tensor x, par
     para_tensor map = para_vae_map_tensor(m), rows = kept_rows(h, m);
     if (h->decoder) PARA_TRY(dev->ops->activate(dev, h->activation, rows, rows));
     else PARA_TRY(para_vae_group_norm(m, &h->norm_out, h->activation, map, map));
-    return dev->ops->linear(dev, &(para_linear_args){.x = rows, .w = &h->proj_out, .y = PARA_RESHAPE(y, rows.dim[0], h->out)});
+    return dev->ops->linear(
+        dev, &(para_linear_args){.x = rows, .w = &h->proj_out, .y = PARA_RESHAPE(y, rows.dim[0], h->out)});
 }
 
 /* One video or tile: y [1, F, H, W, out] = half(x [1, f, h, w, in]). */
 static para_status half_run(const void *user, para_device *dev, para_tensor x, para_tensor y) {
     const half *h = user;
     size_t mark = para_arena_mark(&dev->arena);
-    para_vae_map m = {.dev = dev, .dtype = x.dtype, .groups = PARA_MOCHI_GROUPS, .eps = 1e-5f, .norm_frames = true, .activation = PARA_ACT_SILU};
+    para_vae_map m = {.dev = dev,
+                      .dtype = x.dtype,
+                      .groups = PARA_MOCHI_GROUPS,
+                      .eps = 1e-5f,
+                      .norm_frames = true,
+                      .activation = PARA_ACT_SILU};
     para_tensor room;
     PARA_TRY(PARA_NEW(dev, &room, x.dtype, map_elements(h, &x)));
     m.data = room.data;
@@ -180,15 +190,18 @@ static para_status half_run(const void *user, para_device *dev, para_tensor x, p
     return PARA_OK;
 }
 
-static para_status make_tiles(const para_autoencoder_kl_mochi *vae, const half *h, const int64_t in[3], bool tiling, para_vae_tiles *out) {
+static para_status make_tiles(const para_autoencoder_kl_mochi *vae, const half *h, const int64_t in[3], bool tiling,
+                              para_vae_tiles *out) {
     const para_mochi_tiles *t = &vae->tiles;
     int64_t ratio = vae->config.spatial_ratio, whole[3] = {in[0], in[1], in[2]};
-    para_vae_tile_rule rule[3] = {{0}, para_vae_stride_rule(h->decoder, t->min_height, t->stride_height, ratio),
+    para_vae_tile_rule rule[3] = {{0},
+                                  para_vae_stride_rule(h->decoder, t->min_height, t->stride_height, ratio),
                                   para_vae_stride_rule(h->decoder, t->min_width, t->stride_width, ratio)};
     if (t->stride_height > t->min_height || t->stride_width > t->min_width)
         return para_fail(PARA_ERR_ARGUMENT, "the VAE's tiles begin further apart than they are large");
     if (in[0] < 1 || in[1] < 1 || in[2] < 1)
-        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0], in[1], in[2]);
+        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0],
+                         in[1], in[2]);
     for (int i = 0; i < h->blocks; i++) para_mochi_block_size(&h->block[i], whole);
     if (h->decoder) whole[0] -= h->temporal_ratio - 1;
     bool tiled = tiling && (in[1] > rule[1].in_size || in[2] > rule[2].in_size);
@@ -196,40 +209,55 @@ static para_status make_tiles(const para_autoencoder_kl_mochi *vae, const half *
         if (k && tiled) PARA_TRY(para_vae_axis_make(&out->axis[k], &rule[k], in[k]));
         else out->axis[k] = para_vae_axis_whole(in[k], whole[k]);
         if (out->axis[k].out < 1)
-            return para_fail(PARA_ERR_SHAPE, "%" PRId64 " pixels along an edge are too few for the VAE's encoder, which needs %" PRId64, in[k], ratio);
+            return para_fail(PARA_ERR_SHAPE,
+                             "%" PRId64 " pixels along an edge are too few for the VAE's encoder, which needs %" PRId64,
+                             in[k], ratio);
     }
     return PARA_OK;
 }
 
-static para_status out_size(const para_autoencoder_kl_mochi *vae, const half *h, const int64_t in[3], bool tiling, int64_t out[3]) {
+static para_status out_size(const para_autoencoder_kl_mochi *vae, const half *h, const int64_t in[3], bool tiling,
+                            int64_t out[3]) {
     para_vae_tiles tiles;
     PARA_TRY(make_tiles(vae, h, in, tiling, &tiles));
     for (int k = 0; k < PARA_VAE_AXES; k++) out[k] = tiles.axis[k].out;
     return PARA_OK;
 }
 
-para_status para_autoencoder_kl_mochi_decoded_size(const para_autoencoder_kl_mochi *vae, const int64_t in[3], bool tiling, int64_t out[3]) {
+para_status para_autoencoder_kl_mochi_decoded_size(const para_autoencoder_kl_mochi *vae, const int64_t in[3],
+                                                   bool tiling, int64_t out[3]) {
     return out_size(vae, &vae->decoder, in, tiling, out);
 }
 
-para_status para_autoencoder_kl_mochi_encoded_size(const para_autoencoder_kl_mochi *vae, const int64_t in[3], bool tiling, int64_t out[3]) {
+para_status para_autoencoder_kl_mochi_encoded_size(const para_autoencoder_kl_mochi *vae, const int64_t in[3],
+                                                   bool tiling, int64_t out[3]) {
     return out_size(vae, &vae->encoder, in, tiling, out);
 }
 
-static para_status run(const para_autoencoder_kl_mochi *vae, const half *h, para_device *dev, const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
+static para_status run(const para_autoencoder_kl_mochi *vae, const half *h, para_device *dev, const para_comm *comm,
+                       para_tensor x, bool tiling, para_tensor y) {
     para_vae_tiles tiles;
-    para_vae_batch batch = {.name = h->decoder ? "decoder" : "encoder", .in = h->in, .out = h->out, .x = x, .y = y, .tiles = &tiles, .run = half_run, .user = h};
+    para_vae_batch batch = {.name = h->decoder ? "decoder" : "encoder",
+                            .in = h->in,
+                            .out = h->out,
+                            .x = x,
+                            .y = y,
+                            .tiles = &tiles,
+                            .run = half_run,
+                            .user = h};
     PARA_TRY(para_vae_batch_check(&batch));
     PARA_TRY(make_tiles(vae, h, x.dim + 1, tiling, &tiles));
     return para_vae_batch_run(&batch, dev, comm);
 }
 
-para_status para_autoencoder_kl_mochi_decode(const para_autoencoder_kl_mochi *vae, para_device *dev, const para_comm *comm, para_tensor latents, bool tiling,
+para_status para_autoencoder_kl_mochi_decode(const para_autoencoder_kl_mochi *vae, para_device *dev,
+                                             const para_comm *comm, para_tensor latents, bool tiling,
                                              para_tensor video) {
     return run(vae, &vae->decoder, dev, comm, latents, tiling, video);
 }
 
-para_status para_autoencoder_kl_mochi_encode(const para_autoencoder_kl_mochi *vae, para_device *dev, const para_comm *comm, para_tensor video, bool tiling,
+para_status para_autoencoder_kl_mochi_encode(const para_autoencoder_kl_mochi *vae, para_device *dev,
+                                             const para_comm *comm, para_tensor video, bool tiling,
                                              para_tensor moments) {
     return run(vae, &vae->encoder, dev, comm, video, tiling, moments);
 }

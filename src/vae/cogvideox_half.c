@@ -15,10 +15,12 @@ static int time_levels(int64_t ratio) {
     return n;
 }
 
-para_status para_cogvideox_half_open(para_cogvideox_half *h, const para_autoencoder_kl_cogvideox_config *c, bool decoder) {
+para_status para_cogvideox_half_open(para_cogvideox_half *h, const para_autoencoder_kl_cogvideox_config *c,
+                                     bool decoder) {
     int n = c->levels, per_level = (int)c->layers_per_block + decoder;
     int64_t narrow = c->block_out_channels[0], wide = c->block_out_channels[n - 1];
-    *h = (para_cogvideox_half){.decoder = decoder, .levels = n, .mid = wide, .groups = (int)c->norm_num_groups, .activation = c->act_fn};
+    *h = (para_cogvideox_half){
+        .decoder = decoder, .levels = n, .mid = wide, .groups = (int)c->norm_num_groups, .activation = c->act_fn};
     h->in = decoder ? c->latent_channels : c->in_channels;
     h->out = decoder ? c->out_channels : 2 * c->latent_channels;
     h->first = decoder ? wide : narrow;
@@ -51,7 +53,8 @@ void para_cogvideox_half_close(para_cogvideox_half *h) {
 }
 
 /* Conditioned in the decoder: by latents of so many channels; 0: not. */
-static void norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, int64_t condition, const char *prefix, const char *name) {
+static void norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, int64_t condition, const char *prefix,
+                         const char *name) {
     char norm[NAME_MAX_BYTES];
     if (condition == 0) {
         para_vae_norm_weights(n, list, channels, prefix, name);
@@ -77,7 +80,9 @@ void para_cogvideox_half_weights(para_cogvideox_half *h, para_weights *list) {
     const char *name = h->decoder ? "decoder" : "encoder";
     int64_t condition = h->decoder ? h->in : 0, quant = h->decoder ? h->in : h->out;
     char prefix[64];
-    if (h->has_quant) para_weights_conv3d(list, &h->quant, quant, quant, 1, 1, 1, "%s", h->decoder ? "post_quant_conv" : "quant_conv");
+    if (h->has_quant)
+        para_weights_conv3d(list, &h->quant, quant, quant, 1, 1, 1, "%s",
+                            h->decoder ? "post_quant_conv" : "quant_conv");
     para_vae_conv_weights(&h->conv_in, list, true, h->first, h->in, 3, name, "conv_in");
     snprintf(prefix, sizeof prefix, "%s.mid_block", name);
     for (int i = 0; i < PARA_COGVIDEOX_MID; i++) resnet_weights(&h->mid_block[i], list, condition, prefix, i);
@@ -86,7 +91,8 @@ void para_cogvideox_half_weights(para_cogvideox_half *h, para_weights *list) {
         snprintf(prefix, sizeof prefix, "%s.%s_blocks.%d", name, h->decoder ? "up" : "down", i);
         for (int k = 0; k < l->num_resnets; k++) resnet_weights(&l->resnets[k], list, condition, prefix, k);
         if (l->resample != PARA_VAE_SAME)
-            para_weights_conv2d(list, &l->conv, l->out, l->out, 3, 3, "%s.%s.0.conv", prefix, h->decoder ? "upsamplers" : "downsamplers");
+            para_weights_conv2d(list, &l->conv, l->out, l->out, 3, 3, "%s.%s.0.conv", prefix,
+                                h->decoder ? "upsamplers" : "downsamplers");
     }
     norm_weights(&h->norm_out, list, h->last, condition, name, "norm_out");
     para_vae_conv_weights(&h->conv_out, list, true, h->out, h->last, 3, name, "conv_out");
@@ -116,7 +122,8 @@ static int64_t batch_start(const para_cogvideox_half *h, int64_t frames, int64_t
 void para_cogvideox_half_size(const para_cogvideox_half *h, int64_t size[3]) {
     int64_t frames = size[0], sum = 0, made[3] = {0};
     for (int64_t i = 0; i < batches_of(h, frames); i++) {
-        memcpy(made, (int64_t[]){batch_start(h, frames, i + 1) - batch_start(h, frames, i), size[1], size[2]}, sizeof made);
+        memcpy(made, (int64_t[]){batch_start(h, frames, i + 1) - batch_start(h, frames, i), size[1], size[2]},
+               sizeof made);
         batch_size(h, made);
         sum += made[0];
     }
@@ -139,16 +146,19 @@ static int64_t map_elements(const para_cogvideox_half *h, int64_t frames, int64_
 
 /* ---- What the convolutions carry from batch to batch */
 
-static para_status new_last(para_device *dev, para_vae_carry *c, para_dtype type, int64_t channels, const int64_t size[3]) {
+static para_status new_last(para_device *dev, para_vae_carry *c, para_dtype type, int64_t channels,
+                            const int64_t size[3]) {
     return PARA_NEW(dev, &c->last[c->next++], type, 1, 2, size[1], size[2], channels);
 }
 
-static para_status new_pair(para_device *dev, para_vae_carry *c, para_dtype type, const para_vae_resnet *r, const int64_t size[3]) {
+static para_status new_pair(para_device *dev, para_vae_carry *c, para_dtype type, const para_vae_resnet *r,
+                            const int64_t size[3]) {
     PARA_TRY(new_last(dev, c, type, r->in, size));
     return new_last(dev, c, type, r->out, size);
 }
 
-static para_status new_middle(const para_cogvideox_half *h, para_device *dev, para_vae_carry *c, para_dtype type, const int64_t size[3]) {
+static para_status new_middle(const para_cogvideox_half *h, para_device *dev, para_vae_carry *c, para_dtype type,
+                              const int64_t size[3]) {
     for (int i = 0; i < PARA_COGVIDEOX_MID; i++) PARA_TRY(new_pair(dev, c, type, &h->mid_block[i], size));
     return PARA_OK;
 }
@@ -159,7 +169,8 @@ static para_status make_carry(const para_cogvideox_half *h, para_device *dev, pa
     PARA_TRY(new_last(dev, c, x->dtype, h->in, size));
     if (h->decoder) PARA_TRY(new_middle(h, dev, c, x->dtype, size));
     for (int i = 0; i < h->levels; i++) {
-        for (int k = 0; k < h->level[i].num_resnets; k++) PARA_TRY(new_pair(dev, c, x->dtype, &h->level[i].resnets[k], size));
+        for (int k = 0; k < h->level[i].num_resnets; k++)
+            PARA_TRY(new_pair(dev, c, x->dtype, &h->level[i].resnets[k], size));
         level_size(&h->level[i], size);
     }
     if (!h->decoder) PARA_TRY(new_middle(h, dev, c, x->dtype, size));
@@ -200,7 +211,8 @@ static para_status upsample(const para_vae_level *l, para_vae_map *m) {
 static para_status halve_frames(para_vae_map *m) {
     int64_t odd = m->f % 2, count = m->f / 2;
     for (int64_t i = 0; i < count; i++) {
-        para_tensor map = para_vae_map_tensor(m), pair[2] = {para_rows(map, odd + 2 * i, 1), para_rows(map, odd + 2 * i + 1, 1)};
+        para_tensor map = para_vae_map_tensor(m),
+                    pair[2] = {para_rows(map, odd + 2 * i, 1), para_rows(map, odd + 2 * i + 1, 1)};
         PARA_TRY(m->dev->ops->combine(m->dev, para_rows(map, odd + i, 1), 2, pair, (float[]){0.5f, 0.5f}));
     }
     m->f = odd + count;
@@ -211,7 +223,10 @@ static para_status downsample(const para_vae_level *l, para_vae_map *m) {
     para_tensor down; /* [f, h / 2, w / 2, C] */
     if (l->in_time) PARA_TRY(halve_frames(m));
     PARA_TRY(PARA_NEW(m->dev, &down, m->dtype, m->f, m->h / 2, m->w / 2, m->c));
-    PARA_TRY(m->dev->ops->conv2d(m->dev, &(para_conv2d_args){.x = para_vae_map_tensor(m), .w = &l->conv, .stride = 2, .pad_bottom = 1, .pad_right = 1, .y = down}));
+    PARA_TRY(m->dev->ops->conv2d(
+        m->dev,
+        &(para_conv2d_args){
+            .x = para_vae_map_tensor(m), .w = &l->conv, .stride = 2, .pad_bottom = 1, .pad_right = 1, .y = down}));
     m->h /= 2, m->w /= 2;
     return m->dev->ops->copy(m->dev, para_vae_map_tensor(m), down);
 }
@@ -255,12 +270,16 @@ static para_status run_batch(const para_cogvideox_half *h, para_vae_map *m, para
 
 static para_status run_batches(const para_cogvideox_half *h, para_vae_map *m, para_tensor x, para_tensor y) {
     int64_t frames = x.dim[1], batches = batches_of(h, frames), at = 0;
-    para_tensor from = PARA_RESHAPE(x, frames, x.dim[2], x.dim[3], x.dim[4]), to = PARA_RESHAPE(y, y.dim[1], y.dim[2], y.dim[3], y.dim[4]), room;
+    para_tensor from = PARA_RESHAPE(x, frames, x.dim[2], x.dim[3], x.dim[4]),
+                to = PARA_RESHAPE(y, y.dim[1], y.dim[2], y.dim[3], y.dim[4]), room;
     if (batches > 1) PARA_TRY(make_carry(h, m->dev, m->carry, &x));
-    PARA_TRY(PARA_NEW(m->dev, &room, x.dtype, map_elements(h, batch_start(h, frames, 1), x.dim[2], x.dim[3]))); /* the first has the most frames */
+    PARA_TRY(
+        PARA_NEW(m->dev, &room, x.dtype,
+                 map_elements(h, batch_start(h, frames, 1), x.dim[2], x.dim[3]))); /* the first has the most frames */
     m->data = room.data;
     for (int64_t i = 0; i < batches; i++) {
-        int64_t first = batch_start(h, frames, i), size[3] = {batch_start(h, frames, i + 1) - first, x.dim[2], x.dim[3]};
+        int64_t first = batch_start(h, frames, i),
+                size[3] = {batch_start(h, frames, i + 1) - first, x.dim[2], x.dim[3]};
         para_tensor part = para_rows(from, first, size[0]);
         batch_size(h, size);
         m->carry->next = 0;

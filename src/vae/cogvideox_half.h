@@ -27,7 +27,8 @@ typedef struct para_cogvideox_half {
 } para_cogvideox_half;
 
 /* PARA_ERR_MEMORY. */
-para_status para_cogvideox_half_open(para_cogvideox_half *h, const para_autoencoder_kl_cogvideox_config *c, bool decoder);
+para_status para_cogvideox_half_open(para_cogvideox_half *h, const para_autoencoder_kl_cogvideox_config *c,
+                                     bool decoder);
 /* Takes a zeroed one, too. */
 void para_cogvideox_half_close(para_cogvideox_half *h);
 void para_cogvideox_half_weights(para_cogvideox_half *h, para_weights *list);

@@ -13,7 +13,8 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-void para_mochi_norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, const char *prefix, const char *name) {
+void para_mochi_norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, const char *prefix,
+                             const char *name) {
     para_weights_vector(list, &n->weight, channels, "%s.%s.norm_layer.weight", prefix, name);
     para_weights_vector(list, &n->bias, channels, "%s.%s.norm_layer.bias", prefix, name);
 }
@@ -33,15 +34,18 @@ static void layer_weights(para_mochi_block *b, para_weights *list, const char *p
     para_mochi_norm_weights(&a->norm, list, c, prefix, norm);
     para_linear *layers[] = {&a->to_q, &a->to_k, &a->to_v, &a->to_out};
     const char *const names[] = {"to_q", "to_k", "to_v", "to_out.0"};
-    for (int k = 0; k < 4; k++) para_weights_linear(list, layers[k], c, c, k == 3, "%s.attentions.%d.%s", prefix, i, names[k]);
+    for (int k = 0; k < 4; k++)
+        para_weights_linear(list, layers[k], c, c, k == 3, "%s.attentions.%d.%s", prefix, i, names[k]);
 }
 
 void para_mochi_block_weights(para_mochi_block *b, para_weights *list, const char *prefix) {
     int64_t times = b->in_time * b->in_space * b->in_space;
     if (b->kind == PARA_MOCHI_DOWN)
-        para_weights_conv3d(list, &b->resample, b->out, b->in, b->in_time, b->in_space, b->in_space, "%s.conv_in.conv", prefix);
+        para_weights_conv3d(list, &b->resample, b->out, b->in, b->in_time, b->in_space, b->in_space, "%s.conv_in.conv",
+                            prefix);
     for (int i = 0; i < b->layers; i++) layer_weights(b, list, prefix, i);
-    if (b->kind == PARA_MOCHI_UP) para_weights_linear(list, &b->resample, b->out * times, b->in, true, "%s.proj", prefix);
+    if (b->kind == PARA_MOCHI_UP)
+        para_weights_linear(list, &b->resample, b->out * times, b->in, true, "%s.proj", prefix);
 }
 
 void para_mochi_block_size(const para_mochi_block *b, int64_t size[3]) {
@@ -78,12 +82,13 @@ static para_status downsample(const para_mochi_block *b, para_vae_map *m) {
     PARA_TRY(take_map(m, &x));
     set_size(b, m);
     y = para_vae_map_tensor(m);
-    return m->dev->ops->conv3d(m->dev, &(para_conv3d_args){.x = PARA_RESHAPE(x, 1, x.dim[0], x.dim[1], x.dim[2], x.dim[3]),
-                                                           .w = &b->resample,
-                                                           .stride_t = (int)b->in_time,
-                                                           .stride = (int)b->in_space,
-                                                           .replicate = true,
-                                                           .y = PARA_RESHAPE(y, 1, y.dim[0], y.dim[1], y.dim[2], y.dim[3])});
+    return m->dev->ops->conv3d(m->dev,
+                               &(para_conv3d_args){.x = PARA_RESHAPE(x, 1, x.dim[0], x.dim[1], x.dim[2], x.dim[3]),
+                                                   .w = &b->resample,
+                                                   .stride_t = (int)b->in_time,
+                                                   .stride = (int)b->in_space,
+                                                   .replicate = true,
+                                                   .y = PARA_RESHAPE(y, 1, y.dim[0], y.dim[1], y.dim[2], y.dim[3])});
 }
 
 /* A linear layer gives each pixel all that it becomes; frame by frame that goes where it belongs. */
@@ -97,8 +102,11 @@ static para_status upsample(const para_mochi_block *b, para_vae_map *m) {
     y = para_vae_map_tensor(m);
     for (int64_t t = 0; t < x.dim[0]; t++) {
         PARA_TRY(para_device_check(m->dev));
-        PARA_TRY(ops->linear(m->dev, &(para_linear_args){.x = PARA_RESHAPE(para_rows(x, t, 1), h * w, x.dim[3]), .w = &b->resample, .y = wide}));
-        para_tensor to = PARA_RESHAPE(para_rows(y, t * st, st), st, h, s, w, s, c), from = PARA_RESHAPE(wide, h, w, c, st, s, s);
+        PARA_TRY(ops->linear(
+            m->dev,
+            &(para_linear_args){.x = PARA_RESHAPE(para_rows(x, t, 1), h * w, x.dim[3]), .w = &b->resample, .y = wide}));
+        para_tensor to = PARA_RESHAPE(para_rows(y, t * st, st), st, h, s, w, s, c),
+                    from = PARA_RESHAPE(wide, h, w, c, st, s, s);
         PARA_TRY(ops->copy(m->dev, to, PARA_PERMUTE(from, 3, 0, 4, 1, 5, 2)));
     }
     return PARA_OK;
@@ -124,7 +132,9 @@ static para_status attention_run(const para_mochi_attention *a, para_vae_map *m,
         PARA_TRY(PARA_NEW(dev, &qkv[i], m->dtype, s, c));
         PARA_TRY(ops->linear(dev, &(para_linear_args){.x = n, .w = layers[i], .y = qkv[i]}));
         para_tensor heads = PARA_RESHAPE(qkv[i], s, c / PARA_MOCHI_HEAD, PARA_MOCHI_HEAD);
-        if (i < 2) PARA_TRY(ops->head(dev, &(para_head_args){.x = heads, .weight = unit, .eps = 1e-12f, .y = PARA_PERMUTE(heads, 1, 0, 2)}));
+        if (i < 2)
+            PARA_TRY(ops->head(
+                dev, &(para_head_args){.x = heads, .weight = unit, .eps = 1e-12f, .y = PARA_PERMUTE(heads, 1, 0, 2)}));
     }
     for (int64_t first = 0; first < pixels; first += MOST_PIXELS) {
         int64_t count = least(MOST_PIXELS, pixels - first);
@@ -136,7 +146,8 @@ static para_status attention_run(const para_mochi_attention *a, para_vae_map *m,
                                                             .scale = (float)(1 / sqrt((double)PARA_MOCHI_HEAD)),
                                                             .causal = true}));
     }
-    PARA_TRY(ops->linear(dev, &(para_linear_args){.x = n, .w = &a->to_out, .y = PARA_RESHAPE(map, s, c), .accumulate = true}));
+    PARA_TRY(ops->linear(
+        dev, &(para_linear_args){.x = n, .w = &a->to_out, .y = PARA_RESHAPE(map, s, c), .accumulate = true}));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

@@ -15,16 +15,17 @@ typedef enum para_mochi_kind { PARA_MOCHI_MID, PARA_MOCHI_DOWN, PARA_MOCHI_UP } 
 /* MochiMidBlock3D, MochiDownBlock3D, MochiUpBlock3D. */
 typedef struct para_mochi_block {
     para_mochi_kind kind;
-    int64_t in, out;                  /* channels; the resnets have those of `out` but for UP */
-    int64_t in_time, in_space;        /* by what it resamples */
+    int64_t in, out;           /* channels; the resnets have those of `out` but for UP */
+    int64_t in_time, in_space; /* by what it resamples */
     int layers;
-    para_vae_resnet *resnets;         /* [layers], the owner's */
+    para_vae_resnet *resnets; /* [layers], the owner's */
     bool add_attention;
     para_mochi_attention *attentions; /* [layers], likewise */
     para_linear resample;             /* conv_in of DOWN, proj of UP */
 } para_mochi_block;
 
-void para_mochi_norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, const char *prefix, const char *name);
+void para_mochi_norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, const char *prefix,
+                             const char *name);
 void para_mochi_block_weights(para_mochi_block *b, para_weights *list, const char *prefix);
 /* Frames, height and width after it. */
 void para_mochi_block_size(const para_mochi_block *b, int64_t size[3]);

@@ -22,7 +22,8 @@ static void features_of(float *to, const float *from, int64_t c) {
 
 /* Room for one frame. */
 typedef struct frame_room {
-    para_tensor pixels, features, rows; /* [h · w, C] F32, [h · w, FEATURES · C] F32 and in the type that is computed in */
+    para_tensor pixels, features,
+        rows; /* [h · w, C] F32, [h · w, FEATURES · C] F32 and in the type that is computed in */
     float *from, *to;
 } frame_room;
 
@@ -35,7 +36,8 @@ static para_status project(para_device *dev, const para_linear *w, para_tensor x
         for (int64_t i = 0; i < pixels; i++) features_of(r->to + i * FEATURES * c, r->from + i * c, c);
         PARA_TRY(dev->ops->upload(dev, r->features, r->to));
         PARA_TRY(dev->ops->copy(dev, r->rows, r->features));
-        PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = r->rows, .w = w, .y = PARA_RESHAPE(para_rows(y, t, 1), pixels, y.dim[3])}));
+        PARA_TRY(dev->ops->linear(
+            dev, &(para_linear_args){.x = r->rows, .w = w, .y = PARA_RESHAPE(para_rows(y, t, 1), pixels, y.dim[3])}));
     }
     return PARA_OK;
 }
@@ -43,7 +45,8 @@ static para_status project(para_device *dev, const para_linear *w, para_tensor x
 para_status para_mochi_project_features(para_device *dev, const para_linear *w, para_tensor x, para_tensor y) {
     int64_t pixels = x.dim[1] * x.dim[2], c = x.dim[3];
     size_t mark = para_arena_mark(&dev->arena);
-    frame_room r = {.from = para_alloc((size_t)(pixels * c), sizeof(float)), .to = para_alloc((size_t)(pixels * c * FEATURES), sizeof(float))};
+    frame_room r = {.from = para_alloc((size_t)(pixels * c), sizeof(float)),
+                    .to = para_alloc((size_t)(pixels * c * FEATURES), sizeof(float))};
     para_status status = r.from && r.to ? PARA_OK : PARA_ERR_MEMORY;
     if (status == PARA_OK) status = PARA_NEW(dev, &r.pixels, PARA_F32, pixels, c);
     if (status == PARA_OK) status = PARA_NEW(dev, &r.features, PARA_F32, pixels, c * FEATURES);

@@ -26,7 +26,8 @@ static para_tensor part_room(const void *user, int i) {
     const para_vae_batch *b = j->b;
     if (!j->tiled) return para_rows(b->y, i, 1);
     para_vae_tile t = para_vae_tiles_at(b->tiles, i % j->parts);
-    return para_tensor_make(NULL, b->y.dtype, 5, (int64_t[]){1, t.span[0].out_n, t.span[1].out_n, t.span[2].out_n, b->out});
+    return para_tensor_make(NULL, b->y.dtype, 5,
+                            (int64_t[]){1, t.span[0].out_n, t.span[1].out_n, t.span[2].out_n, b->out});
 }
 
 static para_status part_compute(void *user, int i, para_tensor y) {
@@ -53,10 +54,12 @@ static para_status part_join(void *user, int i, para_tensor y) {
 
 para_status para_vae_batch_check(const para_vae_batch *b) {
     bool typed = b->x.dtype == b->y.dtype && (b->x.dtype == PARA_F32 || b->x.dtype == PARA_BF16);
-    bool ranked = b->x.rank == 5 && b->y.rank == 5 && b->x.dim[0] == b->y.dim[0] && b->x.dim[4] == b->in && b->y.dim[4] == b->out;
+    bool ranked =
+        b->x.rank == 5 && b->y.rank == 5 && b->x.dim[0] == b->y.dim[0] && b->x.dim[4] == b->in && b->y.dim[4] == b->out;
     if (typed && ranked && para_tensor_contiguous(&b->x) && para_tensor_contiguous(&b->y)) return PARA_OK;
-    return para_fail(PARA_ERR_SHAPE, "the VAE's %s takes contiguous pictures or frames of %" PRId64 " channels and gives as many of %" PRId64
-                                     ", channels last, both F32 or both BF16",
+    return para_fail(PARA_ERR_SHAPE,
+                     "the VAE's %s takes contiguous pictures or frames of %" PRId64
+                     " channels and gives as many of %" PRId64 ", channels last, both F32 or both BF16",
                      b->name, b->in, b->out);
 }
 
@@ -64,12 +67,15 @@ para_status para_vae_batch_run(const para_vae_batch *b, para_device *dev, const 
     PARA_TRY(para_vae_batch_check(b));
     for (int k = 0; k < PARA_VAE_AXES; k++)
         if (b->x.dim[1 + k] != b->tiles->axis[k].in || b->y.dim[1 + k] != b->tiles->axis[k].out)
-            return para_fail(PARA_ERR_SHAPE, "the VAE's %s makes %" PRId64 " %s of %" PRId64 ", not %" PRId64 " of %" PRId64, b->name, b->tiles->axis[k].out,
-                             k ? "pixels along an edge" : "frames", b->tiles->axis[k].in, b->y.dim[1 + k], b->x.dim[1 + k]);
+            return para_fail(PARA_ERR_SHAPE,
+                             "the VAE's %s makes %" PRId64 " %s of %" PRId64 ", not %" PRId64 " of %" PRId64, b->name,
+                             b->tiles->axis[k].out, k ? "pixels along an edge" : "frames", b->tiles->axis[k].in,
+                             b->y.dim[1 + k], b->x.dim[1 + k]);
     size_t mark = para_arena_mark(&dev->arena);
     job j = {.b = b, .dev = dev, .parts = para_vae_tiles_count(b->tiles)};
     for (int k = 0; k < PARA_VAE_AXES; k++) j.tiled = j.tiled || !b->tiles->axis[k].whole;
-    if (j.tiled && (!comm || comm->index == 0)) PARA_TRY(para_vae_stitch_open(&j.stitch, dev, b->tiles, item_of(b->y, 0)));
+    if (j.tiled && (!comm || comm->index == 0))
+        PARA_TRY(para_vae_stitch_open(&j.stitch, dev, b->tiles, item_of(b->y, 0)));
     para_vae_parts parts = {(int)b->x.dim[0] * j.parts, &j, part_room, part_compute, part_join};
     PARA_TRY(para_vae_parts_run(&parts, dev, comm));
     para_arena_release(&dev->arena, mark);

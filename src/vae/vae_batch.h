@@ -7,10 +7,10 @@
 #include "vae/vae_tiling.h"
 
 typedef struct para_vae_batch {
-    const char *name;                 /* "decoder", "encoder": for messages */
-    int64_t in, out;                  /* channels */
-    para_tensor x, y;                 /* [n, f, h, w, in], [n, F, H, W, out] */
-    const para_vae_tiles *tiles;      /* of each of them */
+    const char *name;            /* "decoder", "encoder": for messages */
+    int64_t in, out;             /* channels */
+    para_tensor x, y;            /* [n, f, h, w, in], [n, F, H, W, out] */
+    const para_vae_tiles *tiles; /* of each of them */
     /* y [1, F, H, W, out] = what becomes of a tile or a whole x [1, f, h, w, in], both contiguous. */
     para_status (*run)(const void *user, para_device *dev, para_tensor x, para_tensor y);
     const void *user;

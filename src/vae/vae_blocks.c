@@ -14,7 +14,8 @@ void para_vae_norm_weights(para_vae_norm *n, para_weights *list, int64_t channel
     para_weights_vector(list, &n->bias, channels, "%s.%s.bias", prefix, name);
 }
 
-void para_vae_conv_weights(para_linear *w, para_weights *list, bool video, int64_t out, int64_t in, int64_t kernel, const char *prefix, const char *name) {
+void para_vae_conv_weights(para_linear *w, para_weights *list, bool video, int64_t out, int64_t in, int64_t kernel,
+                           const char *prefix, const char *name) {
     if (video) para_weights_conv3d(list, w, out, in, kernel, kernel, kernel, "%s.%s.conv", prefix, name);
     else para_weights_conv2d(list, w, out, in, kernel, kernel, "%s.%s", prefix, name);
 }
@@ -29,7 +30,8 @@ static void resnet_weights(para_vae_resnet *r, para_weights *list, bool video, c
     if (r->in != r->out) para_vae_conv_weights(&r->conv_shortcut, list, video, r->out, r->in, 1, name, "conv_shortcut");
 }
 
-void para_vae_mid_weights(para_vae_mid *m, para_weights *list, bool video, int64_t channels, bool old_names, const char *prefix) {
+void para_vae_mid_weights(para_vae_mid *m, para_weights *list, bool video, int64_t channels, bool old_names,
+                          const char *prefix) {
     for (int i = 0; i < 2; i++) {
         m->resnets[i].in = m->resnets[i].out = channels;
         resnet_weights(&m->resnets[i], list, video, prefix, i);
@@ -78,7 +80,8 @@ void para_vae_level_size(const para_vae_level *l, bool video, int64_t size[3]) {
 }
 
 int64_t para_vae_level_elements(const para_vae_level *l, bool video, const int64_t size[3]) {
-    int64_t widest = l->in > l->out ? l->in : l->out, most = size[0] * size[1] * size[2] * widest, after[3] = {size[0], size[1], size[2]};
+    int64_t widest = l->in > l->out ? l->in : l->out, most = size[0] * size[1] * size[2] * widest,
+            after[3] = {size[0], size[1], size[2]};
     para_vae_level_size(l, video, after);
     int64_t grown = after[0] * after[1] * after[2] * l->out;
     return most > grown ? most : grown;
@@ -92,7 +95,14 @@ para_status para_vae_conv(para_device *dev, const para_linear *w, para_tensor x,
     PARA_TRY(para_device_check(dev));
     int pad = (int)w->weight.dim[w->weight.rank - 1] / 2;
     if (w->weight.rank == 5)
-        return dev->ops->conv3d(dev, &(para_conv3d_args){.x = as_video(x), .w = w, .stride_t = 1, .stride = 1, .pad_h = pad, .pad_w = pad, .replicate = true, .y = as_video(y)});
+        return dev->ops->conv3d(dev, &(para_conv3d_args){.x = as_video(x),
+                                                         .w = w,
+                                                         .stride_t = 1,
+                                                         .stride = 1,
+                                                         .pad_h = pad,
+                                                         .pad_w = pad,
+                                                         .replicate = true,
+                                                         .y = as_video(y)});
     return dev->ops->conv2d(
         dev,
         &(para_conv2d_args){
@@ -104,7 +114,8 @@ static para_status carry_frames(para_device *dev, para_tensor last, bool first, 
     para_tensor kept = PARA_RESHAPE(last, last.dim[1], last.dim[2], last.dim[3], last.dim[4]); /* [kt - 1, h, w, I] */
     int64_t back = kept.dim[0], more = back - x.dim[0];
     for (int64_t i = 0; i < more; i++) /* x is shorter: what was carried moves up, or the first frame stands for it */
-        PARA_TRY(dev->ops->copy(dev, para_rows(kept, i, 1), first ? para_rows(x, 0, 1) : para_rows(kept, i + x.dim[0], 1)));
+        PARA_TRY(
+            dev->ops->copy(dev, para_rows(kept, i, 1), first ? para_rows(x, 0, 1) : para_rows(kept, i + x.dim[0], 1)));
     int64_t count = more > 0 ? x.dim[0] : back;
     return dev->ops->copy(dev, para_rows(kept, back - count, count), para_rows(x, x.dim[0] - count, count));
 }
@@ -114,7 +125,8 @@ para_status para_vae_map_conv(const para_vae_map *m, const para_linear *w, para_
     if (!c || w->weight.dim[2] == 1) return para_vae_conv(m->dev, w, x, y);
     PARA_TRY(para_device_check(m->dev));
     para_tensor *last = c->last ? &c->last[c->next++] : NULL;
-    para_conv3d_args a = {.x = as_video(x), .w = w, .stride_t = 1, .stride = 1, .pad_h = 1, .pad_w = 1, .y = as_video(y)};
+    para_conv3d_args a = {
+        .x = as_video(x), .w = w, .stride_t = 1, .stride = 1, .pad_h = 1, .pad_w = 1, .y = as_video(y)};
     if (last && !c->first) a.before = *last;
     PARA_TRY(m->dev->ops->conv3d(m->dev, &a));
     return last && !c->final ? carry_frames(m->dev, *last, c->first, x) : PARA_OK;
@@ -167,7 +179,8 @@ static para_status resnet_same(const para_vae_resnet *r, para_vae_map *m) {
 /* The shortcut comes first, so that the norm may overwrite x. */
 static para_status resnet_shortcut(const para_vae_resnet *r, para_vae_map *m) {
     para_device *dev = m->dev;
-    para_tensor x = para_vae_map_tensor(m), y = map_tensor(m, r->out), shortcut, a; /* [f, h, w, in] and [f, h, w, out] */
+    para_tensor x = para_vae_map_tensor(m), y = map_tensor(m, r->out), shortcut,
+                a; /* [f, h, w, in] and [f, h, w, out] */
     PARA_TRY(new_map(m, &shortcut, r->out));
     PARA_TRY(new_map(m, &a, r->out));
     PARA_TRY(para_vae_map_conv(m, &r->conv_shortcut, x, shortcut));
@@ -275,7 +288,9 @@ static para_status downsample(const para_vae_level *l, para_vae_map *m) {
                                                            .pad_w = 1,
                                                            .replicate = true,
                                                            .y = as_video(down)}));
-    else PARA_TRY(dev->ops->conv2d(dev, &(para_conv2d_args){.x = x, .w = &l->conv, .stride = 2, .pad_bottom = 1, .pad_right = 1, .y = down}));
+    else
+        PARA_TRY(dev->ops->conv2d(
+            dev, &(para_conv2d_args){.x = x, .w = &l->conv, .stride = 2, .pad_bottom = 1, .pad_right = 1, .y = down}));
     set_size(m, size);
     return dev->ops->copy(dev, para_vae_map_tensor(m), down);
 }

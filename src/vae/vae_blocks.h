@@ -12,9 +12,10 @@
  * convolutions pad with zeros in space. */
 typedef struct para_vae_carry {
     para_tensor condition; /* [f, h, w, C] of this batch, or none */
-    para_tensor *last;     /* of the i-th convolution in time: the kt - 1 last frames [1, kt - 1, h, w, I] that it has seen; NULL: there is one batch only */
-    int next;              /* which convolution comes next */
-    bool first, final;     /* batch */
+    para_tensor *
+        last; /* of the i-th convolution in time: the kt - 1 last frames [1, kt - 1, h, w, I] that it has seen; NULL: there is one batch only */
+    int next; /* which convolution comes next */
+    bool first, final; /* batch */
 } para_vae_carry;
 
 /* The feature map of one picture or video, and what its blocks share. */
@@ -66,15 +67,17 @@ typedef struct para_vae_level {
     para_vae_resnet *resnets; /* [num_resnets], the owner's */
     para_vae_resample resample;
     bool in_space, in_time; /* what the resampling changes; of a picture the space */
-    para_linear conv; /* of the up- or downsampler */
+    para_linear conv;       /* of the up- or downsampler */
 } para_vae_level;
 
 /* Declare the weights of a block whose names begin with `prefix`. video: its convolutions have three dimensions and lie one name deeper. old_names: query,
  * key, value, proj_attn in the attention. */
 void para_vae_norm_weights(para_vae_norm *n, para_weights *list, int64_t channels, const char *prefix,
                            const char *name);
-void para_vae_conv_weights(para_linear *w, para_weights *list, bool video, int64_t out, int64_t in, int64_t kernel, const char *prefix, const char *name);
-void para_vae_mid_weights(para_vae_mid *m, para_weights *list, bool video, int64_t channels, bool old_names, const char *prefix);
+void para_vae_conv_weights(para_linear *w, para_weights *list, bool video, int64_t out, int64_t in, int64_t kernel,
+                           const char *prefix, const char *name);
+void para_vae_mid_weights(para_vae_mid *m, para_weights *list, bool video, int64_t channels, bool old_names,
+                          const char *prefix);
 void para_vae_level_weights(para_vae_level *l, para_weights *list, bool video, const char *prefix);
 
 /* The map as a tensor [f, h, w, c]. */

@@ -26,7 +26,8 @@ para_status para_vae_config_activation(const para_config *config, para_activatio
                      config->path, name);
 }
 
-para_status para_vae_config_blocks(const para_config *config, const char *key, const char *wanted, int usual, int levels) {
+para_status para_vae_config_blocks(const para_config *config, const char *key, const char *wanted, int usual,
+                                   int levels) {
     const json_t *list = json_object_get(config->root, key);
     if (!list || json_is_null(list)) {
         if (levels == usual) return PARA_OK;

@@ -9,7 +9,12 @@
 para_status para_vae_half_open(para_vae_half *h, const para_vae_shape *s, bool decoder) {
     int n = s->levels, per_level = (int)s->layers_per_block + decoder;
     int64_t narrow = s->block_out_channels[0], wide = s->block_out_channels[n - 1];
-    *h = (para_vae_half){.decoder = decoder, .video = s->video, .levels = n, .mid = wide, .groups = (int)s->norm_num_groups, .activation = s->act_fn};
+    *h = (para_vae_half){.decoder = decoder,
+                         .video = s->video,
+                         .levels = n,
+                         .mid = wide,
+                         .groups = (int)s->norm_num_groups,
+                         .activation = s->act_fn};
     h->in = decoder ? s->latent_channels : s->in_channels;
     h->out = decoder ? s->out_channels : 2 * s->latent_channels;
     h->first = decoder ? wide : narrow;

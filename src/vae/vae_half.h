@@ -8,11 +8,12 @@
 
 /* What both halves of a VAE are made from. */
 typedef struct para_vae_shape {
-    bool video;                                                    /* its convolutions have three dimensions */
+    bool video; /* its convolutions have three dimensions */
     int64_t in_channels, out_channels, latent_channels;
     int levels;
     int64_t block_out_channels[PARA_VAE_MAX_LEVELS];
-    bool in_space[PARA_VAE_MAX_LEVELS], in_time[PARA_VAE_MAX_LEVELS]; /* what level i of the encoder, or of the decoder, resamples */
+    bool in_space[PARA_VAE_MAX_LEVELS],
+        in_time[PARA_VAE_MAX_LEVELS]; /* what level i of the encoder, or of the decoder, resamples */
     int64_t layers_per_block, norm_num_groups;
     para_activation act_fn;
     bool quant_conv, post_quant_conv, mid_block_add_attention;

@@ -60,16 +60,21 @@ static int64_t width_before(const para_vae_axis *a, int k) {
 
 para_status para_vae_axis_make(para_vae_axis *out, const para_vae_tile_rule *rule, int64_t in) {
     if (rule->in_step < 1 || rule->limit < 1 || rule->in_size < 1)
-        return para_fail(PARA_ERR_SHAPE, "the VAE's sample_size makes tiles of %" PRId64 " pixels or frames, too small to overlap; turn tiling off",
+        return para_fail(PARA_ERR_SHAPE,
+                         "the VAE's sample_size makes tiles of %" PRId64
+                         " pixels or frames, too small to overlap; turn tiling off",
                          rule->in_size);
     para_vae_axis a = {.rule = *rule, .in = in};
     int64_t n = (in + rule->in_step - 1) / rule->in_step;
     if (n > 1 << 15)
-        return para_fail(PARA_ERR_SHAPE, "%" PRId64 " pixels or frames make %" PRId64 " VAE tiles in a row; use fewer or turn tiling off", in, n);
+        return para_fail(
+            PARA_ERR_SHAPE,
+            "%" PRId64 " pixels or frames make %" PRId64 " VAE tiles in a row; use fewer or turn tiling off", in, n);
     a.count = (int)n;
     if (span_of(&a, a.count - 1).out_n < 1)
         return para_fail(PARA_ERR_SHAPE,
-                         "the last VAE tile of an edge of %" PRId64 " pixels is too small to be computed; use a multiple of %" PRId64 " or turn tiling off",
+                         "the last VAE tile of an edge of %" PRId64
+                         " pixels is too small to be computed; use a multiple of %" PRId64 " or turn tiling off",
                          in, rule->divide);
     a.out = kept_before(&a, a.count);
     if (rule->crop) a.out = least(a.out, (in - rule->causal) * rule->multiply / rule->divide + rule->causal);
@@ -103,22 +108,27 @@ static bool in_space(const para_vae_tiles *t) {
     return tiled(&t->axis[PARA_VAE_HEIGHT]) || tiled(&t->axis[PARA_VAE_WIDTH]);
 }
 
-para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles, para_tensor video) {
-    const para_vae_axis *time = &tiles->axis[PARA_VAE_TIME], *height = &tiles->axis[PARA_VAE_HEIGHT], *width = &tiles->axis[PARA_VAE_WIDTH];
+para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles,
+                                 para_tensor video) {
+    const para_vae_axis *time = &tiles->axis[PARA_VAE_TIME], *height = &tiles->axis[PARA_VAE_HEIGHT],
+                        *width = &tiles->axis[PARA_VAE_WIDTH];
     int64_t c = video.dim[3], frames = span_of(time, 0).out_n; /* of the first tile, which has the most */
     *out = (para_vae_stitch){.tiles = tiles, .video = video};
     if (height->rule.blend && tiled(height))
-        PARA_TRY(PARA_NEW(dev, &out->bottom, video.dtype, frames, height->rule.blend, width_before(width, width->count), c));
+        PARA_TRY(
+            PARA_NEW(dev, &out->bottom, video.dtype, frames, height->rule.blend, width_before(width, width->count), c));
     if (width->rule.blend && tiled(width))
         PARA_TRY(PARA_NEW(dev, &out->right, video.dtype, frames, span_of(height, 0).out_n, width->rule.blend, c));
     if (!tiled(time)) return PARA_OK;
     if (in_space(tiles)) PARA_TRY(PARA_NEW(dev, &out->frames, video.dtype, frames, height->out, width->out, c));
-    if (time->rule.blend) PARA_TRY(PARA_NEW(dev, &out->late, video.dtype, time->rule.blend, height->out, width->out, c));
+    if (time->rule.blend)
+        PARA_TRY(PARA_NEW(dev, &out->late, video.dtype, time->rule.blend, height->out, width->out, c));
     return PARA_OK;
 }
 
 /* Blends the first pixels of y along `axis` with the last of a neighbour that was `before` long; `saved` holds its last ones. */
-static para_status blend_edge(para_device *dev, para_tensor saved, para_tensor y, int axis, int64_t before, int64_t blend) {
+static para_status blend_edge(para_device *dev, para_tensor saved, para_tensor y, int axis, int64_t before,
+                              int64_t blend) {
     int64_t n = least(least(before, y.dim[axis]), blend);
     if (n == 0) return PARA_OK;
     para_tensor edge = para_slice(saved, axis, least(before, blend) - n, n);
@@ -139,7 +149,8 @@ static int64_t length_before(const para_vae_axis *a, int k) {
 }
 
 /* y [frames, height, width, C] into `to` [frames, H, W, C]. */
-static para_status put_in_space(para_vae_stitch *s, para_device *dev, const para_vae_tile *t, para_tensor y, para_tensor to) {
+static para_status put_in_space(para_vae_stitch *s, para_device *dev, const para_vae_tile *t, para_tensor y,
+                                para_tensor to) {
     const para_vae_axis *height = &s->tiles->axis[PARA_VAE_HEIGHT], *width = &s->tiles->axis[PARA_VAE_WIDTH];
     const para_vae_span *v = &t->span[PARA_VAE_HEIGHT], *h = &t->span[PARA_VAE_WIDTH];
     int row = t->at[PARA_VAE_HEIGHT], col = t->at[PARA_VAE_WIDTH];
@@ -175,6 +186,7 @@ para_status para_vae_stitch_put(para_vae_stitch *s, para_device *dev, int i, par
     if (!in_space(s->tiles)) return put_in_time(s, dev, &t, y);
     para_tensor frames = para_rows(s->frames, 0, y.dim[0]);
     PARA_TRY(put_in_space(s, dev, &t, y, frames));
-    bool last = t.at[PARA_VAE_HEIGHT] + 1 == axis[PARA_VAE_HEIGHT].count && t.at[PARA_VAE_WIDTH] + 1 == axis[PARA_VAE_WIDTH].count;
+    bool last = t.at[PARA_VAE_HEIGHT] + 1 == axis[PARA_VAE_HEIGHT].count &&
+                t.at[PARA_VAE_WIDTH] + 1 == axis[PARA_VAE_WIDTH].count;
     return last ? put_in_time(s, dev, &t, frames) : PARA_OK;
 }

@@ -10,12 +10,13 @@ typedef struct para_vae_tile_rule {
     int64_t in_step;  /* distance between the origins of neighbouring tiles */
     int64_t multiply; /* n come out as n · multiply / divide, rounded down */
     int64_t divide;
-    int64_t blend;    /* out: over so many neighbours are blended, at most */
-    int64_t limit;    /* out: so many are kept of a tile, at most */
-    bool round_up;    /* n · multiply / divide is rounded up */
-    bool causal;      /* time: a tile reads one frame more, n become (n - 1) · multiply / divide + 1, of the first tile one more is kept, and of the
+    int64_t blend; /* out: over so many neighbours are blended, at most */
+    int64_t limit; /* out: so many are kept of a tile, at most */
+    bool round_up; /* n · multiply / divide is rounded up */
+    bool
+        causal; /* time: a tile reads one frame more, n become (n - 1) · multiply / divide + 1, of the first tile one more is kept, and of the
                        * others the first frame is dropped */
-    bool crop;        /* no more is kept in all than comes of the whole, rounded down */
+    bool crop;  /* no more is kept in all than comes of the whole, rounded down */
 } para_vae_tile_rule;
 
 /* The rule of a space axis in diffusers' video VAEs: tiles of `size` pixels begin every `step`, `ratio` of which make one of the latents. */
@@ -61,12 +62,14 @@ typedef struct para_vae_stitch {
     para_tensor video;  /* [F, H, W, C], any strides but the last */
     para_tensor bottom; /* [frames of a tile, blend, full width of all tiles, C]: last rows of the tiles above */
     para_tensor right;  /* [frames of a tile, tile height, blend, C]: last columns of the tile to the left */
-    para_tensor frames; /* [frames of a tile, H, W, C]: where there are tiles in time, what is put together of those in space */
-    para_tensor late;   /* [blend, H, W, C]: last frames of those before */
+    para_tensor
+        frames; /* [frames of a tile, H, W, C]: where there are tiles in time, what is put together of those in space */
+    para_tensor late; /* [blend, H, W, C]: last frames of those before */
 } para_vae_stitch;
 
 /* `tiles` must outlive the stitch. */
-para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles, para_tensor video);
+para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles,
+                                 para_tensor video);
 /* Blends tile i, y [frames, height, width, C] (which it changes), with its neighbours and puts what is kept into the video. */
 para_status para_vae_stitch_put(para_vae_stitch *s, para_device *dev, int i, para_tensor y);
 

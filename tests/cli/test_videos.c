@@ -32,7 +32,9 @@ static void remove_outputs(void) {
 /* The first video stream of a file, and the file. */
 static json_t *probe(const char *name) {
     char command[800];
-    snprintf(command, sizeof command, "ffprobe -v error -count_frames -select_streams v:0 -show_streams -show_format -of json '%s'", output_path(name));
+    snprintf(command, sizeof command,
+             "ffprobe -v error -count_frames -select_streams v:0 -show_streams -show_format -of json '%s'",
+             output_path(name));
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
     json_t *root = json_loadf(pipe, 0, NULL);
@@ -41,7 +43,8 @@ static json_t *probe(const char *name) {
     return root;
 }
 
-static void assert_video(const char *name, int width, int height, const char *count, const char *rate, const char *in_settings) {
+static void assert_video(const char *name, int width, int height, const char *count, const char *rate,
+                         const char *in_settings) {
     json_t *root = probe(name), *stream = json_array_get(json_object_get(root, "streams"), 0);
     json_t *tags = json_object_get(json_object_get(root, "format"), "tags");
     assert_int_equal(json_integer_value(json_object_get(stream, "width")), width);
@@ -50,7 +53,8 @@ static void assert_video(const char *name, int width, int height, const char *co
     assert_string_equal(json_string_value(json_object_get(stream, "r_frame_rate")), rate);
     assert_string_equal(json_string_value(json_object_get(tags, "prompt")), "a red heart");
     const char *settings = json_string_value(json_object_get(tags, "settings"));
-    if (!settings || !strstr(settings, in_settings)) fail_msg("settings are \"%s\", without \"%s\"", settings, in_settings);
+    if (!settings || !strstr(settings, in_settings))
+        fail_msg("settings are \"%s\", without \"%s\"", settings, in_settings);
     json_decref(root);
 }
 
@@ -59,7 +63,8 @@ static void mp4(void **state) {
     program_run(&p, NULL, GENERATE, "-o", output_path("x.mp4"));
     program_expect(&p, 0, "x.mp4: text");
     assert_video("x.mp4", 48, 32, "9", "24/1", "size 48x32, frames 9, fps 24");
-    program_run(&p, NULL, GENERATE, "--frames", "8", "--fps", "15", "--crf", "30", "--seed", "3", "-o", output_path("y.mp4"));
+    program_run(&p, NULL, GENERATE, "--frames", "8", "--fps", "15", "--crf", "30", "--seed", "3", "-o",
+                output_path("y.mp4"));
     program_expect(&p, 0, "warning: num_frames 8", "gets 5 frames");
     assert_video("y.mp4", 48, 32, "5", "15/1", "frames 5, fps 15");
     program_run(&p, NULL, GENERATE, "--num-images", "2", "--ranks", "2", "--parallel-vae", "-o", output_path("z.mp4"));
@@ -86,7 +91,8 @@ static void webp(void **state) {
 /* Before anything is loaded. */
 static void bad_values(void **state) {
     (void)state;
-    static const char *const cases[][3] = {{"--fps", "0", "(--fps)"}, {"--fps", "-1", "(--fps)"}, {"--crf", "52", "(--crf)"}, {"--crf", "-1", "(--crf)"}};
+    static const char *const cases[][3] = {
+        {"--fps", "0", "(--fps)"}, {"--fps", "-1", "(--fps)"}, {"--crf", "52", "(--crf)"}, {"--crf", "-1", "(--crf)"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         program_run(&p, NULL, GENERATE, cases[i][0], cases[i][1], "-o", output_path("x.mp4"));
         program_expect(&p, 2, cases[i][2]);
@@ -206,10 +212,16 @@ static void planned_and_verified(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #ifdef PARA_VIDEO_MODULE
-        cmocka_unit_test(mp4),     cmocka_unit_test(webp),          cmocka_unit_test(bad_values),
+        cmocka_unit_test(mp4),
+        cmocka_unit_test(webp),
+        cmocka_unit_test(bad_values),
 #endif
-        cmocka_unit_test(pictures), cmocka_unit_test(tensor),        cmocka_unit_test(names),
-        cmocka_unit_test(nothing_is_left), cmocka_unit_test(without_the_module), cmocka_unit_test(planned_and_verified),
+        cmocka_unit_test(pictures),
+        cmocka_unit_test(tensor),
+        cmocka_unit_test(names),
+        cmocka_unit_test(nothing_is_left),
+        cmocka_unit_test(without_the_module),
+        cmocka_unit_test(planned_and_verified),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }

@@ -109,6 +109,64 @@ static void each_allocation_of_a_run_fails(void **state) {
     fail_many("open, generate, save, close", whole_run, nothing_saved, sampled_seconds);
 }
 
+/* ---- videos */
+
+static para_status put_frame(void *user, int image, int frame, const para_tensor *pixels) {
+    (void)frame;
+    return para_video_writer_put(user, image, pixels);
+}
+
+/* Two videos with guidance, to numbered pictures as they come, then whole to a tensor. */
+static para_status whole_film(void) {
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    para_world *own = NULL;
+    para_pipeline *pipe = NULL;
+    para_video_writer *writer = NULL;
+    para_result *result = NULL;
+    para_request r = request();
+    r.width = 16;
+    r.num_frames = 5;
+    w.threads = 1;
+    para_status status = para_world_open(&own, &w);
+    if (status == PARA_OK) status = para_pipeline_open(&pipe, own, PARA_SOURCE_DIR "/tests/golden/hunyuan-video", NULL);
+    if (status == PARA_OK) status = para_video_writer_open(&writer, temp_path("f-%02d.png"), 2, NULL);
+    r.on_frame = put_frame;
+    r.user = writer;
+    if (status == PARA_OK) status = para_generate(pipe, &r, &result);
+    if (status == PARA_OK) status = para_video_writer_finish(&writer);
+    para_result_close(&result);
+    r.on_frame = NULL;
+    if (status == PARA_OK) status = para_generate(pipe, &r, &result);
+    if (status == PARA_OK) status = para_save_images(result, temp_path("f.safetensors"), NULL);
+    para_video_writer_abort(&writer);
+    para_result_close(&result);
+    para_pipeline_close(&pipe);
+    para_world_close(&own);
+    return status;
+}
+
+/* Nor a frame of a video that failed before its end; one that had its end is whole. */
+static void no_part_of_a_film(void) {
+    int frames = 0;
+    DIR *dir = opendir(temp_folder);
+    assert_non_null(dir);
+    for (const struct dirent *d; (d = readdir(dir));) {
+        if (strncmp(d->d_name, "f-", 2) != 0) continue;
+        char path[600];
+        snprintf(path, sizeof path, "%.300s/%.200s", temp_folder, d->d_name);
+        unlink(path);
+        frames++;
+    }
+    closedir(dir);
+    if (frames != 0 && frames != 10) fail_msg("%d of 10 frames were left behind", frames);
+    nothing_saved();
+}
+
+static void each_allocation_of_a_film_fails(void **state) {
+    (void)state;
+    fail_many("open, film, save, close", whole_film, no_part_of_a_film, sampled_seconds * 0.3);
+}
+
 /* ---- the same pipeline afterwards */
 
 static para_world *world;
@@ -160,7 +218,7 @@ static void a_pipeline_survives_failures(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_allocation_of_a_run_fails),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_allocation_of_a_run_fails), cmocka_unit_test(each_allocation_of_a_film_fails),
                                        cmocka_unit_test(a_pipeline_survives_failures)};
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }

@@ -8,7 +8,8 @@ static void check(const char *name, bool print, int ranks, para_parallel_options
     snprintf(folder, sizeof folder, "%s/%s", FOLDER(""), name);
     golden_run g = {.print = print, .ranks = ranks, .parallel = mesh, .parallel_vae = parallel_vae};
     golden_run_chosen(&g, folder, FOLDER("hunyuan-video"));
-    print_message("%s on %d ranks: worst stage %s at %.2f of its bound\n", name, ranks ? ranks : 1, g.worst_stage, g.worst);
+    print_message("%s on %d ranks: worst stage %s at %.2f of its bound\n", name, ranks ? ranks : 1, g.worst_stage,
+                  g.worst);
     assert_int_equal(g.failures, 0);
 }
 

@@ -68,11 +68,13 @@ static void own_values(void **state) {
     int height, width, num_frames;
     r.prompt = "";
     assert_ok(para_pipeline_fill_in(hunyuan, &r, &filled));
-    assert_true(filled.height == 720 && filled.width == 1280 && filled.num_frames == 129 && filled.num_inference_steps == 50);
+    assert_true(filled.height == 720 && filled.width == 1280 && filled.num_frames == 129 &&
+                filled.num_inference_steps == 50);
     assert_true(filled.guidance_scale == 6.0f && filled.max_sequence_length == 256);
     filled.num_inference_steps = 1;
     assert_ok(para_pipeline_plan(hunyuan, &filled, &plan));
-    assert_true(plan.num_frames == 129 && plan.image_tokens == 33 * 45 * 80 && plan.text_tokens == 256 && plan.items == 1);
+    assert_true(plan.num_frames == 129 && plan.image_tokens == 33 * 45 * 80 && plan.text_tokens == 256 &&
+                plan.items == 1);
     assert_int_equal(plan.result_bytes, 4ll * (129ll * 3 * 720 * 1280 + 2ll * 33 * 90 * 160 * 4));
     r.num_frames = 66;
     said[0] = '\0';
@@ -83,9 +85,7 @@ static void own_values(void **state) {
 
 static void rounded_and_refused(void **state) {
     (void)state;
-    static const struct {
-        int asked, frames;
-    } rounded[] = {{1, 1}, {2, 1}, {4, 1}, {6, 5}, {8, 5}, {9, 9}};
+    static const struct { int asked, frames; } rounded[] = {{1, 1}, {2, 1}, {4, 1}, {6, 5}, {8, 5}, {9, 9}};
     for (size_t i = 0; i < sizeof rounded / sizeof *rounded; i++) {
         para_request r = request();
         r.num_frames = rounded[i].asked;
@@ -99,7 +99,9 @@ static void rounded_and_refused(void **state) {
     para_result *result;
     para_request r = request();
     r.height = 40;
-    assert_fails(PARA_ERR_ARGUMENT, "height (--height) is 40; a HunyuanVideoPipeline needs a multiple of 16, such as 48", para_generate(hunyuan, &r, &result));
+    assert_fails(PARA_ERR_ARGUMENT,
+                 "height (--height) is 40; a HunyuanVideoPipeline needs a multiple of 16, such as 48",
+                 para_generate(hunyuan, &r, &result));
     r = request();
     r.width = 50;
     assert_fails(PARA_ERR_ARGUMENT, "width (--width) is 50", para_generate(hunyuan, &r, &result));
@@ -133,7 +135,9 @@ typedef struct texts {
 static para_status keep_text(void *user, const char *name, const para_tensor *t) {
     texts *kept = user;
     int half = strstr(name, ".negative") != NULL;
-    para_tensor *to = strncmp(name, "text.clip", 9) == 0 ? &kept->clip[half] : strncmp(name, "text.llama", 10) == 0 ? &kept->llama[half] : NULL;
+    para_tensor *to = strncmp(name, "text.clip", 9) == 0     ? &kept->clip[half]
+                      : strncmp(name, "text.llama", 10) == 0 ? &kept->llama[half]
+                                                             : NULL;
     if (!to) return PARA_OK;
     assert_true(para_tensor_contiguous(t) && t->dtype == PARA_F32);
     *to = *t;
@@ -163,10 +167,12 @@ static void given_embeds(void **state) {
     para_result_close(&result);
     para_result_close(&wanted);
     r.negative_pooled_prompt_embeds = NULL;
-    assert_fails(PARA_ERR_ARGUMENT, "negative_prompt_embeds need negative_pooled_prompt_embeds", para_generate(hunyuan, &r, &none));
+    assert_fails(PARA_ERR_ARGUMENT, "negative_prompt_embeds need negative_pooled_prompt_embeds",
+                 para_generate(hunyuan, &r, &none));
     r.negative_pooled_prompt_embeds = &kept.clip[1];
     r.negative_prompt_embeds = &kept.clip[1];
-    assert_fails(PARA_ERR_SHAPE, "negative_prompt_embeds must be contiguous [1, 32]", para_generate(hunyuan, &r, &none));
+    assert_fails(PARA_ERR_SHAPE, "negative_prompt_embeds must be contiguous [1, 32]",
+                 para_generate(hunyuan, &r, &none));
     r.negative_prompt_embeds = NULL;
     r.negative_prompt = "x";
     assert_fails(PARA_ERR_ARGUMENT, "without a negative half", para_generate(hunyuan, &r, &none));
@@ -194,11 +200,14 @@ static void given_latents(void **state) {
     assert_same(&result->images, &wanted->images);
     assert_same(&result->latents, &wanted->latents);
     for (int i = 0; i < 5; i++) assert_int_equal(result->latents.dim[i], given.dim[i]);
-    assert_true(result->images.rank == 5 && result->images.dim[0] == 2 && result->images.dim[1] == 5 && result->images.dim[4] == 48);
+    assert_true(result->images.rank == 5 && result->images.dim[0] == 2 && result->images.dim[1] == 5 &&
+                result->images.dim[4] == 48);
     para_result_close(&result);
     para_result_close(&wanted);
     given.dim[2] = 1;
-    assert_fails(PARA_ERR_SHAPE, "latents (--latents) must be contiguous [2, 4, 2, 4, 6] for 5 frames of 48 x 32 pixels", para_generate(hunyuan, &r, &result));
+    assert_fails(PARA_ERR_SHAPE,
+                 "latents (--latents) must be contiguous [2, 4, 2, 4, 6] for 5 frames of 48 x 32 pixels",
+                 para_generate(hunyuan, &r, &result));
 }
 
 /* ---- frames one by one */
@@ -214,7 +223,9 @@ static para_status on_frame(void *user, int image, int frame, const para_tensor 
     assert_int_equal(frame, f->count % 5);
     assert_true(pixels->rank == 3 && pixels->dim[0] == 3 && pixels->dim[1] == 32 && pixels->dim[2] == 48);
     size_t values = (size_t)para_tensor_count(pixels);
-    if (f->wanted) assert_memory_equal(pixels->data, (float *)f->wanted->images.data + (size_t)f->count * values, values * sizeof(float));
+    if (f->wanted)
+        assert_memory_equal(pixels->data, (float *)f->wanted->images.data + (size_t)f->count * values,
+                            values * sizeof(float));
     if (++f->count == f->fail_at) return PARA_ERR_IO;
     return PARA_OK;
 }
@@ -277,7 +288,8 @@ static void random_weights(void **state) {
     assert_int_equal(result->images.dim[1], 5);
     para_result_close(&result);
     assert_ok(para_bench_inputs_random(pipe, &r, 7, 1, &in));
-    assert_true(in.latents.rank == 5 && in.latents.dim[1] == 4 && in.prompt_embeds.dim[0] == 7 && !in.negative_prompt_embeds.data);
+    assert_true(in.latents.rank == 5 && in.latents.dim[1] == 4 && in.prompt_embeds.dim[0] == 7 &&
+                !in.negative_prompt_embeds.data);
     r.latents = &in.latents;
     r.prompt_embeds = &in.prompt_embeds;
     r.pooled_prompt_embeds = &in.pooled_prompt_embeds;
@@ -290,9 +302,9 @@ static void random_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_values),          cmocka_unit_test(rounded_and_refused), cmocka_unit_test(warned_of),
-        cmocka_unit_test(given_embeds),        cmocka_unit_test(given_latents),       cmocka_unit_test(frames_as_they_come),
-        cmocka_unit_test(planned_memory),      cmocka_unit_test(random_weights),
+        cmocka_unit_test(own_values),     cmocka_unit_test(rounded_and_refused), cmocka_unit_test(warned_of),
+        cmocka_unit_test(given_embeds),   cmocka_unit_test(given_latents),       cmocka_unit_test(frames_as_they_come),
+        cmocka_unit_test(planned_memory), cmocka_unit_test(random_weights),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -79,6 +79,7 @@ static void draw_by_program(const para_request *r, const char *path) {
                                            "-o",      path};
     size_t n = 0;
     while (argv[n]) n++;
+    if (getenv("PARA_TEST_DEVICE")) argv[n++] = "--device", argv[n++] = getenv("PARA_TEST_DEVICE");
     if (r->negative_prompt) {
         argv[n++] = "--negative-prompt", argv[n++] = r->negative_prompt;
         argv[n++] = "--true-cfg", argv[n++] = scale;

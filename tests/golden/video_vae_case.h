@@ -31,7 +31,8 @@ typedef struct video_vae_class {
     void (*set_tiles)(void *vae, const json_t *tiles); /* NULL: diffusers' own */
     void (*weights)(void *vae, para_weights *list, const para_checkpoint *checkpoint, unsigned parts);
     para_status (*size)(const void *vae, bool decode, const int64_t in[3], bool tiling, int64_t out[3]);
-    para_status (*run)(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling, para_tensor y);
+    para_status (*run)(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x,
+                       bool tiling, para_tensor y);
     int64_t (*channels)(const void *vae, bool decode, bool in);
 } video_vae_class;
 
@@ -48,17 +49,21 @@ static inline void hunyuan_close(void **vae) {
 }
 static inline void hunyuan_tiles(void *vae, const json_t *t) {
     *para_autoencoder_kl_hunyuan_video_tiles(vae) = (para_video_tiles){
-        tile_int(t, "tile_sample_min_height", 256),    tile_int(t, "tile_sample_min_width", 256),    tile_int(t, "tile_sample_min_num_frames", 16),
-        tile_int(t, "tile_sample_stride_height", 192), tile_int(t, "tile_sample_stride_width", 192), tile_int(t, "tile_sample_stride_num_frames", 12)};
+        tile_int(t, "tile_sample_min_height", 256),    tile_int(t, "tile_sample_min_width", 256),
+        tile_int(t, "tile_sample_min_num_frames", 16), tile_int(t, "tile_sample_stride_height", 192),
+        tile_int(t, "tile_sample_stride_width", 192),  tile_int(t, "tile_sample_stride_num_frames", 12)};
 }
 static inline void hunyuan_weights(void *vae, para_weights *list, const para_checkpoint *checkpoint, unsigned parts) {
     para_autoencoder_kl_hunyuan_video_weights(vae, list, checkpoint, parts);
 }
 static inline para_status hunyuan_size(const void *vae, bool decode, const int64_t in[3], bool tiling, int64_t out[3]) {
-    return decode ? para_autoencoder_kl_hunyuan_video_decoded_size(vae, in, tiling, out) : para_autoencoder_kl_hunyuan_video_encoded_size(vae, in, tiling, out);
+    return decode ? para_autoencoder_kl_hunyuan_video_decoded_size(vae, in, tiling, out)
+                  : para_autoencoder_kl_hunyuan_video_encoded_size(vae, in, tiling, out);
 }
-static inline para_status hunyuan_run(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
-    return decode ? para_autoencoder_kl_hunyuan_video_decode(vae, dev, comm, x, tiling, y) : para_autoencoder_kl_hunyuan_video_encode(vae, dev, comm, x, tiling, y);
+static inline para_status hunyuan_run(const void *vae, bool decode, para_device *dev, const para_comm *comm,
+                                      para_tensor x, bool tiling, para_tensor y) {
+    return decode ? para_autoencoder_kl_hunyuan_video_decode(vae, dev, comm, x, tiling, y)
+                  : para_autoencoder_kl_hunyuan_video_encode(vae, dev, comm, x, tiling, y);
 }
 static inline int64_t hunyuan_channels(const void *vae, bool decode, bool in) {
     const para_autoencoder_kl_hunyuan_video_config *c = para_autoencoder_kl_hunyuan_video_settings(vae);
@@ -72,18 +77,22 @@ static inline void mochi_close(void **vae) {
     para_autoencoder_kl_mochi_close((para_autoencoder_kl_mochi **)vae);
 }
 static inline void mochi_tiles(void *vae, const json_t *t) {
-    *para_autoencoder_kl_mochi_tiles(vae) = (para_mochi_tiles){tile_int(t, "tile_sample_min_height", 256), tile_int(t, "tile_sample_min_width", 256),
-                                                               tile_int(t, "tile_sample_stride_height", 192), tile_int(t, "tile_sample_stride_width", 192)};
+    *para_autoencoder_kl_mochi_tiles(vae) =
+        (para_mochi_tiles){tile_int(t, "tile_sample_min_height", 256), tile_int(t, "tile_sample_min_width", 256),
+                           tile_int(t, "tile_sample_stride_height", 192), tile_int(t, "tile_sample_stride_width", 192)};
 }
 static inline void mochi_weights(void *vae, para_weights *list, const para_checkpoint *checkpoint, unsigned parts) {
     (void)checkpoint;
     para_autoencoder_kl_mochi_weights(vae, list, parts);
 }
 static inline para_status mochi_size(const void *vae, bool decode, const int64_t in[3], bool tiling, int64_t out[3]) {
-    return decode ? para_autoencoder_kl_mochi_decoded_size(vae, in, tiling, out) : para_autoencoder_kl_mochi_encoded_size(vae, in, tiling, out);
+    return decode ? para_autoencoder_kl_mochi_decoded_size(vae, in, tiling, out)
+                  : para_autoencoder_kl_mochi_encoded_size(vae, in, tiling, out);
 }
-static inline para_status mochi_run(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
-    return decode ? para_autoencoder_kl_mochi_decode(vae, dev, comm, x, tiling, y) : para_autoencoder_kl_mochi_encode(vae, dev, comm, x, tiling, y);
+static inline para_status mochi_run(const void *vae, bool decode, para_device *dev, const para_comm *comm,
+                                    para_tensor x, bool tiling, para_tensor y) {
+    return decode ? para_autoencoder_kl_mochi_decode(vae, dev, comm, x, tiling, y)
+                  : para_autoencoder_kl_mochi_encode(vae, dev, comm, x, tiling, y);
 }
 static inline int64_t mochi_channels(const void *vae, bool decode, bool in) {
     const para_autoencoder_kl_mochi_config *c = para_autoencoder_kl_mochi_settings(vae);
@@ -101,19 +110,24 @@ static inline void cogvideox_tiles(void *vae, const json_t *t) {
     para_cogvideox_tiles *tiles = para_autoencoder_kl_cogvideox_tiles(vae);
     if (!t) assert_true(tiles->min_height == c->sample_height / 2 && tiles->min_width == c->sample_width / 2);
     else
-        *tiles = (para_cogvideox_tiles){tile_int(t, "tile_sample_min_height", 0), tile_int(t, "tile_sample_min_width", 0),
-                                        json_number_value(json_object_get(t, "tile_overlap_factor_height")),
-                                        json_number_value(json_object_get(t, "tile_overlap_factor_width"))};
+        *tiles =
+            (para_cogvideox_tiles){tile_int(t, "tile_sample_min_height", 0), tile_int(t, "tile_sample_min_width", 0),
+                                   json_number_value(json_object_get(t, "tile_overlap_factor_height")),
+                                   json_number_value(json_object_get(t, "tile_overlap_factor_width"))};
 }
 static inline void cogvideox_weights(void *vae, para_weights *list, const para_checkpoint *checkpoint, unsigned parts) {
     (void)checkpoint;
     para_autoencoder_kl_cogvideox_weights(vae, list, parts);
 }
-static inline para_status cogvideox_size(const void *vae, bool decode, const int64_t in[3], bool tiling, int64_t out[3]) {
-    return decode ? para_autoencoder_kl_cogvideox_decoded_size(vae, in, tiling, out) : para_autoencoder_kl_cogvideox_encoded_size(vae, in, tiling, out);
+static inline para_status cogvideox_size(const void *vae, bool decode, const int64_t in[3], bool tiling,
+                                         int64_t out[3]) {
+    return decode ? para_autoencoder_kl_cogvideox_decoded_size(vae, in, tiling, out)
+                  : para_autoencoder_kl_cogvideox_encoded_size(vae, in, tiling, out);
 }
-static inline para_status cogvideox_run(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
-    return decode ? para_autoencoder_kl_cogvideox_decode(vae, dev, comm, x, tiling, y) : para_autoencoder_kl_cogvideox_encode(vae, dev, comm, x, tiling, y);
+static inline para_status cogvideox_run(const void *vae, bool decode, para_device *dev, const para_comm *comm,
+                                        para_tensor x, bool tiling, para_tensor y) {
+    return decode ? para_autoencoder_kl_cogvideox_decode(vae, dev, comm, x, tiling, y)
+                  : para_autoencoder_kl_cogvideox_encode(vae, dev, comm, x, tiling, y);
 }
 static inline int64_t cogvideox_channels(const void *vae, bool decode, bool in) {
     const para_autoencoder_kl_cogvideox_config *c = para_autoencoder_kl_cogvideox_settings(vae);
@@ -121,8 +135,10 @@ static inline int64_t cogvideox_channels(const void *vae, bool decode, bool in) 
 }
 
 static const video_vae_class video_vae_classes[] = {
-    {"AutoencoderKLHunyuanVideo", hunyuan_open, hunyuan_close, hunyuan_tiles, hunyuan_weights, hunyuan_size, hunyuan_run, hunyuan_channels},
-    {"AutoencoderKLCogVideoX", cogvideox_open, cogvideox_close, cogvideox_tiles, cogvideox_weights, cogvideox_size, cogvideox_run, cogvideox_channels},
+    {"AutoencoderKLHunyuanVideo", hunyuan_open, hunyuan_close, hunyuan_tiles, hunyuan_weights, hunyuan_size,
+     hunyuan_run, hunyuan_channels},
+    {"AutoencoderKLCogVideoX", cogvideox_open, cogvideox_close, cogvideox_tiles, cogvideox_weights, cogvideox_size,
+     cogvideox_run, cogvideox_channels},
     {"AutoencoderKLMochi", mochi_open, mochi_close, mochi_tiles, mochi_weights, mochi_size, mochi_run, mochi_channels},
 };
 
@@ -185,11 +201,13 @@ static inline float *video_stage(const video_vae_case *g, const char *name, cons
 }
 
 /* Prepares one run: what goes in, in malloc memory, its size, and whether tiling is on. */
-static inline float *video_vae_input(video_vae_case *g, bool decode, const char *name, const json_t *run, int64_t in[5], bool *tiling) {
+static inline float *video_vae_input(video_vae_case *g, bool decode, const char *name, const json_t *run, int64_t in[5],
+                                     bool *tiling) {
     char stage[128];
     int64_t cut[3] = {0};
     for (size_t k = 0; k < 3; k++) cut[k] = json_integer_value(json_array_get(json_object_get(run, "cut"), k));
-    snprintf(stage, sizeof stage, decode ? "latents.%s" : "decode.%s", decode ? name : json_string_value(json_object_get(run, "video")));
+    snprintf(stage, sizeof stage, decode ? "latents.%s" : "decode.%s",
+             decode ? name : json_string_value(json_object_get(run, "video")));
     g->class->set_tiles(g->vae, json_object_get(run, "tiles"));
     *tiling = json_is_true(json_object_get(run, "tiling"));
     return video_stage(g, stage, decode ? NULL : cut, in);

@@ -98,8 +98,10 @@ static void ranks_agree(video_vae_case *g, bool decode, const char *name, int ti
         for (size_t i = 0; i < n; i++) different += memcmp(&got[i], &want[i], sizeof *got) != 0;
         for (int i = 1; i < ranks; i++) sent += k.parts[i];
         assert_int_equal(k.parts[0], 0);
-        print_message("  %s %s.%s, %d ranks: %zu of %zu values differ; from two threads by relative L2 %.1e; the first computes %d of %d\n", g->class->name,
-                      decode ? "decode" : "encode", name, ranks, different, n, error, tiles - (int)sent, tiles);
+        print_message("  %s %s.%s, %d ranks: %zu of %zu values differ; from two threads by relative L2 %.1e; the first "
+                      "computes %d of %d\n",
+                      g->class->name, decode ? "decode" : "encode", name, ranks, different, n, error, tiles - (int)sent,
+                      tiles);
         assert_int_equal(different, 0);
         assert_true(error <= BOUND && sent <= tiles && (ranks == 1 || sent >= ranks - 1 || sent == tiles));
         dry_run_agrees(&k, ranks);
@@ -133,7 +135,8 @@ static void case_on_ranks(const char *folder, const shared_run *runs, size_t cou
 /* 2 tiles in time of 3 × 2 in space; tiles in time alone; two whole videos; encoded tiles. */
 static void hunyuan_video(void **state) {
     (void)state;
-    static const shared_run runs[] = {{"tiled", true, 12, MOST_RANKS}, {"frames", true, 3, 3}, {"whole", true, 2, 3}, {"tiled", false, 8, 4}};
+    static const shared_run runs[] = {
+        {"tiled", true, 12, MOST_RANKS}, {"frames", true, 3, 3}, {"whole", true, 2, 3}, {"tiled", false, 8, 4}};
     case_on_ranks("video-vae-hunyuan", runs, sizeof runs / sizeof *runs);
 }
 

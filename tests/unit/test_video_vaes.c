@@ -24,19 +24,25 @@ static void defaults_are_those_of_diffusers(void **state) {
     OK(open_text(class_of("Hunyuan"), &vae, "{}"));
     const para_autoencoder_kl_hunyuan_video_config *h = para_autoencoder_kl_hunyuan_video_settings(vae);
     const para_video_tiles *t = para_autoencoder_kl_hunyuan_video_tiles(vae);
-    assert_true(h->in_channels == 3 && h->out_channels == 3 && h->latent_channels == 16 && h->levels == 4 && h->block_out_channels[3] == 512);
-    assert_true(h->layers_per_block == 2 && h->norm_num_groups == 32 && h->act_fn == PARA_ACT_SILU && h->scaling_factor == 0.476986);
+    assert_true(h->in_channels == 3 && h->out_channels == 3 && h->latent_channels == 16 && h->levels == 4 &&
+                h->block_out_channels[3] == 512);
+    assert_true(h->layers_per_block == 2 && h->norm_num_groups == 32 && h->act_fn == PARA_ACT_SILU &&
+                h->scaling_factor == 0.476986);
     assert_true(h->spatial_compression_ratio == 8 && h->temporal_compression_ratio == 4 && h->mid_block_add_attention);
-    assert_true(t->min_height == 256 && t->min_width == 256 && t->min_num_frames == 16 && t->stride_height == 192 && t->stride_width == 192 && t->stride_num_frames == 12);
+    assert_true(t->min_height == 256 && t->min_width == 256 && t->min_num_frames == 16 && t->stride_height == 192 &&
+                t->stride_width == 192 && t->stride_num_frames == 12);
     class_of("Hunyuan")->close(&vae);
     assert_null(vae);
 
     OK(open_text(class_of("Mochi"), &vae, "{}"));
     const para_autoencoder_kl_mochi_config *m = para_autoencoder_kl_mochi_settings(vae);
     const para_mochi_tiles *mt = para_autoencoder_kl_mochi_tiles(vae);
-    assert_true(m->in_channels == 15 && m->out_channels == 3 && m->latent_channels == 12 && m->levels == 4 && m->encoder_block_out_channels[3] == 384);
-    assert_true(m->decoder_block_out_channels[3] == 768 && m->layers_per_block[3] == 6 && !m->add_attention_block[0] && m->add_attention_block[4]);
-    assert_true(m->temporal_ratio == 6 && m->spatial_ratio == 8 && m->latents == 12 && m->latents_std[7] == 1.3720942357788521 && m->scaling_factor == 1);
+    assert_true(m->in_channels == 15 && m->out_channels == 3 && m->latent_channels == 12 && m->levels == 4 &&
+                m->encoder_block_out_channels[3] == 384);
+    assert_true(m->decoder_block_out_channels[3] == 768 && m->layers_per_block[3] == 6 && !m->add_attention_block[0] &&
+                m->add_attention_block[4]);
+    assert_true(m->temporal_ratio == 6 && m->spatial_ratio == 8 && m->latents == 12 &&
+                m->latents_std[7] == 1.3720942357788521 && m->scaling_factor == 1);
     assert_true(m->latents_mean[11] == -0.0321993391887285 && mt->min_height == 256 && mt->stride_width == 192);
     class_of("Mochi")->close(&vae);
     assert_null(vae);
@@ -44,9 +50,12 @@ static void defaults_are_those_of_diffusers(void **state) {
     OK(open_text(class_of("Cog"), &vae, "{}"));
     const para_autoencoder_kl_cogvideox_config *c = para_autoencoder_kl_cogvideox_settings(vae);
     const para_cogvideox_tiles *ct = para_autoencoder_kl_cogvideox_tiles(vae);
-    assert_true(c->latent_channels == 16 && c->levels == 4 && c->block_out_channels[3] == 512 && c->layers_per_block == 3 && c->norm_eps == 1e-6);
-    assert_true(c->temporal_compression_ratio == 4 && c->scaling_factor == 1.15258426 && c->shift_factor == 0 && c->force_upcast && !c->invert_scale_latents);
-    assert_true(!c->use_quant_conv && !c->use_post_quant_conv && ct->min_height == 240 && ct->min_width == 360 && ct->overlap_width == 0.2);
+    assert_true(c->latent_channels == 16 && c->levels == 4 && c->block_out_channels[3] == 512 &&
+                c->layers_per_block == 3 && c->norm_eps == 1e-6);
+    assert_true(c->temporal_compression_ratio == 4 && c->scaling_factor == 1.15258426 && c->shift_factor == 0 &&
+                c->force_upcast && !c->invert_scale_latents);
+    assert_true(!c->use_quant_conv && !c->use_post_quant_conv && ct->min_height == 240 && ct->min_width == 360 &&
+                ct->overlap_width == 0.2);
     assert_int_equal(para_autoencoder_kl_cogvideox_scale(vae), 8);
     class_of("Cog")->close(&vae);
     assert_null(vae);
@@ -88,7 +97,8 @@ static void unsupported_configs_are_refused_by_key(void **state) {
         void *vae;
         assert_int_equal(open_text(class_of(bad[i].class), &vae, bad[i].text), PARA_ERR_CONFIG);
         assert_null(vae);
-        if (!strstr(para_last_error(), bad[i].key) || !strstr(para_last_error(), "vae/config.json")) fail_msg("%s: %s", bad[i].text, para_last_error());
+        if (!strstr(para_last_error(), bad[i].key) || !strstr(para_last_error(), "vae/config.json"))
+            fail_msg("%s: %s", bad[i].text, para_last_error());
     }
 }
 
@@ -124,14 +134,22 @@ static void sizes_are_those_of_diffusers(void **state) {
         bool decode, tiling;
         int64_t in[3], out[3];
     } known[] = {
-        {"Hunyuan", true, true, {33, 90, 160}, {129, 720, 1280}},   {"Hunyuan", true, false, {16, 68, 120}, {61, 544, 960}},
-        {"Hunyuan", true, true, {5, 33, 32}, {17, 264, 256}},       {"Hunyuan", true, false, {1, 1, 3}, {1, 8, 24}},
-        {"Hunyuan", false, true, {129, 720, 1280}, {33, 90, 160}},  {"Hunyuan", false, true, {14, 270, 263}, {4, 33, 32}},
-        {"Hunyuan", false, false, {14, 31, 9}, {4, 4, 2}},          {"Mochi", true, true, {15, 60, 106}, {85, 480, 848}},
-        {"Mochi", true, false, {1, 3, 5}, {1, 24, 40}},             {"Mochi", false, true, {85, 480, 848}, {15, 60, 106}},
-        {"Mochi", false, false, {12, 17, 23}, {2, 2, 2}},           {"Cog", true, true, {13, 60, 90}, {49, 480, 720}},
-        {"Cog", true, false, {4, 2, 3}, {16, 16, 24}},              {"Cog", true, false, {1, 2, 3}, {1, 16, 24}},
-        {"Cog", false, true, {49, 480, 720}, {13, 60, 90}},         {"Cog", false, false, {20, 17, 25}, {5, 2, 3}},
+        {"Hunyuan", true, true, {33, 90, 160}, {129, 720, 1280}},
+        {"Hunyuan", true, false, {16, 68, 120}, {61, 544, 960}},
+        {"Hunyuan", true, true, {5, 33, 32}, {17, 264, 256}},
+        {"Hunyuan", true, false, {1, 1, 3}, {1, 8, 24}},
+        {"Hunyuan", false, true, {129, 720, 1280}, {33, 90, 160}},
+        {"Hunyuan", false, true, {14, 270, 263}, {4, 33, 32}},
+        {"Hunyuan", false, false, {14, 31, 9}, {4, 4, 2}},
+        {"Mochi", true, true, {15, 60, 106}, {85, 480, 848}},
+        {"Mochi", true, false, {1, 3, 5}, {1, 24, 40}},
+        {"Mochi", false, true, {85, 480, 848}, {15, 60, 106}},
+        {"Mochi", false, false, {12, 17, 23}, {2, 2, 2}},
+        {"Cog", true, true, {13, 60, 90}, {49, 480, 720}},
+        {"Cog", true, false, {4, 2, 3}, {16, 16, 24}},
+        {"Cog", true, false, {1, 2, 3}, {1, 16, 24}},
+        {"Cog", false, true, {49, 480, 720}, {13, 60, 90}},
+        {"Cog", false, false, {20, 17, 25}, {5, 2, 3}},
         {"Cog", true, false, {3, 2, 3}, {9, 16, 24}},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -141,7 +159,8 @@ static void sizes_are_those_of_diffusers(void **state) {
         OK(open_text(class, &vae, "{}"));
         OK(class->size(vae, known[i].decode, known[i].in, known[i].tiling, out));
         if (memcmp(out, known[i].out, sizeof out) != 0)
-            fail_msg("%s %zu: %lld %lld %lld", known[i].class, i, (long long)out[0], (long long)out[1], (long long)out[2]);
+            fail_msg("%s %zu: %lld %lld %lld", known[i].class, i, (long long)out[0], (long long)out[1],
+                     (long long)out[2]);
         assert_int_equal(class->size(vae, known[i].decode, (int64_t[]){0, 8, 8}, false, out), PARA_ERR_SHAPE);
         class->close(&vae);
     }

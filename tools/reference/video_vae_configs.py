@@ -40,17 +40,17 @@ CONFIGS = {
             "whole": dict(latents=(2, 2, 1, 2)),
             "one_frame": dict(latents=(1, 1, 2, 1)),
             "frames": dict(latents=(1, 4, 2, 1), tiles=tiles((32, 24), (32, 24), (8, 4))),
-            "tiled": dict(latents=(1, 4, 3, 4), tiles=tiles((16, 8), (24, 16), (9, 6)), tiling=True),
+            "tiled": dict(latents=(1, 3, 3, 4), tiles=tiles((16, 8), (24, 16), (9, 6)), tiling=True),
         },
         encode={
             "whole": dict(video="frames", cut=(11, 13, 7)),
-            "tiled": dict(video="tiled", cut=(12, 23, 31), tiles=tiles((16, 8), (24, 16), (9, 6)), tiling=True),
+            "tiled": dict(video="tiled", cut=(9, 23, 31), tiles=tiles((16, 8), (24, 16), (8, 4)), tiling=True),
             "frames": dict(video="frames", cut=(13, 16, 5), tiles=tiles((32, 24), (32, 24), (8, 4))),
         },
     ),
     "video-vae-hunyuan-plain": dict(
         about="four levels with a spatial ratio of 4, no attention, gelu, groups of one channel, two layers per block, 2 channels of pixels",
-        cls="AutoencoderKLHunyuanVideo", seed=32, storage="f32", bits=4,
+        cls="AutoencoderKLHunyuanVideo", seed=32, storage="f16", bits=6,
         vae=hunyuan_video(block_out_channels=[2, 4, 4, 4], spatial_compression_ratio=4, act_fn="gelu", layers_per_block=2,
                           mid_block_add_attention=False, latent_channels=3, in_channels=2, out_channels=2),
         decode={
@@ -85,7 +85,7 @@ CONFIGS = {
             "one_frame": dict(latents=(1, 1, 1, 2)),
             "batches": dict(latents=(1, 5, 2, 1)),
             "even": dict(latents=(1, 4, 1, 2)),
-            "tiled": dict(latents=(1, 3, 5, 7), tiling=True),
+            "tiled": dict(latents=(1, 3, 3, 5), tiling=True),
             "factors": dict(latents=(1, 4, 3, 4), tiles=overlaps((8, 0.5), (12, 0.25)), tiling=True),
         },
         encode={

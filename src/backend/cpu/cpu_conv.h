@@ -12,14 +12,18 @@ typedef struct para_cpu_conv {
 } para_cpu_conv;
 
 /* Fills the plan of a key whose type is the activations'. */
-para_status para_cpu_conv_plan(para_onednn *o, const para_linear *w, const para_onednn_key *key, bool describe_only, para_cpu_conv *out);
+para_status para_cpu_conv_plan(para_onednn *o, const para_linear *w, const para_onednn_key *key, bool describe_only,
+                               para_cpu_conv *out);
 /* Of the scratch that run needs. */
 size_t para_cpu_conv_bytes(const para_cpu_conv *c);
 /* The weights as the convolution wants them before it packs them: converted into the scratch, which is kept for run, or as they are. */
-const void *para_cpu_conv_weights(para_device *dev, const para_cpu_conv *c, const para_linear *w, para_dtype activations, char *scratch);
+const void *para_cpu_conv_weights(para_device *dev, const para_cpu_conv *c, const para_linear *w,
+                                  para_dtype activations, char *scratch);
 /* dst = convolution of src, both of c->type. */
-para_status para_cpu_conv_run(para_device *dev, const para_cpu_conv *c, const para_linear *w, const void *weights, const void *src, void *dst, char *scratch);
+para_status para_cpu_conv_run(para_device *dev, const para_cpu_conv *c, const para_linear *w, const void *weights,
+                              const void *src, void *dst, char *scratch);
 /* The same elements in another type, rounded to `between` on the way. */
-void para_cpu_convert(para_device *dev, int64_t count, const void *from, para_dtype from_type, void *to, para_dtype to_type, para_dtype between);
+void para_cpu_convert(para_device *dev, int64_t count, const void *from, para_dtype from_type, void *to,
+                      para_dtype to_type, para_dtype between);
 
 #endif

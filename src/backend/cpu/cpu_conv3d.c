@@ -41,7 +41,8 @@ static int64_t slice_count(const para_conv3d_args *a, const para_conv3d_plan *p)
 }
 
 /* The slices are those of F32, whatever computes, so that a plan is made once. */
-static para_status make_plan(para_onednn *o, const para_conv3d_args *a, int threads, bool describe_only, conv3d_plan *p) {
+static para_status make_plan(para_onednn *o, const para_conv3d_args *a, int threads, bool describe_only,
+                             conv3d_plan *p) {
     *p = (conv3d_plan){.slices = para_plan_conv3d(a, 4)};
     if (p->slices.product) return PARA_OK;
     para_onednn_key key = key_of(a, &p->slices, threads);
@@ -95,7 +96,8 @@ static const char *source_line(const pad_task *t, int64_t p, int64_t y, int64_t 
     const para_tensor *x = from < 0 ? &a->before : &a->x; /* [N, F, H, W, I] */
     int64_t frame = from < 0 ? -1 - from : para_nearest_frame(from, x->dim[1], s->f);
     *width = x->dim[3];
-    return (const char *)x->data + (t->item * x->stride[0] + frame * x->stride[1] + y * x->dim[2] / s->h * x->stride[2]) * size;
+    return (const char *)x->data +
+           (t->item * x->stride[0] + frame * x->stride[1] + y * x->dim[2] / s->h * x->stride[2]) * size;
 }
 
 static void pad_range(void *context, int64_t first, int64_t last, int worker) {
@@ -103,7 +105,8 @@ static void pad_range(void *context, int64_t first, int64_t last, int worker) {
     const para_conv3d_args *a = t->a;
     const para_conv3d_plan *s = &t->plan->slices;
     para_dtype type = a->x.dtype, own = t->plan->conv.type;
-    int64_t c = s->padded[3], from_bytes = c * (int64_t)para_dtype_size(type), bytes = c * (int64_t)para_dtype_size(own), width;
+    int64_t c = s->padded[3], from_bytes = c * (int64_t)para_dtype_size(type),
+            bytes = c * (int64_t)para_dtype_size(own), width;
     (void)worker;
     for (int64_t row = first; row < last; row++) { /* lines of all padded frames */
         int64_t y = row % s->padded[1] - a->pad_h;
@@ -138,7 +141,8 @@ static para_status run(para_device *dev, const para_conv3d_args *a, const conv3d
     for (task.item = 0; task.item < a->x.dim[0]; task.item++) {
         for (int64_t i = 0; (task.first = para_conv3d_slice(s, a, i)) >= 0; i++) {
             char *y = (char *)a->y.data + (task.item * a->y.stride[0] + task.first * a->y.stride[1]) * size;
-            para_cpu_split(dev, s->padded[0] * s->padded[1], para_cpu_grain(s->padded[2] * s->padded[3] * 4), pad_range, &task);
+            para_cpu_split(dev, s->padded[0] * s->padded[1], para_cpu_grain(s->padded[2] * s->padded[3] * 4), pad_range,
+                           &task);
             PARA_TRY(para_cpu_conv_run(dev, &p->conv, a->w, weights, task.to, convert ? own : y, conv));
             if (convert) para_cpu_convert(dev, count, own, PARA_F32, y, a->y.dtype, PARA_F32);
         }

@@ -104,7 +104,8 @@ static void moments_range(void *context, int64_t first, int64_t last, int worker
 static void scale_range(void *context, int64_t first, int64_t last, int worker) {
     const group_task *t = context;
     (void)worker;
-    t->simd->channel_scale(t->a->activation, pixel(t, &t->a->y, first), pixel(t, &t->a->x, first), t->a->x.dtype, last - first, t->c, t->scale, t->offset);
+    t->simd->channel_scale(t->a->activation, pixel(t, &t->a->y, first), pixel(t, &t->a->x, first), t->a->x.dtype,
+                           last - first, t->c, t->scale, t->offset);
 }
 
 /* What pixel `at` of [F, H, W] is conditioned by, as a pixel of [f, h, w]; *same: how many pixels from there on are by the same. */
@@ -130,7 +131,8 @@ static void conditioned_range(void *context, int64_t first, int64_t last, int wo
             offset[i] += t->offset[i] * scale[i];
             scale[i] *= t->scale[i];
         }
-        t->simd->channel_scale(a->activation, pixel(t, &a->y, at), pixel(t, &a->x, at), a->x.dtype, same, t->c, scale, offset);
+        t->simd->channel_scale(a->activation, pixel(t, &a->y, at), pixel(t, &a->x, at), a->x.dtype, same, t->c, scale,
+                               offset);
     }
 }
 
@@ -167,21 +169,25 @@ static void make_scales(const group_task *t, int threads) {
 static bool conditioned(const para_group_norm_args *a) {
     const para_tensor *x = &a->x, *s = &a->scale, *o = &a->shift;
     if (!s->data && !o->data) return true;
-    bool right = s->data && o->data && x->rank == 5 && s->rank == 5 && o->rank == 5 && s->dtype == x->dtype && o->dtype == x->dtype &&
-                 para_tensor_contiguous(s) && para_tensor_contiguous(o);
-    for (int i = 0; right && i < 5; i++) right = s->dim[i] == o->dim[i] && s->dim[i] <= x->dim[i] && (s->dim[i] > 0 || x->dim[i] == 0);
+    bool right = s->data && o->data && x->rank == 5 && s->rank == 5 && o->rank == 5 && s->dtype == x->dtype &&
+                 o->dtype == x->dtype && para_tensor_contiguous(s) && para_tensor_contiguous(o);
+    for (int i = 0; right && i < 5; i++)
+        right = s->dim[i] == o->dim[i] && s->dim[i] <= x->dim[i] && (s->dim[i] > 0 || x->dim[i] == 0);
     return right && s->dim[0] == x->dim[0] && s->dim[4] == x->dim[4];
 }
 
 para_status para_cpu_group_norm(para_device *dev, const para_group_norm_args *a) {
     void *scratch;
-    PARA_TRY(para_cpu_check((a->x.rank == 4 || a->x.rank == 5) && a->y.rank == a->x.rank && a->groups > 0 && channels_of(a) % a->groups == 0 &&
-                                vector_of(&a->weight, channels_of(a)) && vector_of(&a->bias, channels_of(a)) && a->weight.data && a->bias.data &&
-                                a->x.dtype == a->y.dtype && para_tensor_count(&a->x) == para_tensor_count(&a->y) &&
-                                para_tensor_contiguous(&a->x) && para_tensor_contiguous(&a->y),
-                            "group_norm",
-                            "x and y [N, H, W, C] or [N, F, H, W, C], contiguous, and the vectors [C] of F32 do not fit together"));
-    PARA_TRY(para_cpu_check(conditioned(a), "group_norm", "scale and shift must be [N, f, h, w, C] of x's type, no larger than x [N, F, H, W, C]"));
+    PARA_TRY(para_cpu_check(
+        (a->x.rank == 4 || a->x.rank == 5) && a->y.rank == a->x.rank && a->groups > 0 &&
+            channels_of(a) % a->groups == 0 && vector_of(&a->weight, channels_of(a)) &&
+            vector_of(&a->bias, channels_of(a)) && a->weight.data && a->bias.data && a->x.dtype == a->y.dtype &&
+            para_tensor_count(&a->x) == para_tensor_count(&a->y) && para_tensor_contiguous(&a->x) &&
+            para_tensor_contiguous(&a->y),
+        "group_norm",
+        "x and y [N, H, W, C] or [N, F, H, W, C], contiguous, and the vectors [C] of F32 do not fit together"));
+    PARA_TRY(para_cpu_check(conditioned(a), "group_norm",
+                            "scale and shift must be [N, f, h, w, C] of x's type, no larger than x [N, F, H, W, C]"));
     group_task task = {.simd = para_simd_of(dev), .a = a, .c = channels_of(a)};
     int64_t all = a->x.dim[0] * task.c, pixels = all ? para_tensor_count(&a->x) / all : 0;
     size_t mark = para_arena_mark(&dev->arena);

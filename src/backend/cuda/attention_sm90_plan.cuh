@@ -2,7 +2,7 @@
 #pragma once
 
 #include "backend/cuda/attention_result.cuh"
-#include "backend/cuda/attention_sm90_ptx.cuh"
+#include "backend/cuda/sm90_ptx.cuh"
 
 namespace attention_sm90 {
 

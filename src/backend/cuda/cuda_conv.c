@@ -12,6 +12,11 @@ static para_tensor matrix(void *data, para_dtype type, int64_t rows, int64_t col
 }
 
 para_status para_cuda_turn_weight(para_device *dev, const para_tensor *w, para_dtype type, void *to) {
+    int64_t taps = w->dim[2] * w->dim[3] * (w->rank == 5 ? w->dim[4] : 1);
+    if (para_tensor_contiguous(w) && taps <= PARA_CUDA_TURN_TAPS && w->dim[1] <= UINT16_MAX) {
+        para_cuda_launch_turn(*w, taps, to, type, para_cuda_of(dev)->stream);
+        return para_cuda_launched("conv");
+    }
     para_tensor video = w->rank == 5 ? *w : PARA_RESHAPE(*w, w->dim[0], w->dim[1], 1, w->dim[2], w->dim[3]); /* [O, I, kt, kh, kw] */
     para_tensor turned = para_tensor_make(to, type, 5, (int64_t[]){video.dim[0], video.dim[2], video.dim[3], video.dim[4], video.dim[1]});
     return para_cuda_copy(dev, turned, PARA_PERMUTE(video, 0, 2, 3, 4, 1));

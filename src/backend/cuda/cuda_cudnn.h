@@ -45,7 +45,7 @@ typedef struct para_cuda_conv {
     para_tensor x, weight, bias, y;              /* [N, (F,) H, W, I], [O, (kt,) kh, kw, I], [O] F32 or of x's type or none, [N, (OF,) OH, OW, O] */
     int64_t stride[3], before[3], after[3];      /* of time, height, width; paddings */
 } para_cuda_conv;
-/* y = conv(x, weight) + bias, where cuDNN has a kernel for it that rounds once; else *done is false. */
+/* y = conv(x, weight) + bias, where cuDNN has a kernel for it, of pictures one that rounds once; else *done is false. */
 para_status para_cuda_cudnn_conv(para_device *dev, const para_cuda_conv *c, bool *done);
 
 /* Attention without a mask and not causal, by cuDNN's own op; *done is false where it has no kernel. */

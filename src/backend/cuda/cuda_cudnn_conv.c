@@ -104,10 +104,19 @@ para_status para_cuda_cudnn_conv(para_device *dev, const para_cuda_conv *c, bool
         !para_cuda_at_16(c->bias.data))
         return PARA_OK;
     PARA_TRY(para_dnn_plan(dev, key.dims == 3 ? "conv3d" : "conv2d", &key, sizeof key, graph, &plan));
+    bool apart = !plan && key.dims == 3 && key.bias != PARA_DTYPE_NONE; /* the bias is added afterwards, which rounds once more, as PyTorch does */
+    if (apart) {
+        key.bias = PARA_DTYPE_NONE;
+        PARA_TRY(para_dnn_plan(dev, "conv3d", &key, sizeof key, graph, &plan));
+    }
     if (!plan) return PARA_OK;
     int64_t ids[] = {ID_X, ID_W, ID_Y, ID_BIAS};
     const void *data[] = {c->x.data, c->weight.data, c->y.data, c->bias.data};
-    PARA_TRY(para_dnn_run(dev, plan, c->bias.data ? 4 : 3, ids, data, "convolve"));
+    PARA_TRY(para_dnn_run(dev, plan, c->bias.data && !apart ? 4 : 3, ids, data, "convolve"));
+    if (apart) {
+        para_cuda_launch_add_bias(c->y, c->bias, para_cuda_of(dev)->stream);
+        PARA_TRY(para_cuda_launched("conv3d"));
+    }
     *done = true;
     return PARA_OK;
 }

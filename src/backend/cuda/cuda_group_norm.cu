@@ -17,7 +17,7 @@ struct groups {
     float *vectors; /* [N, 2, C]: mean and factor of each channel's group */
     para_activation f;
     const void *scale, *shift;          /* [N, from…, C] of x's type, or NULL */
-    int64_t size[3], from[3];           /* frames, height, width of x, and of scale and shift */
+    unsigned size[3], from[3];          /* frames, height, width of x, and of scale and shift */
 };
 
 /* The value that the group's moments are taken about. */
@@ -91,11 +91,13 @@ static __global__ void vectors_kernel(const __grid_constant__ groups g) {
 }
 
 /* The pixel of scale and shift, of all items, that pixel `at` of item n is conditioned by; frames as para_nearest_frame has them. */
-static __device__ __forceinline__ int64_t condition_of(const groups &g, int64_t n, int64_t at) {
-    int64_t column = at % g.size[2], line = at / g.size[2] % g.size[1], t = at / g.size[2] / g.size[1];
-    bool alone = g.size[0] > 1 && g.size[0] % 2 == 1;
-    t = t == 0 || g.from[0] == 1 ? 0 : alone ? 1 + (t - 1) * (g.from[0] - 1) / (g.size[0] - 1) : t * g.from[0] / g.size[0];
-    return ((n * g.from[0] + t) * g.from[1] + line * g.from[1] / g.size[1]) * g.from[2] + column * g.from[2] / g.size[2];
+static __device__ __forceinline__ int64_t condition_of(const groups &g, int64_t n, unsigned at) {
+    const unsigned *size = g.size, *from = g.from;
+    unsigned line = at / size[2], t = line / size[1], column = at - line * size[2];
+    line -= t * size[1];
+    bool alone = size[0] > 1 && size[0] % 2 == 1;
+    t = t == 0 || from[0] == 1 ? 0 : alone ? 1 + (t - 1) * (from[0] - 1) / (size[0] - 1) : t * from[0] / size[0];
+    return ((n * from[0] + t) * from[1] + line * from[1] / size[1]) * from[2] + column * from[2] / size[2];
 }
 
 template <int N, bool CONDITIONED> static __global__ void apply_kernel(const __grid_constant__ groups g, int64_t count) {
@@ -111,7 +113,7 @@ template <int N, bool CONDITIONED> static __global__ void apply_kernel(const __g
     for (int i = 0; i < N; i++) x[i] = fmaf(x[i] - mean[i], factor[i], g.bias[c + i]);
     if (CONDITIONED) {
         float scale[N], shift[N];
-        int64_t from = condition_of(g, n, index / g.c - n * g.pixels) * g.c + c;
+        int64_t from = condition_of(g, n, (unsigned)(index / g.c - n * g.pixels)) * g.c + c;
         para_load(scale, g.scale, g.type, from);
         para_load(shift, g.shift, g.type, from);
 #pragma unroll
@@ -126,7 +128,8 @@ void para_cuda_launch_group_norm(const para_group_norm_args *a, int chunks, floa
     int64_t n = a->x.dim[0], count = para_tensor_count(&a->x), c = a->x.dim[a->x.rank - 1];
     groups g = {a->x.data, a->y.data, a->x.dtype, count / n / c, (int)c, a->groups, chunks, a->eps,
                 static_cast<const float *>(a->weight.data), static_cast<const float *>(a->bias.data), moments, vectors, a->activation,
-                a->scale.data, a->shift.data, {a->x.dim[1], a->x.dim[2], a->x.dim[3]}, {a->scale.dim[1], a->scale.dim[2], a->scale.dim[3]}};
+                a->scale.data, a->shift.data, {(unsigned)a->x.dim[1], (unsigned)a->x.dim[2], (unsigned)a->x.dim[3]},
+                {(unsigned)a->scale.dim[1], (unsigned)a->scale.dim[2], (unsigned)a->scale.dim[3]}};
     bool conditioned = g.scale != NULL;
     bool eight = g.c % 8 == 0 && para_cuda_at_16(g.x) && para_cuda_at_16(g.y) && para_cuda_at_16(g.scale) && para_cuda_at_16(g.shift);
     dim3 grid((unsigned)chunks, (unsigned)n);

@@ -15,52 +15,95 @@ struct head_rows {
     bool centred, interleaved;
 };
 
-/* LANES neighbouring threads hold a row of LANES · 8 elements. */
-template <int LANES> static __global__ void head_kernel(const __grid_constant__ head_rows r) {
-    int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
-    int lane = threadIdx.x % LANES, at = lane * 8;
-    bool here = row < r.rows;
-    int64_t s = here ? row / r.h : 0, h = here ? row % r.h : 0;
-    float x[8], v[8], turned[8], sum = 0;
-    para_load(x, r.x, r.type, s * r.x_s + h * r.x_h + at);
+/* Vectors of a head, 8 elements of each. */
+struct head_vectors {
+    float weight[8], bias[8], cosine[8], sine[8];
+};
+
+static __device__ __forceinline__ void read_norm(const head_rows &r, int at, head_vectors &v) {
+    if (r.weight) para_load(v.weight, r.weight, PARA_F32, at);
+    if (r.bias) para_load(v.bias, r.bias, PARA_F32, at);
+}
+
+static __device__ __forceinline__ void read_rotation(const head_rows &r, int64_t s, int64_t h, int at, head_vectors &v) {
+    if (!r.cosine) return;
+    para_load(v.cosine, r.cosine, PARA_F32, s * r.cos_s + h * r.cos_h + at);
+    para_load(v.sine, r.sine, PARA_F32, s * r.sin_s + h * r.sin_h + at);
+}
+
+/* The row x, of which LANES neighbouring threads hold 8 elements each, normed and turned in place. All threads of a warp call it. */
+template <int LANES> static __device__ __forceinline__ void turn_row(const head_rows &r, float (&x)[8], const head_vectors &v) {
     if (r.weight) {
+        float sum = 0;
         if (r.centred) {
-            float total = 0;
 #pragma unroll
-            for (int i = 0; i < 8; i++) total += x[i];
-            float mean = para_warp_sum<LANES>(total) / r.d;
+            for (int i = 0; i < 8; i++) sum += x[i];
+            float mean = para_warp_sum<LANES>(sum) / r.d;
 #pragma unroll
             for (int i = 0; i < 8; i++) x[i] -= mean;
+            sum = 0;
         }
 #pragma unroll
         for (int i = 0; i < 8; i++) sum = fmaf(x[i], x[i], sum);
-        float factor = 1 / sqrtf(para_warp_sum<LANES>(sum) / r.d + r.eps);
-        para_load(v, r.weight, PARA_F32, at);
+        float factor = rsqrtf(para_warp_sum<LANES>(sum) / r.d + r.eps);
 #pragma unroll
-        for (int i = 0; i < 8; i++) x[i] *= factor * v[i];
+        for (int i = 0; i < 8; i++) x[i] *= factor * v.weight[i];
         if (r.bias) {
-            para_load(v, r.bias, PARA_F32, at);
 #pragma unroll
-            for (int i = 0; i < 8; i++) x[i] += v[i];
+            for (int i = 0; i < 8; i++) x[i] += v.bias[i];
         }
     }
-    if (r.cosine) {
+    if (!r.cosine) return;
+    float turned[8];
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            if (r.interleaved) turned[i] = i % 2 ? x[i - 1] : -x[i + 1];
-            else {
-                float other = __shfl_xor_sync(0xffffffffu, x[i], LANES / 2);
-                turned[i] = lane < LANES / 2 ? -other : other;
-            }
+    for (int i = 0; i < 8; i++) {
+        if (r.interleaved) turned[i] = i % 2 ? x[i - 1] : -x[i + 1];
+        else {
+            float other = __shfl_xor_sync(0xffffffffu, x[i], LANES / 2);
+            turned[i] = threadIdx.x % LANES < LANES / 2 ? -other : other;
         }
-        para_load(v, r.cosine, PARA_F32, s * r.cos_s + h * r.cos_h + at);
-#pragma unroll
-        for (int i = 0; i < 8; i++) x[i] *= v[i];
-        para_load(v, r.sine, PARA_F32, s * r.sin_s + h * r.sin_h + at);
-#pragma unroll
-        for (int i = 0; i < 8; i++) x[i] = fmaf(turned[i], v[i], x[i]);
     }
+#pragma unroll
+    for (int i = 0; i < 8; i++) x[i] = fmaf(turned[i], v.sine[i], x[i] * v.cosine[i]);
+}
+
+template <int LANES> static __global__ void head_kernel(const __grid_constant__ head_rows r) {
+    int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
+    int at = threadIdx.x % LANES * 8;
+    bool here = row < r.rows;
+    int64_t s = here ? row / r.h : 0, h = here ? row % r.h : 0;
+    float x[8];
+    head_vectors v;
+    para_load(x, r.x, r.type, s * r.x_s + h * r.x_h + at);
+    read_norm(r, at, v);
+    read_rotation(r, s, h, at, v);
+    turn_row<LANES>(r, x, v);
     if (here) para_store(r.y, r.type, s * r.y_s + h * r.y_h + at, x);
+}
+
+/* Many rows of one table: HEADS heads of a token to LANES threads, so that the table is read once for them. Threads of the token's other heads are beside
+ * them, and find it in the cache. */
+constexpr int HEADS = 4;
+
+template <int LANES> static __global__ void __launch_bounds__(256) heads_kernel(const __grid_constant__ head_rows r, unsigned groups, unsigned tokens) {
+    unsigned group = (blockIdx.x * 256 + threadIdx.x) / LANES, s = group / groups;
+    int at = threadIdx.x % LANES * 8, h = (int)(group - s * groups) * HEADS, heads = s < tokens ? r.h - h : 0;
+    if (s >= tokens) s = 0; /* lanes of a warp need each other to the end */
+    uint4 bits[HEADS];
+    head_vectors v;
+    const unsigned short *from = static_cast<const unsigned short *>(r.x) + s * r.x_s + h * r.x_h + at;
+#pragma unroll
+    for (int j = 0; j < HEADS; j++) bits[j] = j < heads ? *reinterpret_cast<const uint4 *>(from + j * r.x_h) : make_uint4(0, 0, 0, 0);
+    read_norm(r, at, v);
+    read_rotation(r, s, 0, at, v);
+    int64_t to = s * r.y_s + h * r.y_h + at;
+#pragma unroll
+    for (int j = 0; j < HEADS; j++) {
+        float x[8];
+        para_load(x, bits + j, r.type, 0);
+        turn_row<LANES>(r, x, v);
+        if (j < heads) para_store(r.y, r.type, to + j * r.y_h, x);
+    }
 }
 
 /* The i-th element of a head. */
@@ -109,6 +152,14 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     }
 }
 
+/* False, and nothing is started, where there is too little to do, heads have their own tables, or rows are not of two-byte elements. */
+template <int LANES> static bool launch_heads(const head_rows &r, cudaStream_t stream) {
+    int64_t tokens = r.rows / r.h, groups = (r.h + HEADS - 1) / HEADS, threads = tokens * groups * LANES;
+    if (r.type == PARA_F32 || r.cos_h || r.sin_h || r.rows < 4096 || threads >= 1u << 31) return false;
+    heads_kernel<LANES><<<(unsigned)((threads + 255) / 256), 256, 0, stream>>>(r, (unsigned)groups, (unsigned)tokens);
+    return true;
+}
+
 void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     head_rows r = {};
     r.type = a->x.dtype, r.h = (int)a->x.dim[1], r.d = (int)a->x.dim[2], r.rows = a->x.dim[0] * a->x.dim[1];
@@ -122,6 +173,7 @@ void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
                  para_cuda_at_16(r.sine) && (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_s | r.cos_h | r.sin_s | r.sin_h) % 8 == 0;
     int lanes = eight ? r.d / 8 : 0;
     if (lanes * 8 != r.d || lanes > 32 || (lanes & (lanes - 1))) lanes = 0;
+    if ((lanes == 16 && launch_heads<16>(r, stream)) || (lanes == 8 && launch_heads<8>(r, stream))) return;
     unsigned blocks = (unsigned)((r.rows * (lanes ? lanes : 32) + 255) / 256);
     switch (lanes) {
     case 2: head_kernel<2><<<blocks, 256, 0, stream>>>(r); break;

@@ -78,6 +78,12 @@ typedef struct para_pad_job {
 void para_cuda_launch_pad(const para_pad_job *job, cudaStream_t stream);
 void para_cuda_launch_video_patches(const para_pad_job *job, int64_t first, int64_t rows, void *columns, cudaStream_t stream);
 
+/* to [O, taps, I] of `type` ← weight [O, I, …] contiguous, of `taps` elements for each input; taps ≤ PARA_CUDA_TURN_TAPS */
+enum { PARA_CUDA_TURN_TAPS = 128 };
+void para_cuda_launch_turn(para_tensor weight, int64_t taps, void *to, para_dtype type, cudaStream_t stream);
+/* y [.., C] += bias [C]; y contiguous */
+void para_cuda_launch_add_bias(para_tensor y, para_tensor bias, cudaStream_t stream);
+
 /* For each row of scores [heads][rows][keys] F32 of batch item b, heads from `head` and queries from `first` on: weights = exp(score · scale
  * + mask - max), in the type of v, and 1 / their sum, and lse. */
 typedef struct para_softmax_job {

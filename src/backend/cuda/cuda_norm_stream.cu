@@ -5,43 +5,29 @@
 #include "backend/cuda/cuda_norm.cuh"
 #include "backend/cuda/cuda_ring.cuh"
 
-/* Mean of so many numbers and the sum of their squared distances from it; with `rms` the mean stays 0. */
+/* Mean of so many numbers, and the sum of their squared distances from it; with `rms` the mean stays 0. */
 struct moments {
     float mean, squares;
 };
 
-/* Those of two sets of `count` numbers each, taken together. */
-static __device__ __forceinline__ moments merged(moments a, moments b, float count) {
-    float apart = b.mean - a.mean;
-    return {0.5f * (a.mean + b.mean), a.squares + b.squares + 0.5f * count * apart * apart};
-}
-
-/* Of the block's numbers, 8 of each thread; all warps are whole. room [32]: not that of the call before. */
+/* Of the block's numbers, 8 of each thread; all warps are whole. A warp's own mean first, so that nothing cancels where all numbers lie far from 0.
+ * room [32]: not that of the call before. */
 static __device__ __forceinline__ moments block_moments(const float (&x)[8], bool rms, moments *room) {
-    moments m = {0, 0};
+    float sum = 0, squares = 0, mean = 0;
+    int warps = blockDim.x / 32, lane = threadIdx.x % 32;
     if (!rms) {
 #pragma unroll
-        for (int i = 0; i < 8; i++) m.mean += x[i];
-        m.mean *= 0.125f;
+        for (int i = 0; i < 8; i++) sum += x[i];
+        mean = para_warp_sum(sum) * (1.0f / 256);
     }
 #pragma unroll
-    for (int i = 0; i < 8; i++) m.squares = fmaf(x[i] - m.mean, x[i] - m.mean, m.squares);
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-        moments other = {__shfl_xor_sync(0xffffffffu, m.mean, step), __shfl_xor_sync(0xffffffffu, m.squares, step)};
-        m = merged(m, other, 8.0f * step);
-    }
-    int warps = blockDim.x / 32;
-    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = m;
+    for (int i = 0; i < 8; i++) squares = fmaf(x[i] - mean, x[i] - mean, squares);
+    squares = para_warp_sum(squares);
+    if (lane == 0) room[threadIdx.x / 32] = {mean, squares};
     __syncthreads();
-    moments all = {0, 0};
-    for (int i = 0; i < warps; i++) all.mean += room[i].mean;
-    all.mean /= warps;
-    for (int i = 0; i < warps; i++) {
-        float apart = room[i].mean - all.mean;
-        all.squares += fmaf(256.0f * apart, apart, room[i].squares);
-    }
-    return all;
+    moments own = lane < warps ? room[lane] : moments{0, 0};
+    float all = rms ? 0 : __fdividef(para_warp_sum(own.mean), warps), apart = lane < warps ? own.mean - all : 0;
+    return {all, para_warp_sum(fmaf(256 * apart, apart, own.squares))};
 }
 
 /* y = (x - mean) / deviation · by + plus, of the thread's 8 columns. */
@@ -97,7 +83,7 @@ static __global__ void __launch_bounds__(512, 2) norm_stream_kernel(const __grid
         }
         begin_row(ahead, r, row + (STAGES - 1) * (int64_t)gridDim.x, (n + STAGES - 1) % STAGES, at);
         moments m = block_moments(x, r.rms, room[n % 2]);
-        float factor = 1 / sqrtf(m.squares / r.d + r.eps);
+        float factor = rsqrtf(__fdividef(m.squares, r.d) + r.eps);
 #pragma unroll
         for (int i = 0; i < 8; i++) x[i] = fmaf((x[i] - m.mean) * factor, by[i], plus[i]);
         para_store(r.y, r.type, row * r.y_row + at, x);

@@ -53,7 +53,7 @@ static bool conditioned(const para_group_norm_args *a) {
     bool right = s->data && o->data && x->rank == 5 && s->rank == 5 && para_cuda_same_sizes(s, o) && s->dtype == x->dtype && o->dtype == x->dtype &&
                  para_tensor_contiguous(s) && para_tensor_contiguous(o) && para_cuda_aligned(s) && para_cuda_aligned(o);
     for (int i = 0; right && i < 5; i++) right = s->dim[i] <= x->dim[i] && (s->dim[i] > 0 || x->dim[i] == 0);
-    return right && s->dim[0] == x->dim[0] && s->dim[4] == x->dim[4];
+    return right && s->dim[0] == x->dim[0] && s->dim[4] == x->dim[4] && x->dim[1] * x->dim[2] * x->dim[3] <= UINT32_MAX;
 }
 
 para_status para_cuda_group_norm(para_device *dev, const para_group_norm_args *a) {

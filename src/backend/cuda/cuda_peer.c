@@ -60,19 +60,28 @@ static bool copy_rows(const para_walk *w, cudaStream_t stream, cudaError_t *erro
     return true;
 }
 
+static para_status fetch_one(para_cuda *cuda, const para_tensor *dst, const para_tensor *src) {
+    cudaError_t error = cudaSuccess;
+    if (para_tensor_count(dst) == 0) return PARA_OK;
+    para_walk w = para_walk_of(2, (const para_tensor *[]){dst, src});
+    if (copy_rows(&w, cuda->fetching, &error)) CUDA_TRY(error, "copy from another GPU");
+    else para_cuda_launch_copy(&w, cuda->fetching);
+    return para_cuda_launched("fetch");
+}
+
+static bool can_fetch(const para_tensor *dst, const para_tensor *src) {
+    return para_cuda_same_sizes(dst, src) && dst->dtype == src->dtype && para_cuda_aligned(dst) && para_cuda_aligned(src);
+}
+
+/* One wait before all copies and one mark behind them: each costs the copy engine as much as a megabyte. */
 para_status para_cuda_fetch(para_device *dev, const para_fetch_args *a) {
     para_cuda *cuda = para_cuda_of(dev);
-    cudaError_t error = cudaSuccess;
-    CUDA_BEGIN(dev, para_cuda_same_sizes(&a->dst, &a->src) && a->dst.dtype == a->src.dtype && para_cuda_aligned(&a->dst) && para_cuda_aligned(&a->src),
-               "fetch", "source and destination must have the same sizes and type, and elements lie at multiples of their size");
+    bool fits = true;
+    for (int i = 0; i < a->count; i++) fits = fits && can_fetch(&a->dst[i], &a->src[i]);
+    CUDA_BEGIN(dev, fits, "fetch", "source and destination must have the same sizes and type, and elements lie at multiples of their size");
     CUDA_TRY(cudaStreamWaitEvent(cuda->fetching, a->filled->event, 0), "wait for another GPU");
     CUDA_TRY(cudaStreamWaitEvent(cuda->fetching, a->free->event, 0), "wait for the GPU");
-    if (para_tensor_count(&a->dst) > 0) {
-        para_walk w = para_walk_of(2, (const para_tensor *[]){&a->dst, &a->src});
-        if (copy_rows(&w, cuda->fetching, &error)) CUDA_TRY(error, "copy from another GPU");
-        else para_cuda_launch_copy(&w, cuda->fetching);
-        PARA_TRY(para_cuda_launched("fetch"));
-    }
+    for (int i = 0; i < a->count; i++) PARA_TRY(fetch_one(cuda, &a->dst[i], &a->src[i]));
     PARA_TRY(mark_on(cuda->fetching, a->arrived));
     return mark_on(cuda->fetching, a->taken);
 }

@@ -1,40 +1,56 @@
-/* Padded copies of frames, and patches of them, for convolutions of videos. SPDX-License-Identifier: Apache-2.0 */
-#include "backend/cuda/cuda_kernels.h"
+/* Padded copies of frames, patches of them, weights and biases, for convolutions of videos. SPDX-License-Identifier: Apache-2.0 */
+#include "backend/cuda/cuda_load.cuh"
 #include "backend/cuda/cuda_walk.cuh"
 
 struct padding {
     const void *x, *before; /* of the item */
     void *to;
-    int64_t f, h, w, c;         /* of x; c elements of `Bits` */
-    int64_t grown[3];           /* of x, enlarged */
-    int64_t frames, height, width;
-    int64_t first, back;        /* of the enlarged frames: that the first padded one is, before is taken into account; kt - 1 */
-    int64_t pad_h, pad_w, count;
+    int64_t f, h;               /* of x */
+    unsigned w, c;              /* of x; elements of `Bits` */
+    int64_t grown_f, grown_h;   /* of x, enlarged */
+    unsigned grown_w;
+    int64_t height;             /* of the copy */
+    unsigned width;
+    int64_t first, back;        /* the enlarged frame that the first padded one is, less than 0 before x; kt - 1 */
+    int64_t pad_h;
+    int pad_w;
     bool replicate;
 };
 
-static __device__ __forceinline__ int64_t clamped(int64_t i, int64_t n) {
+template <typename T> static __device__ __forceinline__ T clamped(T i, T n) {
     return i < 0 ? 0 : i < n ? i : n - 1;
 }
 
-/* One thread for an element of `Bits` of the copy. */
-template <typename Bits> static __global__ void pad_kernel(const __grid_constant__ padding p) {
-    int64_t i = para_thread();
-    if (i >= p.count) return;
-    int64_t c = i % p.c, pixel = i / p.c, x = pixel % p.width - p.pad_w, line = pixel / p.width, y = line % p.height - p.pad_h, t = line / p.height + p.first;
-    Bits bits = {};
-    if (p.replicate || (x >= 0 && x < p.grown[2] && y >= 0 && y < p.grown[1])) {
-        x = clamped(x, p.grown[2]);
-        y = clamped(y, p.grown[1]);
-        if (t < 0 && p.before) {
-            bits = static_cast<const Bits *>(p.before)[(((t + p.back) * p.grown[1] + y) * p.grown[2] + x) * p.c + c];
-        } else {
-            bool alone = p.grown[0] > 1 && p.grown[0] % 2 == 1; /* as para_nearest_frame */
-            t = t <= 0 || p.f == 1 ? 0 : alone ? 1 + (t - 1) * (p.f - 1) / (p.grown[0] - 1) : t * p.f / p.grown[0];
-            bits = static_cast<const Bits *>(p.x)[((t * p.h + y * p.h / p.grown[1]) * p.w + x * p.w / p.grown[2]) * p.c + c];
-        }
+/* The line of x or of what lies before it, at height y of enlarged frame t; *width: its pixels. */
+template <typename Bits> static __device__ __forceinline__ const Bits *source_line(const padding &p, int64_t t, int64_t y, unsigned *width) {
+    if (t < 0 && p.before) {
+        *width = p.grown_w;
+        return static_cast<const Bits *>(p.before) + ((t + p.back) * p.grown_h + y) * p.grown_w * p.c;
     }
-    static_cast<Bits *>(p.to)[i] = bits;
+    bool alone = p.grown_f > 1 && p.grown_f % 2 == 1; /* as para_nearest_frame */
+    t = t <= 0 || p.f == 1 ? 0 : alone ? 1 + (t - 1) * (p.f - 1) / (p.grown_f - 1) : t * p.f / p.grown_f;
+    *width = p.w;
+    return static_cast<const Bits *>(p.x) + (t * p.h + y * p.h / p.grown_h) * p.w * p.c;
+}
+
+/* A block for a line of the copy. */
+template <typename Bits> static __global__ void pad_kernel(const __grid_constant__ padding p) {
+    int64_t y = blockIdx.x % p.height - p.pad_h, t = blockIdx.x / p.height + p.first;
+    bool outside = y < 0 || y >= p.grown_h;
+    unsigned width, count = p.width * p.c;
+    const Bits *from = source_line<Bits>(p, t, clamped(y, p.grown_h), &width);
+    Bits *to = static_cast<Bits *>(p.to) + (int64_t)blockIdx.x * count;
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+        unsigned pixel = i / p.c, c = i - pixel * p.c;
+        int x = (int)pixel - p.pad_w;
+        Bits bits = {};
+        if (p.replicate || (!outside && x >= 0 && x < (int)p.grown_w)) {
+            unsigned at = (unsigned)clamped(x, (int)p.grown_w);
+            if (width != p.grown_w) at = at * width / p.grown_w;
+            bits = from[at * p.c + c];
+        }
+        to[i] = bits;
+    }
 }
 
 static bool wide(const para_pad_job *job) {
@@ -44,15 +60,16 @@ static bool wide(const para_pad_job *job) {
 
 void para_cuda_launch_pad(const para_pad_job *job, cudaStream_t stream) {
     const para_conv3d_args *a = job->a;
+    const int64_t *x = a->x.dim;
     int64_t size = (int64_t)para_dtype_size(a->x.dtype), back = a->w->weight.dim[2] - 1, c = wide(job) ? job->padded[3] * size / 16 : job->padded[3];
     const char *before = a->before.data ? static_cast<const char *>(a->before.data) + job->item * a->before.stride[0] * size : NULL;
-    padding p = {static_cast<const char *>(a->x.data) + job->item * a->x.stride[0] * size, before, job->to, a->x.dim[1], a->x.dim[2], a->x.dim[3], c,
-                 {job->grown[0], job->grown[1], job->grown[2]}, job->padded[0], job->padded[1], job->padded[2], job->first * a->stride_t - back, back,
-                 a->pad_h, a->pad_w, job->padded[0] * job->padded[1] * job->padded[2] * c, a->replicate};
-    unsigned blocks = para_blocks(p.count);
-    if (wide(job)) pad_kernel<uint4><<<blocks, 256, 0, stream>>>(p);
-    else if (size == 4) pad_kernel<unsigned><<<blocks, 256, 0, stream>>>(p);
-    else pad_kernel<unsigned short><<<blocks, 256, 0, stream>>>(p);
+    padding p = {static_cast<const char *>(a->x.data) + job->item * a->x.stride[0] * size, before, job->to, x[1], x[2], (unsigned)x[3], (unsigned)c,
+                 job->grown[0], job->grown[1], (unsigned)job->grown[2], job->padded[1], (unsigned)job->padded[2], job->first * a->stride_t - back, back,
+                 a->pad_h, a->pad_w, a->replicate};
+    unsigned lines = (unsigned)(job->padded[0] * job->padded[1]);
+    if (wide(job)) pad_kernel<uint4><<<lines, 256, 0, stream>>>(p);
+    else if (size == 4) pad_kernel<unsigned><<<lines, 256, 0, stream>>>(p);
+    else pad_kernel<unsigned short><<<lines, 256, 0, stream>>>(p);
 }
 
 struct video_patches {
@@ -83,4 +100,50 @@ void para_cuda_launch_video_patches(const para_pad_job *job, int64_t first, int6
     if (eight) video_patches_kernel<uint4><<<blocks, 256, 0, stream>>>(p);
     else if (size == 4) video_patches_kernel<unsigned><<<blocks, 256, 0, stream>>>(p);
     else video_patches_kernel<unsigned short><<<blocks, 256, 0, stream>>>(p);
+}
+
+enum { TURN_INPUTS = 64 }; /* of one output that a block turns */
+
+/* Block (output, inputs): both sides of the turn are read and written in order. Shared [inputs][taps]. */
+static __global__ void turn_kernel(const void *weight, para_dtype from, void *to, para_dtype type, unsigned inputs, unsigned taps) {
+    extern __shared__ float part[];
+    unsigned first = blockIdx.y * TURN_INPUTS, here = inputs - first < TURN_INPUTS ? inputs - first : TURN_INPUTS;
+    int64_t start = (int64_t)blockIdx.x * inputs * taps;
+    for (unsigned i = threadIdx.x; i < here * taps; i += blockDim.x) {
+        float f[1];
+        para_load(f, weight, from, start + (int64_t)first * taps + i);
+        part[i] = f[0];
+    }
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < here * taps; i += blockDim.x) {
+        unsigned tap = i / here, input = i - tap * here;
+        float f[1] = {part[input * taps + tap]};
+        para_store(to, type, start + (int64_t)tap * inputs + first + input, f);
+    }
+}
+
+void para_cuda_launch_turn(para_tensor weight, int64_t taps, void *to, para_dtype type, cudaStream_t stream) {
+    unsigned inputs = (unsigned)weight.dim[1];
+    dim3 grid((unsigned)weight.dim[0], (inputs + TURN_INPUTS - 1) / TURN_INPUTS);
+    turn_kernel<<<grid, 256, TURN_INPUTS * (size_t)taps * sizeof(float), stream>>>(weight.data, weight.dtype, to, type, inputs, (unsigned)taps);
+}
+
+/* One thread for N elements of y, of one pixel. */
+template <int N>
+static __global__ void add_bias_kernel(void *y, para_dtype type, const void *bias, para_dtype bias_type, int64_t c, int64_t count) {
+    int64_t at = para_thread() * N;
+    if (at >= count) return;
+    float x[N], b[N];
+    para_load(x, y, type, at);
+    para_load(b, bias, bias_type, at % c);
+#pragma unroll
+    for (int i = 0; i < N; i++) x[i] += b[i];
+    para_store(y, type, at, x);
+}
+
+void para_cuda_launch_add_bias(para_tensor y, para_tensor bias, cudaStream_t stream) {
+    int64_t c = bias.dim[0], count = para_tensor_count(&y);
+    bool eight = c % 8 == 0 && para_cuda_at_16(y.data) && para_cuda_at_16(bias.data);
+    if (eight) add_bias_kernel<8><<<para_blocks(count / 8), 256, 0, stream>>>(y.data, y.dtype, bias.data, bias.dtype, c, count);
+    else add_bias_kernel<1><<<para_blocks(count), 256, 0, stream>>>(y.data, y.dtype, bias.data, bias.dtype, c, count);
 }

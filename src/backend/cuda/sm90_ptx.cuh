@@ -1,4 +1,4 @@
-/* Hopper's instructions (sm_90a) that attention_sm90_kernel.cuh is written with, one function each: named barriers, mbarriers, the bulk tensor copy
+/* Hopper's instructions (sm_90a) that the kernels *_sm90 are written with, one function each: named barriers, mbarriers, the bulk tensor copy
  * (TMA) and the warp group's matrix product (wgmma). Shared memory is addressed by its 32-bit addresses.
  * Source: PTX ISA 9.0, sections "Asynchronous warpgroup level matrix instructions", "mbarrier", "cp.async.bulk.tensor". SPDX-License-Identifier: Apache-2.0 */
 #pragma once
@@ -31,6 +31,29 @@ __device__ __forceinline__ void barrier_arrive(int id, int threads) {
 
 __device__ __forceinline__ void mbarrier_init(uint32_t mbarrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(mbarrier), "r"(arrivals));
+}
+
+/* The same at the mbarrier that lies at this address in another block of the cluster. What it tells of must need no fence: reads of the tensor cores, which
+ * were waited for. */
+__device__ __forceinline__ void mbarrier_arrive_at(uint32_t mbarrier, int block) {
+    asm volatile("{\n"
+                 ".reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.relaxed.cluster.shared::cluster.b64 _, [there];\n"
+                 "}" ::"r"(mbarrier),
+                 "r"(block)
+                 : "memory");
+}
+
+/* All threads of all blocks of the cluster have come. */
+__device__ __forceinline__ void cluster_sync() {
+    asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
+
+__device__ __forceinline__ int cluster_rank() {
+    int rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
 }
 
 /* Makes the initialised mbarriers known to the copy engine. */
@@ -76,7 +99,7 @@ __device__ __forceinline__ bool mbarrier_test(uint32_t mbarrier, uint32_t parity
     return done;
 }
 
-/* ---- Copies of boxes of a tensor [batch, head, token, column] to shared memory */
+/* ---- Copies of boxes of a tensor [batch, head, token, column], or of a matrix [row, column], to shared memory */
 
 __device__ __forceinline__ void tensor_map_prefetch(const CUtensorMap *map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -86,6 +109,19 @@ __device__ __forceinline__ void tensor_map_prefetch(const CUtensorMap *map) {
 __device__ __forceinline__ void tma_load(uint32_t to, const CUtensorMap *map, uint32_t mbarrier, int column, int token, int head, int batch) {
     asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(to), "l"(map),
                  "r"(mbarrier), "r"(column), "r"(token), "r"(head), "r"(batch)
+                 : "memory");
+}
+
+__device__ __forceinline__ void tma_load_rows(uint32_t to, const CUtensorMap *map, uint32_t mbarrier, int column, int row) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(to), "l"(map),
+                 "r"(mbarrier), "r"(column), "r"(row)
+                 : "memory");
+}
+
+/* The same into the shared memory of every block of the cluster whose bit is set, each with its own mbarrier at that address. */
+__device__ __forceinline__ void tma_load_rows_to_all(uint32_t to, const CUtensorMap *map, uint32_t mbarrier, int column, int row, uint16_t blocks) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
+                 "l"(map), "r"(mbarrier), "r"(column), "r"(row), "h"(blocks)
                  : "memory");
 }
 
@@ -129,11 +165,15 @@ template <int N> __device__ __forceinline__ void pin(float (&x)[N]) {
 #define DIGITS(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
 #define REGS_32 "{" DIGITS() DIGITS(1) DIGITS(2) "%30, %31}"
 #define REGS_64 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4) DIGITS(5) "%60, %61, %62, %63}"
+#define REGS_96 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4) DIGITS(5) DIGITS(6) DIGITS(7) DIGITS(8) "%90, %91, %92, %93, %94, %95}"
+#define REGS_128 "{" DIGITS() DIGITS(1) DIGITS(2) DIGITS(3) DIGITS(4) DIGITS(5) DIGITS(6) DIGITS(7) DIGITS(8) DIGITS(9) DIGITS(10) DIGITS(11) "%120, %121, %122, %123, %124, %125, %126, %127}"
 #define ACC_8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 #define ACC_16(d, i) ACC_8(d, i), ACC_8(d, i + 8)
 #define ACC_32(d) ACC_16(d, 0), ACC_16(d, 16)
 #define ACC_48(d) ACC_32(d), ACC_16(d, 32)
 #define ACC_64(d) ACC_48(d), ACC_16(d, 48)
+#define ACC_96(d) ACC_64(d), ACC_16(d, 64), ACC_16(d, 80)
+#define ACC_128(d) ACC_96(d), ACC_16(d, 96), ACC_16(d, 112)
 
 template <int N, typename T> struct wgmma; /* wgmma<N, T>::ss, ::rs */
 
@@ -161,6 +201,8 @@ template <int N, typename T> struct wgmma; /* wgmma<N, T>::ss, ::rs */
 
 WGMMA_TYPES(64, 32, 32, 33, 34, 35, 36, 37)
 WGMMA_TYPES(128, 64, 64, 65, 66, 67, 68, 69)
+WGMMA_TYPES(192, 96, 96, 97, 98, 99, 100, 101)
+WGMMA_TYPES(256, 128, 128, 129, 130, 131, 132, 133)
 
 #undef WGMMA_TYPES
 #undef WGMMA
