@@ -89,6 +89,7 @@ static inline void run_all(const char *of, const char *with, int ranks, para_par
         para_request request = request_of(json_object_get(run, "request"));
         para_cache_options cache = options_of(json_object_get(run, "options"), together);
         para_result *got;
+        if (request.guidance_scale <= 1 && mesh.batch > 1) continue; /* one half has no second group */
         assert_int_equal(para_apply_first_block_cache(pipe, &cache), PARA_OK);
         assert_int_equal(para_generate(pipe, &request, &got), PARA_OK);
         double d = compare_steps(run, got, together && request.guidance_scale > 1), latents = compare_latents(reference, name, got);
