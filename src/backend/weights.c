@@ -156,11 +156,6 @@ void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const cha
     add(w, out, true, 1, &n, name, "");
 }
 
-void para_weights_tensor(para_weights *w, para_tensor *out, int rank, const int64_t *dim, const char *format, ...) {
-    FORMAT_NAME(format);
-    add(w, out, false, rank, dim, name, "");
-}
-
 void para_weights_values(para_weights *w, para_tensor *out, int rank, const int64_t *dim, const char *format, ...) {
     FORMAT_NAME(format);
     add(w, out, true, rank, dim, name, "");
@@ -169,6 +164,11 @@ void para_weights_values(para_weights *w, para_tensor *out, int rank, const int6
 void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...) {
     FORMAT_NAME(format);
     add(w, out, false, 2, (int64_t[]){n, k}, name, "");
+}
+
+void para_weights_tensor(para_weights *w, para_tensor *out, int rank, const int64_t *dim, const char *format, ...) {
+    FORMAT_NAME(format);
+    add(w, out, false, rank, dim, name, "");
 }
 
 void para_weights_join(para_weights *w, para_linear *joined, int count) {

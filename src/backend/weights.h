@@ -23,8 +23,6 @@ void para_weights_conv3d(para_weights *w, para_linear *out, int64_t o, int64_t i
 /* Wants "<name>.weight" [n, c, t, h, w] and "<name>.bias" [n] of a convolution whose stride is its kernel, as the linear layer [n, c · t · h · w] on its patches. */
 void para_weights_patches(para_weights *w, para_linear *out, int64_t n, int64_t c, int64_t t, int64_t h, int64_t width, const char *format, ...)
     __attribute__((format(printf, 8, 9)));
-/* Wants the tensor "<name>" of these sizes in the file's type. */
-void para_weights_tensor(para_weights *w, para_tensor *out, int rank, const int64_t *dim, const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Wants the tensor "<name>" [n], as F32 on the device. */
 void para_weights_vector(para_weights *w, para_tensor *out, int64_t n, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Wants the tensor "<name>" of `rank` sizes, as F32 on the device. */
@@ -32,9 +30,11 @@ void para_weights_values(para_weights *w, para_tensor *out, int rank, const int6
 /* Wants the tensor "<name>" [n, k] in the file's type. */
 void para_weights_matrix(para_weights *w, para_tensor *out, int64_t n, int64_t k, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* Wants the tensor "<name>" of `rank` sizes in the file's type. */
+void para_weights_tensor(para_weights *w, para_tensor *out, int rank, const int64_t *dim, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* The `count` linear layers wanted last, of the same input and all with a bias or all without, as one: on a device that joins, where they come to lie one after the
- * other, *joined is that layer, [N of all, K]; else its weight is none. */
+/* The `count` linear layers wanted last, of the same input and all with a bias or all without, as one: on a device that joins, where they come to lie
+ * one after the other, *joined is that layer, [N of all, K]; else its weight is none. */
 void para_weights_join(para_weights *w, para_linear *joined, int count);
 
 /* What is wanted from here on belongs to the model's block i, 0 or more; to none with PARA_NO_BLOCK, as in the beginning. */

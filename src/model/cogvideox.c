@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "model/cogvideox_block.h"
 #include "model/cogvideox_positions.h"
-#include "model/embeddings.h"
+#include "model/time_text_embed.h"
 
 typedef struct cogvideox {
     para_transformer base;
@@ -14,9 +14,9 @@ typedef struct cogvideox {
     para_tensor proj;      /* patch_embed.proj.weight [D, C, p, p], or [D, C · p_t · p · p] */
     para_tensor proj_bias; /* [D], or none */
     para_linear text_proj;
-    para_tensor pos_embedding;      /* [1, max_text_seq_length + tokens, D], or none */
-    para_linear linear_1, linear_2; /* time_embedding */
-    para_cogvideox_block *block;    /* [num_layers] */
+    para_tensor pos_embedding; /* [1, max_text_seq_length + tokens, D], or none */
+    para_mlp_embedder time_embedding;
+    para_cogvideox_block *block; /* [num_layers] */
     para_affine_norm norm_final, norm_out_norm;
     para_linear norm_out, proj_out;
 } cogvideox;
@@ -53,8 +53,7 @@ static void cogvideox_weights(para_transformer *t, para_weights *w) {
     const para_cogvideox_config *c = &m->c;
     int64_t d = c->inner_dim;
     patch_embed_weights(m, w);
-    para_weights_linear(w, &m->linear_1, c->time_embed_dim, d, true, "time_embedding.linear_1");
-    para_weights_linear(w, &m->linear_2, c->time_embed_dim, c->time_embed_dim, true, "time_embedding.linear_2");
+    para_mlp_embedder_weights(w, &m->time_embedding, d, c->time_embed_dim, "time_embedding");
     for (int i = 0; i < c->num_layers; i++) {
         para_weights_block(w, i);
         para_cogvideox_block_weights(&m->block[i], c, w, i);
@@ -78,19 +77,11 @@ static int cogvideox_num_blocks(const para_transformer *t) {
 static para_status time_embedding(const cogvideox *m, para_device *dev, const para_conditioning_inputs *in,
                                   para_tensor temb) {
     const para_cogvideox_config *c = &m->c;
+    const para_sinusoids form = {.dim = c->inner_dim, .sin_first = !c->flip_sin_to_cos, .freq_shift = c->freq_shift};
     size_t mark = para_arena_mark(&dev->arena);
-    para_tensor x, mid;
-    PARA_TRY(PARA_NEW(dev, &x, PARA_F32, in->steps, c->inner_dim));
-    PARA_TRY(PARA_NEW(dev, &mid, PARA_F32, in->steps, c->time_embed_dim));
-    float *host = para_alloc((size_t)in->steps * (size_t)c->inner_dim, sizeof *host);
-    if (!host) return PARA_ERR_MEMORY;
-    para_timestep_embedding_as(host, in->timesteps, in->steps, (int)c->inner_dim, c->flip_sin_to_cos, c->freq_shift);
-    para_status status = dev->ops->upload(dev, x, host);
-    para_free(host);
-    PARA_TRY(status);
-    PARA_TRY(dev->ops->linear(
-        dev, &(para_linear_args){.x = x, .w = &m->linear_1, .y = mid, .activation = c->timestep_activation_fn}));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &m->linear_2, .y = temb}));
+    para_tensor x;
+    PARA_TRY(para_time_proj(dev, in->timesteps, in->steps, form, &x));
+    PARA_TRY(para_mlp_embedder_run(dev, &m->time_embedding, c->timestep_activation_fn, x, temb, false));
     PARA_TRY(dev->ops->activate(dev, PARA_ACT_SILU, temb, temb));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;

@@ -5,28 +5,24 @@
 #include <string.h>
 
 /* exp(-ln(10000) · i / half) as PyTorch gives it in float32. Its exp on x86 (MKL's) does not round correctly: for the embeddings of
- * 256 values that every released model but CogVideoX has, it puts two of the 128 frequencies one step higher, which at a guidance of 3500 turns
- * them by 1e-4 and moves a block's output by 2e-5. The same step here keeps the same picture. Measured: those two, 3/32
- * and 53/64 of the way, and no other, at every power of two up to 512 values. */
-static float frequency_of(int i, int half, int64_t shift) {
+ * 256 values that FLUX, HunyuanVideo and Mochi have, it puts two of the 128 frequencies one step higher, which at a guidance of 3500
+ * turns them by 1e-4 and moves a block's output by 2e-5. The same step here keeps the same picture. Measured: those two, 3/32 and 53/64
+ * of the way, and no other, at every power of two up to 512 values. */
+static float frequency_of(int64_t i, int64_t half, int64_t shift) {
     float nearest = (float)exp((double)((float)(-log(10000.0)) * (float)i / (float)(half - shift)));
-    bool power = shift == 0 && half <= 256 && (half & (half - 1)) == 0;
-    return power && (32 * i == 3 * half || 64 * i == 53 * half) ? nextafterf(nearest, 1.0f) : nearest;
+    bool measured = shift == 0 && half <= 256 && (half & (half - 1)) == 0;
+    bool higher = measured && (32 * i == 3 * half || 64 * i == 53 * half);
+    return higher ? nextafterf(nearest, 1.0f) : nearest;
 }
 
-void para_timestep_embedding(float *out, const float *values, int n, int dim) {
-    para_timestep_embedding_as(out, values, n, dim, true, 0);
-}
-
-void para_timestep_embedding_as(float *out, const float *values, int n, int dim, bool flip_sin_to_cos,
-                                int64_t freq_shift) {
-    int half = dim / 2, cosines = flip_sin_to_cos ? 0 : half, sines = half - cosines;
-    for (int i = 0; i < half; i++) {
-        float frequency = frequency_of(i, half, freq_shift);
+void para_timestep_embedding(float *out, const float *values, int n, para_sinusoids form) {
+    int64_t half = form.dim / 2, cosines = form.sin_first ? half : 0, sines = half - cosines;
+    for (int64_t i = 0; i < half; i++) {
+        float frequency = frequency_of(i, half, form.freq_shift);
         for (int row = 0; row < n; row++) {
             float angle = values[row] * frequency;
-            out[(int64_t)row * dim + cosines + i] = cosf(angle);
-            out[(int64_t)row * dim + sines + i] = sinf(angle);
+            out[row * form.dim + cosines + i] = cosf(angle);
+            out[row * form.dim + sines + i] = sinf(angle);
         }
     }
 }

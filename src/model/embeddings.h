@@ -4,11 +4,15 @@
 
 #include "backend/backend.h"
 
-/* Sinusoidal embedding of `n` values, out [n, dim]: cos then sin (flip_sin_to_cos), no frequency shift.
- * Source: diffusers get_timestep_embedding. dim is even. */
-void para_timestep_embedding(float *out, const float *values, int n, int dim);
-/* The same with freq_shift, which is not dim / 2, and sin before cos where flip_sin_to_cos is false. */
-void para_timestep_embedding_as(float *out, const float *values, int n, int dim, bool flip_sin_to_cos, int64_t freq_shift);
+/* Form of a sinusoidal embedding. */
+typedef struct para_sinusoids {
+    int64_t dim;        /* even */
+    bool sin_first;     /* sin, then cos; else cos, then sin, which is flip_sin_to_cos */
+    int64_t freq_shift; /* not dim / 2 */
+} para_sinusoids;
+
+/* Sinusoidal embedding of `n` values, out [n, dim]. Source: diffusers get_timestep_embedding. */
+void para_timestep_embedding(float *out, const float *values, int n, para_sinusoids form);
 
 /* Rotary tables of tokens on a grid: cos, sin host [frames · height · width, Σ dims], each value twice (interleaved pairs).
  * Axis a of a token turns by position_a · theta^(-2i / dims[a]), in double. Source: diffusers FluxPosEmbed, get_1d_rotary_pos_embed. */

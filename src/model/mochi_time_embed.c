@@ -49,8 +49,8 @@ para_status para_mochi_time_embed_run(const para_mochi_time_embed *e, para_devic
     pooled.dim[0] = steps;
     pooled.stride[0] = 0; /* the same row at every step */
     PARA_TRY(dev->ops->copy(dev, temb, pooled));
-    PARA_TRY(para_time_proj(dev, timesteps, steps, e->time_embed_dim, &x));
-    PARA_TRY(para_mlp_embedder_run(dev, &e->timestep_embedder, x, temb, true));
+    PARA_TRY(para_time_proj(dev, timesteps, steps, (para_sinusoids){.dim = e->time_embed_dim}, &x));
+    PARA_TRY(para_mlp_embedder_run(dev, &e->timestep_embedder, PARA_ACT_SILU, x, temb, true));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

@@ -3,18 +3,19 @@
 #define PARA_MODEL_TIME_TEXT_EMBED_H
 
 #include "backend/weights.h"
+#include "model/embeddings.h"
 
-/* linear_2(silu(linear_1(x))). Source: TimestepEmbedding, PixArtAlphaTextProjection. */
+/* linear_2(f(linear_1(x))). Source: TimestepEmbedding, PixArtAlphaTextProjection. */
 typedef struct para_mlp_embedder {
     para_linear linear_1, linear_2;
 } para_mlp_embedder;
 
 /* Declares "<name>.linear_1.weight" and so on: [dim, in], [dim, dim]. */
 void para_mlp_embedder_weights(para_weights *w, para_mlp_embedder *e, int64_t in, int64_t dim, const char *name);
-/* y = or += linear_2(silu(linear_1(x))): x [n, in] F32, y [n, dim] F32. */
-para_status para_mlp_embedder_run(para_device *dev, const para_mlp_embedder *e, para_tensor x, para_tensor y, bool accumulate);
-/* Sinusoidal embedding of n host values on the device, out [n, dim] F32 of the arena; dim is even. */
-para_status para_time_proj(para_device *dev, const float *values, int n, int64_t dim, para_tensor *out);
+/* y = or += linear_2(f(linear_1(x))): x [n, in] F32, y [n, dim] F32. */
+para_status para_mlp_embedder_run(para_device *dev, const para_mlp_embedder *e, para_activation f, para_tensor x, para_tensor y, bool accumulate);
+/* Sinusoidal embedding of n host values on the device, out [n, dim] F32 of the arena. */
+para_status para_time_proj(para_device *dev, const float *values, int n, para_sinusoids form, para_tensor *out);
 
 /* Source: CombinedTimestepGuidanceTextProjEmbeddings, CombinedTimestepTextProjEmbeddings, HunyuanVideoConditionEmbedding. */
 typedef struct para_time_text_embed {

@@ -148,23 +148,26 @@ static void many_rows(void **state) {
     }
 }
 
-/* One for all heads, or one for each. */
-static ops_tensor rope_table(para_device *dev, bool per_head, int64_t s, int64_t h, int64_t d) {
-    return per_head ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d);
+/* What a head comes with. */
+typedef struct head_options {
+    bool normed, layer_norm, bias; /* of the norm */
+    bool rope, per_head, interleaved; /* tables, of each head, order of their pairs */
+} head_options;
+
+static ops_tensor rope_table(para_device *dev, const head_options *o, int64_t s, int64_t h, int64_t d) {
+    if (!o->rope) return ops_none();
+    return o->per_head ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d);
 }
 
-/* What norm heads have: none, RMS norm, LayerNorm with a bias. */
-typedef enum head_norm { NO_NORM, RMS, LAYER } head_norm;
-
-static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, int64_t d, head_norm norm, bool rope, bool per_head, bool interleaved) {
+static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, int64_t d, head_options o) {
     ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, h, s, d),
-               weight = norm ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
-               bias = norm == LAYER ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
-               cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none(), sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
-    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = norm == LAYER, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
-                                                      .cos = cosine.view, .sin = sine.view, .rope_interleaved = interleaved, .y = y.view}));
-    twin_head(y.value, x.value, s, h, d, norm == LAYER ? PARA_NORM_LAYER : PARA_NORM_RMS, weight.value, bias.value, 1e-6f, cosine.value, sine.value,
-              per_head, interleaved);
+               weight = o.normed ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(), bias = o.bias ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
+               cosine = rope_table(dev, &o, s, h, d), sine = rope_table(dev, &o, s, h, d);
+    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = o.layer_norm, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
+                                                      .cos = cosine.view, .sin = sine.view, .rope_interleaved = o.interleaved, .y = y.view}));
+    twin_head(y.value, x.value, s, h, d, &(twin_head_options){.kind = o.layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS, .weight = weight.value, .bias = bias.value,
+                                                              .eps = 1e-6f, .cosine = cosine.value, .sine = sine.value, .per_head = o.per_head,
+                                                              .interleaved = o.interleaved});
     ops_check(dev, &y, y.value, 1, "head of %lld", (long long)d);
     ops_free(dev, &x);
     ops_free(dev, &y);
@@ -174,27 +177,37 @@ static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, i
     ops_free(dev, &sine);
 }
 
+/* Those of FLUX, Mochi and CogVideoX, Llama's order of pairs, and what lacks a part. */
+static const head_options head_kinds[] = {
+    {.normed = true, .rope = true, .interleaved = true},
+    {.normed = true, .rope = true, .per_head = true, .interleaved = true},
+    {.normed = true, .layer_norm = true, .bias = true, .rope = true, .interleaved = true},
+    {.normed = true, .layer_norm = true, .bias = true, .rope = true, .per_head = true},
+    {.normed = true, .bias = true, .rope = true},
+    {.normed = true, .layer_norm = true, .bias = true},
+    {.normed = true, .layer_norm = true},
+    {.normed = true},
+    {.rope = true, .interleaved = true},
+    {.rope = true, .per_head = true},
+};
+enum { HEAD_KINDS = sizeof head_kinds / sizeof head_kinds[0] };
+
 static void heads(void **state) {
     (void)state;
     para_device *dev = ops_device(0);
     for (int t = 0; t < TYPES; t++)
-        for (int64_t d = 16; d <= 256; d *= 2)
-            for (int i = 0; i < 4; i++) head_case(dev, types[t], ops_int(1, 40), ops_int(1, 7), d, i == 3 ? NO_NORM : i == 2 ? LAYER : RMS, i > 0, i == 1, i % 2);
+        for (int64_t d = 8; d <= 256; d *= 2)
+            for (int i = 0; i < HEAD_KINDS; i++) head_case(dev, types[t], ops_int(1, 40), ops_int(1, 7), d, head_kinds[i]);
 }
 
 /* So many that blocks go from piece to piece; head counts that four does not divide. */
 static void many_heads(void **state) {
     (void)state;
     para_device *dev = ops_device(0);
+    static const int64_t sizes[][2] = {{4099, 5}, {700, 24}, {1371, 6}, {2777, 3}};
     for (int t = 0; t < TYPES; t++)
-        for (int64_t d = 64; d <= 128; d *= 2) {
-            head_case(dev, types[t], 4099, 5, d, RMS, true, false, true);
-            head_case(dev, types[t], 4099, 5, d, LAYER, true, false, true);
-            head_case(dev, types[t], 700, 24, d, RMS, true, true, false);
-            head_case(dev, types[t], 700, 24, d, LAYER, true, true, true);
-            head_case(dev, types[t], 1371, 6, d, LAYER, false, false, false);
-            head_case(dev, types[t], 2777, 3, d, NO_NORM, true, false, true);
-        }
+        for (int64_t d = 64; d <= 128; d *= 2)
+            for (int i = 0; i < HEAD_KINDS; i++) head_case(dev, types[t], sizes[i % 4][0], sizes[i % 4][1], d, head_kinds[i]);
 }
 
 static void group_norms(void **state) {

@@ -102,32 +102,50 @@ static void residuals(void **state) {
             for (int i = 0; i < 30; i++) residual_case(ops_device(d), types[t]);
 }
 
-/* One for all heads, or one for each. */
-static ops_tensor rope_table(para_device *dev, bool per_head, int64_t s, int64_t h, int64_t d) {
-    return per_head ? OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d);
+/* What a head may come with: a norm of either kind with or without a bias, rotary tables of either shape and order. */
+typedef struct head_options {
+    bool normed, layer_norm, bias;
+    enum { NO_TABLES, SHARED_TABLES, TABLES_PER_HEAD } tables;
+    bool interleaved;
+} head_options;
+
+static ops_tensor rope_table(para_device *dev, const head_options *o, int64_t s, int64_t h, int64_t d) {
+    switch (o->tables) {
+    case SHARED_TABLES: return OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d);
+    case TABLES_PER_HEAD: return OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, s, h, d);
+    default: return ops_none();
+    }
 }
 
-static void head_case(para_device *dev, para_dtype type) {
+static ops_tensor head_vector(para_device *dev, bool there, int64_t d) {
+    return there ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 0.5, d) : ops_none();
+}
+
+static void head_case(para_device *dev, para_dtype type, const head_options *o) {
     int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
-    bool rope = ops_chance(0.8), interleaved = ops_chance(0.5), per_head = ops_chance(0.3);
-    if (!rope && ops_chance(0.5)) d--;
+    if (!o->tables && ops_chance(0.5)) d--;
     ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d),
-               weight = maybe(dev, d), bias = weight.value ? maybe(dev, d) : ops_none();
-    para_norm_kind kind = ops_chance(0.5) ? PARA_NORM_LAYER : PARA_NORM_RMS;
-    ops_tensor cosine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
-    ops_tensor sine = rope ? rope_table(dev, per_head, s, h, d) : ops_none();
+               weight = head_vector(dev, o->normed, d), bias = head_vector(dev, o->normed && o->bias, d),
+               cosine = rope_table(dev, o, s, h, d), sine = rope_table(dev, o, s, h, d);
     para_head_args a = {.x = x.view,
-                        .layer_norm = kind == PARA_NORM_LAYER,
+                        .layer_norm = o->layer_norm,
                         .weight = weight.view,
                         .bias = bias.view,
                         .eps = 1e-6f,
                         .cos = cosine.view,
                         .sin = sine.view,
-                        .rope_interleaved = interleaved,
+                        .rope_interleaved = o->interleaved,
                         .y = y.view};
+    const twin_head_options twin = {.kind = o->layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS,
+                                    .weight = weight.value,
+                                    .bias = bias.value,
+                                    .eps = 1e-6f,
+                                    .cosine = cosine.value,
+                                    .sine = sine.value,
+                                    .per_head = o->tables == TABLES_PER_HEAD,
+                                    .interleaved = o->interleaved};
     ops_ok(dev, dev->ops->head(dev, &a));
-    twin_head(y.value, x.value, s, h, d, kind, weight.value, bias.value, 1e-6f, cosine.value, sine.value, per_head,
-              interleaved);
+    twin_head(y.value, x.value, s, h, d, &twin);
     ops_check(dev, &y, y.value, 1, "head");
     a.y = PARA_PERMUTE(x.view, 1, 0, 2);
     ops_ok(dev, dev->ops->head(dev, &a));
@@ -141,11 +159,22 @@ static void head_case(para_device *dev, para_dtype type) {
     ops_free(dev, &sine);
 }
 
+/* The i-th of all that may come together. */
+enum { HEAD_OPTIONS = 2 * 2 * 2 * 3 * 2 };
+static head_options head_options_of(int i) {
+    head_options o = {.normed = i % 2, .layer_norm = i / 2 % 2, .bias = i / 4 % 2, .interleaved = i / 8 % 2};
+    o.tables = i / 16;
+    return o;
+}
+
 static void heads(void **state) {
     (void)state;
     for (int d = 0; d < ops_device_count(); d++)
         for (int t = 0; t < 2; t++)
-            for (int i = 0; i < 40; i++) head_case(ops_device(d), types[t]);
+            for (int i = 0; i < HEAD_OPTIONS; i++) {
+                head_options o = head_options_of(i);
+                for (int k = 0; k < 3; k++) head_case(ops_device(d), types[t], &o);
+            }
 }
 
 static void group_norm_case(para_device *dev, para_dtype type, int64_t h, int64_t w, double shift) {

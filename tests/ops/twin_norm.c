@@ -39,24 +39,22 @@ void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int6
         }
 }
 
-void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, para_norm_kind kind, const double *weight,
-               const double *bias, double eps, const double *cosine, const double *sine, bool per_head,
-               bool interleaved) {
+void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const twin_head_options *o) {
     double *own = malloc((size_t)d * sizeof *own);
     for (int64_t t = 0; t < s; t++)
         for (int64_t head = 0; head < h; head++) {
             const double *in = x + (t * h + head) * d;
             double *out = y + (head * s + t) * d;
-            int64_t row = per_head ? t * h + head : t;
-            if (weight) twin_norm(own, in, d, kind, eps, weight, bias, NULL, NULL);
+            int64_t row = o->per_head ? t * h + head : t;
+            if (o->weight) twin_norm(own, in, d, o->kind, o->eps, o->weight, o->bias, NULL, NULL);
             else memcpy(own, in, (size_t)d * sizeof *own);
             for (int64_t i = 0; i < d; i++) {
-                int64_t partner = interleaved ? i ^ 1 : (i + d / 2) % d;
-                bool first = interleaved ? i % 2 == 0 : i < d / 2;
+                int64_t partner = o->interleaved ? i ^ 1 : (i + d / 2) % d;
+                bool first = o->interleaved ? i % 2 == 0 : i < d / 2;
                 out[i] = own[i];
-                if (!cosine) continue;
-                out[i] *= cosine[row * d + i];
-                out[i] += (first ? -own[partner] : own[partner]) * sine[row * d + i];
+                if (!o->cosine) continue;
+                out[i] *= o->cosine[row * d + i];
+                out[i] += (first ? -own[partner] : own[partner]) * o->sine[row * d + i];
             }
         }
     free(own);

@@ -33,10 +33,15 @@ void twin_norm(double *y, const double *x, int64_t d, para_norm_kind kind, doubl
 void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int64_t c, int groups, double eps,
                      const double *weight, const double *bias, para_activation f);
 
-/* y[h, s, d] from x[s, h, d]; tables [s, d], or [s, h, d] per head */
-void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, para_norm_kind kind, const double *weight,
-               const double *bias, double eps, const double *cosine, const double *sine, bool per_head,
-               bool interleaved);
+typedef struct twin_head_options {
+    para_norm_kind kind;
+    const double *weight, *bias; /* [d]; without a weight there is no norm */
+    double eps;
+    const double *cosine, *sine; /* [s, d], or [s, h, d] per head; NULL: no rotation */
+    bool per_head, interleaved;
+} twin_head_options;
+/* y[h, s, d] from x[s, h, d] */
+void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const twin_head_options *o);
 
 typedef struct twin_attention_sizes {
     int64_t b, h, hkv, sq, skv, d, dv;

@@ -120,7 +120,8 @@ static para_status dry_group_norm(para_device *dev, const para_group_norm_args *
 }
 
 static para_status dry_head(para_device *dev, const para_head_args *a) {
-    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y));
+    double tables = a->cos.rank == 3 ? bytes_of(&a->cos) + bytes_of(&a->sin) : 0; /* one for all heads hardly counts */
+    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y) + tables);
 }
 
 static para_status dry_attention(para_device *dev, const para_attention_args *a) {
