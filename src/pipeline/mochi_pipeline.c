@@ -200,6 +200,7 @@ const para_family para_mochi_family = {
         },
     .makes_videos = true,
     .one_prompt = true,
+    .no_text = true,
     .noise_is_f32 = true,
     .latents = PARA_LATENTS_CHANNELS_FIRST,
     .defaults = {.num_inference_steps = 64,

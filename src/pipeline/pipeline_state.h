@@ -72,6 +72,7 @@ typedef struct para_family {
     } parts[PARA_MAX_PARTS]; /* those without weights, which open() reads */
     bool makes_videos;       /* images have frames: [n, num_frames, 3, height, width] */
     bool one_prompt;         /* prompt_2 counts for nothing */
+    bool no_text;            /* a prompt may have no token at all */
     bool noise_is_f32;       /* the initial noise is drawn in float32, whatever the type of the activations */
     para_latent_form latents; /* as diffusers hands them in and out */
     para_request_defaults defaults;

@@ -141,10 +141,11 @@ para_status para_request_check_tensor(const para_tensor *t, int rank, const int6
     return PARA_OK;
 }
 
-static para_status check_half_embeds(const para_tensor *embeds, const para_tensor *pooled, int64_t width,
-                                     int64_t pooled_width, const char *name, const char *pooled_name) {
+static para_status check_half_embeds(const para_pipeline *pipe, const para_tensor *embeds, const para_tensor *pooled,
+                                     int64_t width, int64_t pooled_width, const char *name, const char *pooled_name) {
     static const char of[] = "as the transformer takes";
-    int64_t tokens = embeds->rank > 0 && embeds->dim[0] > 0 ? embeds->dim[0] : 1;
+    int64_t least = pipe->family->no_text ? 0 : 1, tokens = embeds->rank > 0 ? embeds->dim[0] : least;
+    if (tokens < least) tokens = least;
     PARA_TRY(para_request_check_tensor(embeds, 2, (int64_t[]){tokens, width}, name, of));
     if (!pooled_width) return PARA_OK;
     if (!pooled) return para_fail(PARA_ERR_ARGUMENT, "%s need %s beside them", name, pooled_name);
@@ -154,10 +155,10 @@ static para_status check_half_embeds(const para_tensor *embeds, const para_tenso
 para_status para_request_check_embeds(const para_pipeline *pipe, const para_request *r, int64_t width,
                                       int64_t pooled_width) {
     if (!r->prompt_embeds) return PARA_OK;
-    PARA_TRY(check_half_embeds(r->prompt_embeds, r->pooled_prompt_embeds, width, pooled_width, "prompt_embeds",
+    PARA_TRY(check_half_embeds(pipe, r->prompt_embeds, r->pooled_prompt_embeds, width, pooled_width, "prompt_embeds",
                                "pooled_prompt_embeds"));
     if (para_request_halves(pipe, r) == 1) return PARA_OK;
-    return check_half_embeds(r->negative_prompt_embeds, r->negative_pooled_prompt_embeds, width, pooled_width,
+    return check_half_embeds(pipe, r->negative_prompt_embeds, r->negative_pooled_prompt_embeds, width, pooled_width,
                              "negative_prompt_embeds", "negative_pooled_prompt_embeds");
 }
 

@@ -72,7 +72,8 @@ static void own_values(void **state) {
     filled.num_inference_steps = 1;
     filled.latents_only = true;
     assert_ok(para_pipeline_plan(mochi, &filled, &plan));
-    assert_true(plan.num_frames == 19 && plan.image_tokens == 4 * 30 * 53 && plan.text_tokens == 256 && plan.items == 2);
+    assert_true(plan.num_frames == 19 && plan.image_tokens == 4 * 30 * 53 && plan.text_tokens == 256 &&
+                plan.items == 2);
     r.num_frames = 30;
     said[0] = '\0';
     assert_ok(para_pipeline_size(mochi, &r, &height, &width, &num_frames));
@@ -81,9 +82,7 @@ static void own_values(void **state) {
 
 static void rounded_and_refused(void **state) {
     (void)state;
-    static const struct {
-        int asked, frames;
-    } rounded[] = {{1, 1}, {6, 1}, {7, 7}, {12, 7}, {13, 13}};
+    static const struct { int asked, frames; } rounded[] = {{1, 1}, {6, 1}, {7, 7}, {12, 7}, {13, 13}};
     para_result *result;
     for (size_t i = 0; i < sizeof rounded / sizeof *rounded; i++) {
         para_request r = request();
@@ -222,7 +221,18 @@ static void given_embeds(void **state) {
     assert_true(same_latents(result, wanted));
     para_result_close(&result);
     para_result_close(&wanted);
-    r.negative_prompt_embeds = NULL;
+    para_tensor none = kept.t5[1]; /* what an empty prompt is */
+    none.dim[0] = 0;
+    r.negative_prompt_embeds = &none;
+    result = generate(mochi, &r);
+    r.prompt_embeds = r.negative_prompt_embeds = NULL;
+    r.prompt = "a red heart moving left";
+    wanted = generate(mochi, &r);
+    assert_true(same_latents(result, wanted));
+    para_result_close(&result);
+    para_result_close(&wanted);
+    r.prompt = NULL;
+    r.prompt_embeds = &kept.t5[0];
     assert_fails(PARA_ERR_ARGUMENT, "without a negative half", para_generate(mochi, &r, &result));
     r.guidance_scale = 1; /* has none */
     result = generate(mochi, &r);
@@ -300,9 +310,15 @@ static void random_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_values),     cmocka_unit_test(rounded_and_refused), cmocka_unit_test(halves_for_groups),
-        cmocka_unit_test(warned_of),      cmocka_unit_test(empty_prompts),       cmocka_unit_test(given_embeds),
-        cmocka_unit_test(planned_memory), cmocka_unit_test(random_weights),      cmocka_unit_test(disagreements_are_refused),
+        cmocka_unit_test(own_values),
+        cmocka_unit_test(rounded_and_refused),
+        cmocka_unit_test(halves_for_groups),
+        cmocka_unit_test(warned_of),
+        cmocka_unit_test(empty_prompts),
+        cmocka_unit_test(given_embeds),
+        cmocka_unit_test(planned_memory),
+        cmocka_unit_test(random_weights),
+        cmocka_unit_test(disagreements_are_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
