@@ -251,6 +251,7 @@ static void videos(void **state) {
     (void)state;
     two_videos(PARA_SOURCE_DIR "/tests/golden/hunyuan-video", "x", 2, 9);
     two_videos(PARA_SOURCE_DIR "/tests/golden/mochi-video", NULL, 1, 7); /* the second half has no token */
+    two_videos(PARA_SOURCE_DIR "/tests/golden/cogvideox-video-dpm", "x", 1, 9); /* noise at each step */
 }
 
 static void *cancel_soon(void *pipe) {
