@@ -70,7 +70,7 @@ para_status session_open_world(session *s, const char *name, const request_optio
     if (o->device.count > 1) w.device_indices = o->device.index, w.num_device_indices = o->device.count;
     w.ranks = o->ranks;
     w.threads = o->threads;
-    w.mpi = para_started_by_mpi();
+    w.mpi = para_started_by_mpi() || para_started_by_launcher();
     w.timeout = o->timeout;
     w.memory_limit = o->memory_limit;
     w.log = s->first && view ? on_log : NULL;

@@ -60,6 +60,8 @@ target_link_libraries(para_failing PRIVATE para_static PkgConfig::JANSSON)
 target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_mpi_close)
 add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)
+# What starts processes without MPI, with the variables that torchrun and others set.
+add_executable(launch tests/parallel/launch.c)
 add_test(NAME parallel/failures COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/failures.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(parallel/failures PROPERTIES TIMEOUT 1800 LABELS parallel PROCESSORS 2
   ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT};ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0") # some crash on purpose
@@ -76,6 +78,14 @@ if(MPI_C_FOUND)
     add_dependencies(${name} paraattn-mpi)
   endforeach()
 endif()
+
+foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3 test_mpi_pipeline:3)
+  string(REGEX MATCH "^(.*):(.*)$" matched ${run})
+  set(name ${CMAKE_MATCH_1})
+  set(check parallel/${name}_tcp${CMAKE_MATCH_2})
+  add_test(NAME ${check} COMMAND launch -n ${CMAKE_MATCH_2} $<TARGET_FILE:${name}> WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
+  set_tests_properties(${check} PROPERTIES TIMEOUT 300 LABELS parallel ENVIRONMENT OMP_WAIT_POLICY=passive)
+endforeach()
 
 # Where one build tells all and the sanitizers have nothing to add: two hosts; the tree, and what is installed of it.
 if(MPI_C_FOUND AND NOT PARA_SANITIZE)

@@ -36,7 +36,7 @@ typedef struct para_world_options {
     int num_device_indices;  /* of them: as many as ranks (0) */
     int ranks;               /* ranks that this process hosts, 1 to 256 (1) */
     int threads;             /* host threads of all its ranks together, shared evenly, at least 1 each (0: as many as the process may use) */
-    bool mpi;                /* join the processes that mpirun started (false) */
+    bool mpi;                /* join the processes that mpirun, or a launcher, started (false) */
     double timeout;          /* seconds without a sign of life after which a rank counts as lost (120) */
     void (*log)(void *user, para_log_level level, const char *message); /* one line, no newline; any thread (NULL: nowhere) */
     void *log_user;          /* handed to log (NULL) */
@@ -55,8 +55,11 @@ PARA_API para_status para_world_open(para_world **out, const para_world_options 
  * process was lost. */
 PARA_API void para_world_close(para_world **world);
 
-/* Whether mpirun, or what else starts MPI programs, started this process: then `mpi` joins it with the others. */
+/* Whether mpirun, or what else starts MPI programs, started this process: then `mpi` joins it with the others, over MPI. */
 PARA_API bool para_started_by_mpi(void);
+/* Whether a launcher did that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, such as torchrun: then `mpi` joins it with the others, over TCP, without MPI.
+ * mpirun's own variables come before these, and these before those of PMI. */
+PARA_API bool para_started_by_launcher(void);
 /* The MPI that `mpi` would use: "Open MPI v4.1.4"; NULL where there is none, and para_last_error says what to install. */
 PARA_API const char *para_mpi_info(void);
 /* The CUDA module, the driver, and a line for each GPU with its memory, for people; NULL where no GPU can be used, and para_last_error says why. Valid until the

@@ -27,12 +27,15 @@ void para_group_fail(para_group *g, para_status status, int rank, const char *fo
     if (g->processes > 1) para_control_tell_failure(g);
 }
 
-void para_group_lose(para_group *g, int process) {
+void para_group_lose(para_group *g, int process, bool ended) {
     const para_process *p = &g->peer[process];
     if (g->loss.status != PARA_OK) return;
     int last = (process + 1 < g->processes ? g->peer[process + 1].first : g->size) - 1;
     g->loss = (para_failure){.status = PARA_ERR_LOST, .rank = -1};
-    snprintf(g->loss.sentence, sizeof g->loss.sentence,
+    if (ended)
+        snprintf(g->loss.sentence, sizeof g->loss.sentence, "process %d%s%s has ended before the others", process, *p->host ? " on " : "", p->host);
+    else
+        snprintf(g->loss.sentence, sizeof g->loss.sentence,
              "process %d on %s (ranks %d to %d) gave no sign of life for %g seconds: it ended, was stopped or cannot be reached; "
              "where it only needs longer, raise timeout (--timeout)",
              process, p->host, p->first, last, g->timeout);

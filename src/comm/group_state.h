@@ -119,8 +119,8 @@ void para_wait_until(para_group *g, pthread_cond_t *wake, int64_t until);
 void para_group_fail(para_group *g, para_status status, int rank, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The same for one that another process has told. */
 void para_group_take_failure(para_group *g, const para_failure *failure);
-/* With the lock held: `process` is gone. Ends the run, meetings and waits. */
-void para_group_lose(para_group *g, int process);
+/* With the lock held: `process` is gone, `ended` for certain, or silent. Ends the run, meetings and waits. */
+void para_group_lose(para_group *g, int process, bool ended);
 /* The run's failure as this thread's. PARA_OK where there is none. Takes the lock. */
 para_status para_group_failure(para_group *g);
 

@@ -1,4 +1,4 @@
-/* The library's side of the MPI module: loads it, lets one thread in at a time, puts failures into words. SPDX-License-Identifier: Apache-2.0 */
+/* The library's side of what joins processes, MPI's module or TCP: loads it, lets one thread in at a time, puts failures into words. SPDX-License-Identifier: Apache-2.0 */
 #include "comm/mpi_link.h"
 
 #include <paraattn/world.h>
@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "comm/launch.h"
 #include "comm/mpi/mpi_module.h"
+#include "comm/tcp/tcp_state.h"
 #include "core/alloc.h"
 #include "core/errand.h"
 #include "core/error.h"
@@ -34,6 +36,7 @@ static atomic_flag taken = ATOMIC_FLAG_INIT; /* there is an open para_mpi, or on
 
 bool para_started_by_mpi(void) {
     static const char *const name[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE", "PMI_RANK"};
+    if (para_started_by_launcher()) return false; /* srun sets PMI's for all programs */
     for (size_t i = 0; i < sizeof name / sizeof *name; i++)
         if (getenv(name[i])) return true;
     return false;
@@ -64,6 +67,9 @@ static para_status failed(const para_mpi_module *module, int result, const char 
     pthread_mutex_lock(&turn);
     module->error_text(result, text);
     pthread_mutex_unlock(&turn);
+    if (result == PARA_MPI_ABSENT) return para_fail(PARA_ERR_LOST, "%s", text);
+    if (result == PARA_MPI_REFUSED) return para_fail(PARA_ERR_ARGUMENT, "%s", text);
+    if (module == &para_tcp_table) return para_fail(PARA_ERR_LIBRARY, "failed to %s: %s", doing, text);
     return para_fail(PARA_ERR_LIBRARY, "MPI failed to %s: %s; what mpirun printed may say more", doing, text);
 }
 
@@ -71,7 +77,7 @@ static para_status checked(const para_mpi *m, int result, const char *doing) {
     return result == PARA_MPI_DONE ? PARA_OK : failed(m->module, result, doing);
 }
 
-static para_status load(const para_mpi_module **out) {
+static para_status load_mpi(const para_mpi_module **out) {
     void *function = NULL;
     PARA_TRY(para_module_load("paraattn-mpi.so", PARA_MPI_TABLE_NAME, MPI_NEEDS, &function));
     para_mpi_table_function table;
@@ -85,10 +91,18 @@ static para_status load(const para_mpi_module **out) {
     return PARA_OK;
 }
 
+/* Whose start it was says what joins the processes; variables that do not fit together are found before anything is opened. */
+static para_status load(const para_mpi_module **out) {
+    if (!para_started_by_launcher()) return load_mpi(out);
+    para_launch launch;
+    *out = &para_tcp_table;
+    return para_launch_read(&launch);
+}
+
 const char *para_mpi_info(void) {
     static char text[PARA_MPI_TEXT_MAX];
     const para_mpi_module *module = NULL;
-    if (load(&module) != PARA_OK) return NULL;
+    if (load_mpi(&module) != PARA_OK) return NULL;
     pthread_mutex_lock(&turn);
     module->version(text);
     pthread_mutex_unlock(&turn);
@@ -98,12 +112,13 @@ const char *para_mpi_info(void) {
 typedef struct opening {
     const para_mpi_module *module;
     para_mpi_state *state;
+    double timeout;
     int result;
 } opening;
 
 static void open_module(void *argument) {
-    static const para_mpi_host host = {para_alloc, para_free};
     opening *o = argument;
+    const para_mpi_host host = {para_alloc, para_free, o->timeout};
     IN_TURN(o->result, o->module->open(&host, &o->state));
 }
 
@@ -112,8 +127,11 @@ static para_status start(para_mpi *m) {
     opening *o = para_alloc(1, sizeof *o);
     if (!o) return PARA_ERR_MEMORY;
     o->module = m->module;
-    bool returned;
-    para_status status = para_errand(open_module, o, m->timeout, &returned);
+    o->timeout = m->timeout;
+    bool returned = true;
+    para_status status = PARA_OK;
+    if (m->module == &para_tcp_table) open_module(o); /* ends by itself */
+    else status = para_errand(open_module, o, m->timeout, &returned);
     if (status == PARA_OK && !returned)
         return para_fail(PARA_ERR_LOST,
                          "MPI did not start within %g seconds: a process of this run is missing or stopped; what "
@@ -141,8 +159,9 @@ para_status para_mpi_open(para_mpi **out, double timeout) {
         status = start(m);
     }
     if (status != PARA_OK) {
+        bool away = status == PARA_ERR_LOST && m->module != &para_tcp_table; /* MPI still starts */
         para_free(m);
-        if (status != PARA_ERR_LOST) atomic_flag_clear(&taken);
+        if (!away) atomic_flag_clear(&taken);
         return status;
     }
     pthread_mutex_lock(&turn);

@@ -39,7 +39,7 @@ static void look_at_ranks(para_group *g, int64_t now) {
 
 static void look_at_processes(para_group *g, int64_t now) {
     for (int p = 0; p < g->processes; p++)
-        if (p != g->process && now - g->peer[p].heard > para_group_bound(g)) para_group_lose(g, p);
+        if (p != g->process && now - g->peer[p].heard > para_group_bound(g)) para_group_lose(g, p, false);
 }
 
 /* Whether all ranks here have waited for as long as anything may take, some of them for other ranks. */
