@@ -66,6 +66,13 @@ add_test(NAME parallel/failures COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/fa
 set_tests_properties(parallel/failures PROPERTIES TIMEOUT 1800 LABELS parallel PROCESSORS 2
   ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT};ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0") # some crash on purpose
 
+if(TARGET test_cuda_processes)
+  add_dependencies(test_cuda_processes launch)
+  if(TARGET paraattn-nccl)
+    add_dependencies(test_cuda_processes paraattn-nccl)
+  endif()
+endif()
+
 # Programs that mpirun starts (too): name, number of processes. Those named test_mpi_* run no other way.
 if(MPI_C_FOUND)
   foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3 test_mpi_pipeline:3 test_attention_modes:3 test_attention_modes:4)
@@ -86,6 +93,12 @@ foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3 test_mpi_pipeline:3
   add_test(NAME ${check} COMMAND launch -n ${CMAKE_MATCH_2} $<TARGET_FILE:${name}> WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${check} PROPERTIES TIMEOUT 300 LABELS parallel ENVIRONMENT OMP_WAIT_POLICY=passive)
 endforeach()
+
+if(NOT PARA_SANITIZE)
+  add_test(NAME cli/launcher COMMAND sh ${CMAKE_SOURCE_DIR}/tests/cli/launcher.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  add_test(NAME cli/launched COMMAND sh ${CMAKE_SOURCE_DIR}/tests/cli/mpirun.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(cli/launcher cli/launched PROPERTIES TIMEOUT 600 LABELS cli ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=$<TARGET_FILE:launch>")
+endif()
 
 # Where one build tells all and the sanitizers have nothing to add: two hosts; the tree, and what is installed of it.
 if(MPI_C_FOUND AND NOT PARA_SANITIZE)

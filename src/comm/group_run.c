@@ -71,6 +71,11 @@ para_status para_group_begin(para_group *g, const atomic_bool *cancel) {
         pthread_mutex_unlock(&g->lock);
         return para_fail(PARA_ERR_STATE, "the world has lost a rank and cannot be used any more; close it and open another (%.600s)", g->loss.sentence);
     }
+    if (g->gpu) {
+        pthread_mutex_unlock(&g->lock);
+        PARA_TRY(para_group_rejoin(g));
+        pthread_mutex_lock(&g->lock);
+    }
     for (int i = 0; i < g->local; i++) {
         g->member[i].state = PARA_MEMBER_COMPUTES;
         atomic_store(&g->member[i].sign, para_now());
@@ -184,6 +189,7 @@ para_status para_group_end(para_group *g, bool *lost) {
     pthread_mutex_unlock(&g->lock);
     if (g->processes > 1) {
         para_status status = agree(g, lost);
+        if (atomic_load(&g->failed)) para_group_release_gpus(g);
         if (status == PARA_OK && atomic_load(&g->failed) && !*lost) status = para_mpi_renew(g->mpi);
         if (status != PARA_OK) {
             *lost = true;

@@ -113,6 +113,11 @@ static void *watch(void *arg) {
             pthread_mutex_lock(&g->lock);
         }
         look(g, &w);
+        if (g->running && g->gpu && atomic_load(&g->failed)) { /* ranks may wait for what their GPUs will never get */
+            pthread_mutex_unlock(&g->lock);
+            para_group_release_gpus(g);
+            pthread_mutex_lock(&g->lock);
+        }
         int64_t pause = pause_of(g, poll);
         if (pause && !g->closing) para_wait_until(g, &g->watch_wake, para_now() + pause);
     }

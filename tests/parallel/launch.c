@@ -1,6 +1,6 @@
 /* Starts programs as a launcher does, with RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, on this host; its arguments are mpirun's.
- * Usage: launch -n N PROGRAM [ARGUMENT …] [: -n N PROGRAM …]. Once one fails the others have two seconds to end by themselves, and its exit status, or 128
- * and its signal, is the launcher's. SPDX-License-Identifier: Apache-2.0 */
+ * Usage: launch -n N PROGRAM [ARGUMENT …] [: -n N PROGRAM …]. Once one fails the others are ended a moment later, and its exit status, or 128 and its
+ * signal, is the launcher's. SPDX-License-Identifier: Apache-2.0 */
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -51,7 +51,7 @@ static int start(char **part, bool count) {
         set("LOCAL_RANK", processes);
         pid_t pid = fork();
         if (pid == 0) {
-            execv(part[2], part + 2);
+            execvp(part[2], part + 2);
             perror(part[2]);
             _exit(71);
         }
@@ -85,12 +85,13 @@ int main(int argc, char **argv) {
     signal(SIGTERM, on_signal);
     each_part(argv + 1, false);
     struct timespec now;
-    time_t until = 0;
+    double until = 0; /* seconds */
     for (int left = n; left > 0;) {
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG);
         clock_gettime(CLOCK_MONOTONIC, &now);
-        if (until && now.tv_sec > until) end_all(now.tv_sec > until + 5 ? SIGKILL : SIGTERM);
+        double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+        if (until > 0 && seconds > until) end_all(seconds > until + 5 ? SIGKILL : SIGTERM);
         if (pid <= 0) {
             nanosleep(&(struct timespec){0, 5000000}, NULL);
             continue;
@@ -101,7 +102,7 @@ int main(int argc, char **argv) {
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         if (code && !failed) {
             failed = code;
-            until = now.tv_sec + 2;
+            until = seconds + 0.3;
         }
     }
     return failed;

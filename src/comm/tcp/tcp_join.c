@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "comm/tcp/tcp_state.h"
+#include "core/clock.h"
 
 enum { VERSION = 1, ADDRESS = 64 };
 enum { COMES = 1, CONTROL, DATA }; /* what a connection is for */
@@ -67,12 +68,12 @@ static int admit(para_mpi_state *s, const hello *h, int socket, place *places) {
 }
 
 static bool read_hello(int socket, hello *h) {
-    return para_tcp_read_all(socket, h, sizeof *h, para_tcp_clock() + grace) && h->magic == magic;
+    return para_tcp_read_all(socket, h, sizeof *h, para_seconds() + grace) && h->magic == magic;
 }
 
 static void send_answer(int socket, const answer *a, const place *places, int n) {
-    if (para_tcp_write_all(socket, a, sizeof *a, para_tcp_clock() + grace) && a->result == PARA_MPI_DONE)
-        (void)para_tcp_write_all(socket, places, (size_t)n * sizeof *places, para_tcp_clock() + grace);
+    if (para_tcp_write_all(socket, a, sizeof *a, para_seconds() + grace) && a->result == PARA_MPI_DONE)
+        (void)para_tcp_write_all(socket, places, (size_t)n * sizeof *places, para_seconds() + grace);
 }
 
 static int missing(const para_mpi_state *s) {
@@ -85,7 +86,7 @@ static int gather(para_mpi_state *s, int listener, place *places, double deadlin
     while (missing(s)) {
         hello h;
         int socket = para_tcp_accept(listener, deadline);
-        if (socket < 0 && para_tcp_clock() < deadline) continue;
+        if (socket < 0 && para_seconds() < deadline) continue;
         if (socket < 0)
             return para_tcp_says(PARA_MPI_ABSENT, "process %d of %d (RANK=%d) did not come to process 0 within %g seconds", missing(s), s->processes,
                                  missing(s), s->host.timeout);
@@ -121,7 +122,7 @@ static int lead(para_mpi_state *s, int listener, place *places, uint64_t *token,
 static int follow(para_mpi_state *s, const para_launch *l, int port, place *places, uint64_t *token, double deadline) {
     hello h = {.magic = magic, .version = VERSION, .kind = COMES, .process = s->process, .processes = s->processes, .port = port};
     answer a;
-    for (; para_tcp_clock() < deadline; nap()) {
+    for (; para_seconds() < deadline; nap()) {
         int socket = para_tcp_connect(l->address, l->port, deadline);
         if (socket < 0) continue;
         /* Process 0 may have come later, and may wait for others so much longer. */
@@ -130,7 +131,7 @@ static int follow(para_mpi_state *s, const para_launch *l, int port, place *plac
             a.says[sizeof a.says - 1] = '\0';
             if (a.result != PARA_MPI_DONE) return para_tcp_says(a.result, "%s", a.says);
             *token = a.token;
-            if (para_tcp_read_all(socket, places, (size_t)s->processes * sizeof *places, para_tcp_clock() + grace)) return PARA_MPI_DONE;
+            if (para_tcp_read_all(socket, places, (size_t)s->processes * sizeof *places, para_seconds() + grace)) return PARA_MPI_DONE;
             return para_tcp_says(PARA_MPI_ABSENT, "process 0 ended while the processes were joined");
         }
         close(socket); /* process 0 is not there yet, and somebody else is */
@@ -175,7 +176,7 @@ static int let_higher_in(para_mpi_state *s, int listener, uint64_t token, double
     while (absent(s) >= 0) {
         hello h;
         int socket = para_tcp_accept(listener, deadline);
-        if (socket < 0 && para_tcp_clock() < deadline) continue;
+        if (socket < 0 && para_seconds() < deadline) continue;
         if (socket < 0) return para_tcp_says(PARA_MPI_ABSENT, "process %d did not reach process %d; let the hosts connect to each other", absent(s), s->process);
         bool ours = read_hello(socket, &h) && h.token == token && h.process > s->process && h.process < s->processes;
         tcp_peer *p = ours ? &s->peer[h.process] : NULL;
@@ -187,10 +188,10 @@ static int let_higher_in(para_mpi_state *s, int listener, uint64_t token, double
 }
 
 static int meet(para_mpi_state *s, const para_launch *l, int listener, int port, place *places) {
-    double deadline = para_tcp_clock() + s->host.timeout;
+    double deadline = para_seconds() + s->host.timeout;
     uint64_t token = 0;
     int result = s->process ? follow(s, l, port, places, &token, deadline) : lead(s, listener, places, &token, deadline);
-    deadline = para_tcp_clock() + (s->host.timeout > grace ? s->host.timeout : grace);
+    deadline = para_seconds() + (s->host.timeout > grace ? s->host.timeout : grace);
     if (result == PARA_MPI_DONE) result = reach_lower(s, l, places, token, deadline);
     if (result == PARA_MPI_DONE) result = let_higher_in(s, listener, token, deadline);
     return result;

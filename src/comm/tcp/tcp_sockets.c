@@ -6,20 +6,14 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "comm/tcp/tcp_state.h"
-
-double para_tcp_clock(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "core/clock.h"
 
 /* Milliseconds until then, at most a second: who waits looks again. */
 static int until(double deadline) {
-    double left = deadline - para_tcp_clock();
+    double left = deadline - para_seconds();
     return left <= 0 ? 0 : left > 1 ? 1000 : 1 + (int)(left * 1000);
 }
 
@@ -27,7 +21,7 @@ static bool wait_for(int socket, short what, double deadline) {
     struct pollfd p = {.fd = socket, .events = what};
     do {
         if (poll(&p, 1, until(deadline)) > 0) return true;
-    } while (para_tcp_clock() < deadline);
+    } while (para_seconds() < deadline);
     return false;
 }
 

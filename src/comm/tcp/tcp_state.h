@@ -103,7 +103,6 @@ int para_tcp_says(int result, const char *format, ...) __attribute__((format(pri
 extern char para_tcp_sentence[PARA_MPI_TEXT_MAX];
 
 /* ---- tcp_sockets.c */
-double para_tcp_clock(void); /* seconds */
 /* A socket that listens at the address (NULL: all of this host) and port (0: any); *port becomes its own. -1 with errno. */
 int para_tcp_listen(const char *address, int *port, int waiting);
 /* Until `deadline`: a connection to the address and port; one that comes in. -1: none. */

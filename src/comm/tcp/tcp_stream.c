@@ -3,7 +3,7 @@
 
 #include "comm/tcp/tcp_state.h"
 
-enum { HEAD = sizeof(tcp_frame), MOST = 4 << 20 /* bytes at once, so that others have their turn */ };
+enum { HEAD = sizeof(tcp_frame), MOST = 1 << 20 /* bytes at once, so that others have their turn */ };
 
 typedef struct view {
     const para_tensor *tensor; /* any strides */

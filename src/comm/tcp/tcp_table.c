@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "comm/tcp/tcp_state.h"
+#include "core/clock.h"
 
 /* Seconds that a process which leaves an error behind gives its last words. */
 static const double farewell = 0.5;
@@ -86,16 +87,16 @@ static void hear_out(para_mpi_state *s, double deadline) {
         bool came = true;
         while (came) para_tcp_control_poll(s, &process, bytes, &n, &came);
         for (int i = 0; i < s->processes; i++) there += i != s->process && !s->peer[i].gone && !s->peer[i].left;
-        if ((!there && all_said(s)) || para_tcp_clock() > deadline) return;
+        if ((!there && all_said(s)) || para_seconds() > deadline) return;
         poll(NULL, 0, 1);
     }
 }
 
 static void table_close(para_mpi_state *s, bool all_there) {
-    double deadline = para_tcp_clock() + (all_there ? s->host.timeout : farewell);
+    double deadline = para_seconds() + (all_there ? s->host.timeout : farewell);
     for (int i = 0; i < s->processes && all_there; i++)
         if (i != s->process) (void)para_tcp_control_send(s, i, "", 0);
-    while (!all_said(s) && para_tcp_clock() < deadline) {
+    while (!all_said(s) && para_seconds() < deadline) {
         para_tcp_progress(s);
         poll(NULL, 0, 1);
     }
