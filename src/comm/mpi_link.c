@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "comm/launch.h"
+#include "comm/launch_variables.h"
 #include "comm/mpi/mpi_module.h"
 #include "comm/tcp/tcp_state.h"
 #include "core/alloc.h"

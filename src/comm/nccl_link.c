@@ -109,7 +109,7 @@ void para_nccl_give_up(para_nccl *n) {
     for (int i = 0; i < n->local; i++) {
         rank_link *l = &n->link[i];
         pthread_mutex_lock(&l->lock);
-        if (l->comm) n->module->abort(l->comm);
+        if (l->comm) n->module->end(l->comm);
         l->comm = NULL;
         pthread_mutex_unlock(&l->lock);
     }

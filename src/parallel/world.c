@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "comm/launch.h"
+#include "comm/launch_variables.h"
 #include "comm/meeting.h"
 #include "core/alloc.h"
 #include "core/error.h"

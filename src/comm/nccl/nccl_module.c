@@ -47,7 +47,7 @@ static int module_new_id(unsigned char id[PARA_NCCL_ID]) {
     return result;
 }
 
-static void module_abort(para_nccl_comm *comm) {
+static void module_end(para_nccl_comm *comm) {
     if (!comm) return;
     if (comm->nccl && cudaSetDevice(comm->gpu) == cudaSuccess) ncclCommAbort(comm->nccl);
     comm->host.free(comm);
@@ -79,7 +79,7 @@ static int module_open(const para_nccl_host *host, const unsigned char id[PARA_N
         if (!result) result = ended;
     }
     for (int i = 0; i < made && result; i++) {
-        module_abort(out[i]);
+        module_end(out[i]);
         out[i] = NULL;
     }
     return result;
@@ -114,7 +114,7 @@ static const para_nccl_module table = {
     .open = module_open,
     .ready = module_ready,
     .exchange = module_exchange,
-    .abort = module_abort,
+    .end = module_end,
 };
 
 __attribute__((visibility("default"))) const para_nccl_module *para_nccl_module_table(void);

@@ -43,7 +43,7 @@ typedef struct para_nccl_module {
     /* Puts all of them as one on the stream of the communicator's GPU. NCCL may connect first: done when `ready` says so. */
     int (*exchange)(para_nccl_comm *comm, void *stream, int sends, const para_nccl_piece *send, int receives, const para_nccl_piece *receive);
     /* Ends what is under way, which nobody can rely on then, and frees it. */
-    void (*abort)(para_nccl_comm *comm);
+    void (*end)(para_nccl_comm *comm);
 } para_nccl_module;
 
 typedef const para_nccl_module *(*para_nccl_table_function)(void);

@@ -5,7 +5,7 @@
 #ifndef PARA_COMM_TCP_STATE_H
 #define PARA_COMM_TCP_STATE_H
 
-#include "comm/launch.h"
+#include "comm/launch_variables.h"
 #include "comm/mpi/mpi_module.h"
 
 enum { PARA_TCP_TRUNCATED = 1, PARA_TCP_NO_RANK = 2, PARA_TCP_SYSTEM = 3 }; /* results above 0 */

@@ -1,5 +1,5 @@
 /* What a launcher tells each process it starts. SPDX-License-Identifier: Apache-2.0 */
-#include "comm/launch.h"
+#include "comm/launch_variables.h"
 
 #include <errno.h>
 #include <paraattn/world.h>

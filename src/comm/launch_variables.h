@@ -1,6 +1,6 @@
 /* What a launcher tells each process it starts, in the environment: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT. SPDX-License-Identifier: Apache-2.0 */
-#ifndef PARA_COMM_LAUNCH_H
-#define PARA_COMM_LAUNCH_H
+#ifndef PARA_COMM_LAUNCH_VARIABLES_H
+#define PARA_COMM_LAUNCH_VARIABLES_H
 
 #include <paraattn/status.h>
 
