@@ -91,7 +91,7 @@ int main(int argc, char **argv) {
         pid_t pid = waitpid(-1, &status, WNOHANG);
         clock_gettime(CLOCK_MONOTONIC, &now);
         double seconds = (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-        if (until > 0 && seconds > until) end_all(seconds > until + 5 ? SIGKILL : SIGTERM);
+        if (until > 0 && seconds > until) end_all(seconds > until + 1 ? SIGKILL : SIGTERM);
         if (pid <= 0) {
             nanosleep(&(struct timespec){0, 5000000}, NULL);
             continue;
@@ -100,6 +100,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < n; i++)
             if (process[i] == pid) process[i] = 0;
         int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        if (WIFSIGNALED(status) && !failed) fprintf(stderr, "launch: a process was ended by signal %d\n", WTERMSIG(status));
         if (code && !failed) {
             failed = code;
             until = seconds + 0.3;
