@@ -134,7 +134,7 @@ void para_group_leave(para_group *g) {
     char nothing = 0;
     if (g->processes > 1) all_there = para_meet(g, PARA_MEET_CLOSE, &nothing, 1, g->room) == PARA_OK;
     para_watch_close(g);
-    para_group_release_gpus(g);
+    para_group_release_gpus(g, 0);
     pthread_mutex_lock(&g->lock);
     para_mpi *mpi = g->mpi;
     g->mpi = NULL;

@@ -60,9 +60,12 @@ para_status para_group_rejoin(para_group *g) {
     return broken ? join(g, PARA_OK) : PARA_OK;
 }
 
-void para_group_release_gpus(para_group *g) {
+void para_group_release_gpus(para_group *g, int64_t run) {
     pthread_mutex_lock(&g->nccl_lock);
-    if (g->nccl && !g->nccl_broken) {
+    pthread_mutex_lock(&g->lock);
+    bool meant = run == 0 || (g->running && g->run == run); /* else they have joined anew in the meantime, or will */
+    pthread_mutex_unlock(&g->lock);
+    if (meant && g->nccl && !g->nccl_broken) {
         g->nccl_broken = true;
         para_nccl_give_up(g->nccl);
     }

@@ -189,7 +189,7 @@ para_status para_group_end(para_group *g, bool *lost) {
     pthread_mutex_unlock(&g->lock);
     if (g->processes > 1) {
         para_status status = agree(g, lost);
-        if (atomic_load(&g->failed)) para_group_release_gpus(g);
+        if (atomic_load(&g->failed)) para_group_release_gpus(g, 0);
         if (status == PARA_OK && atomic_load(&g->failed) && !*lost) status = para_mpi_renew(g->mpi);
         if (status != PARA_OK) {
             *lost = true;

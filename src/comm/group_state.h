@@ -137,8 +137,8 @@ para_status para_group_failure(para_group *g);
 /* ---- GPUs of several processes: group_gpus.c */
 /* After a failed run: joins them anew, where they are. Collective, waits. */
 para_status para_group_rejoin(para_group *g);
-/* Takes ranks out of what their GPUs wait for. Without the lock. */
-void para_group_release_gpus(para_group *g);
+/* Takes ranks out of what their GPUs wait for: those of this run, where it still goes on, or at any time (0). Without the lock. */
+void para_group_release_gpus(para_group *g, int64_t run);
 
 /* ---- transfers between them: group_lane.c */
 typedef struct para_lane {

@@ -114,8 +114,9 @@ static void *watch(void *arg) {
         }
         look(g, &w);
         if (g->running && g->gpu && atomic_load(&g->failed)) { /* ranks may wait for what their GPUs will never get */
+            int64_t run = g->run;
             pthread_mutex_unlock(&g->lock);
-            para_group_release_gpus(g);
+            para_group_release_gpus(g, run);
             pthread_mutex_lock(&g->lock);
         }
         int64_t pause = pause_of(g, poll);
