@@ -30,8 +30,28 @@ struct para_mpi {
     char version[PARA_MPI_TEXT_MAX];
 };
 
-/* MPI is one per process, so is its lock. */
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+/* MPI is one per process, so is its lock. Threads have it in the order in which they came: ranks that move data ask again and again, and the watch, which tells
+ * others that this process lives, must not wait for them all. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t next;
+    uint64_t came, served;
+} turn = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+
+static void take_turn(void) {
+    pthread_mutex_lock(&turn.lock);
+    uint64_t own = turn.came++;
+    while (turn.served != own) pthread_cond_wait(&turn.next, &turn.lock);
+    pthread_mutex_unlock(&turn.lock);
+}
+
+static void end_turn(void) {
+    pthread_mutex_lock(&turn.lock);
+    turn.served++;
+    pthread_cond_broadcast(&turn.next);
+    pthread_mutex_unlock(&turn.lock);
+}
+
 static atomic_flag taken = ATOMIC_FLAG_INIT; /* there is an open para_mpi, or one that never came back */
 
 bool para_started_by_mpi(void) {
@@ -45,9 +65,9 @@ bool para_started_by_mpi(void) {
 /* One call into the module. */
 #define IN_TURN(result, call)                                                                                          \
     do {                                                                                                               \
-        pthread_mutex_lock(&turn);                                                                                     \
+        take_turn();                                                                                     \
         (result) = (call);                                                                                             \
-        pthread_mutex_unlock(&turn);                                                                                   \
+        end_turn();                                                                                   \
     } while (0)
 
 static para_status failed(const para_mpi_module *module, int result, const char *doing) {
@@ -64,9 +84,9 @@ static para_status failed(const para_mpi_module *module, int result, const char 
     default: break;
     }
     char text[PARA_MPI_TEXT_MAX];
-    pthread_mutex_lock(&turn);
+    take_turn();
     module->error_text(result, text);
-    pthread_mutex_unlock(&turn);
+    end_turn();
     if (result == PARA_MPI_ABSENT) return para_fail(PARA_ERR_LOST, "%s", text);
     if (result == PARA_MPI_REFUSED) return para_fail(PARA_ERR_ARGUMENT, "%s", text);
     if (module == &para_tcp_table) return para_fail(PARA_ERR_LIBRARY, "failed to %s: %s", doing, text);
@@ -103,9 +123,9 @@ const char *para_mpi_info(void) {
     static char text[PARA_MPI_TEXT_MAX];
     const para_mpi_module *module = NULL;
     if (load_mpi(&module) != PARA_OK) return NULL;
-    pthread_mutex_lock(&turn);
+    take_turn();
     module->version(text);
-    pthread_mutex_unlock(&turn);
+    end_turn();
     return text;
 }
 
@@ -164,11 +184,11 @@ para_status para_mpi_open(para_mpi **out, double timeout) {
         if (!away) atomic_flag_clear(&taken);
         return status;
     }
-    pthread_mutex_lock(&turn);
+    take_turn();
     m->process = m->module->process(m->state);
     m->processes = m->module->processes(m->state);
     m->module->version(m->version);
-    pthread_mutex_unlock(&turn);
+    end_turn();
     *out = m;
     return PARA_OK;
 }
@@ -181,9 +201,9 @@ typedef struct closing {
 
 static void close_module(void *argument) {
     closing *c = argument;
-    pthread_mutex_lock(&turn);
+    take_turn();
     c->module->close(c->state, c->all_there);
-    pthread_mutex_unlock(&turn);
+    end_turn();
 }
 
 void para_mpi_close(para_mpi **m, bool all_there) {
@@ -254,9 +274,9 @@ para_status para_mpi_test(para_mpi *m, para_mpi_request **request, bool *done) {
 
 void para_mpi_abandon(para_mpi *m, para_mpi_request **request) {
     if (!*request) return;
-    pthread_mutex_lock(&turn);
+    take_turn();
     m->module->abandon(m->state, request);
-    pthread_mutex_unlock(&turn);
+    end_turn();
 }
 
 para_status para_mpi_renew(para_mpi *m) {
