@@ -12,7 +12,7 @@ foreach(source ${PARA_EXAMPLE_SOURCES})
   add_dependencies(examples ${name})
 endforeach()
 
-# Small enough for seconds; run_flux, run_hunyuan_video and run_mochi draw with models of the tests.
+# Small enough for seconds; run_flux, run_hunyuan_video, run_mochi and run_cogvideox draw with models of the tests.
 function(para_test_example name)
   add_test(NAME examples/${name} COMMAND ${name} ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(examples/${name} PROPERTIES TIMEOUT 300 LABELS examples ENVIRONMENT OMP_WAIT_POLICY=passive)
@@ -24,6 +24,8 @@ if(PARA_TESTS)
     add_dependencies(run_hunyuan_video paraattn-video)
     para_test_example(run_mochi tests/golden/mochi-video "a red heart" blurred ${CMAKE_BINARY_DIR}/examples/run_mochi.mp4 4 13 48 32 2)
     add_dependencies(run_mochi paraattn-video)
+    para_test_example(run_cogvideox tests/golden/cogvideox-video-dpm "a red heart" blurred ${CMAKE_BINARY_DIR}/examples/run_cogvideox.mp4 4 9 32 16 2)
+    add_dependencies(run_cogvideox paraattn-video)
   endif()
   para_test_example(custom_model 4 509)
   para_test_example(user_mode 3)

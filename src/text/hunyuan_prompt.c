@@ -7,6 +7,7 @@
 #include "core/alloc.h"
 #include "core/error.h"
 #include "text/text_buffer.h"
+#include "text/unicode_text.h"
 
 const para_prompt_template para_hunyuan_template = {
     .text = "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
@@ -58,6 +59,9 @@ para_status para_hunyuan_tokenize(const para_tokenizer *t, const para_prompt_tem
                                   int max_sequence_length, para_prompt_tokens *out) {
     *out = (para_prompt_tokens){0};
     int crop;
+    size_t bad;
+    if (!para_utf8_valid(prompt, strlen(prompt), &bad)) /* counted in the prompt, not behind the template */
+        return para_fail(PARA_ERR_ARGUMENT, "the prompt is not UTF-8 (byte %zu); convert it to UTF-8", bad);
     PARA_TRY(count_crop(t, template, &crop));
     if (max_sequence_length < 1 || max_sequence_length > INT_MAX / 4 || crop > INT_MAX / 4)
         return para_fail(PARA_ERR_ARGUMENT, "max_sequence_length is %d; give 1 to %d", max_sequence_length,

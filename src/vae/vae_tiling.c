@@ -61,8 +61,8 @@ static int64_t width_before(const para_vae_axis *a, int k) {
 para_status para_vae_axis_make(para_vae_axis *out, const para_vae_tile_rule *rule, int64_t in) {
     if (rule->in_step < 1 || rule->limit < 1 || rule->in_size < 1)
         return para_fail(PARA_ERR_SHAPE,
-                         "the VAE's sample_size makes tiles of %" PRId64
-                         " pixels or frames, too small to overlap; turn tiling off",
+                         "the VAE's tiles of %" PRId64
+                         " pixels or frames are too small to overlap; turn tiling off",
                          rule->in_size);
     para_vae_axis a = {.rule = *rule, .in = in};
     int64_t n = (in + rule->in_step - 1) / rule->in_step;

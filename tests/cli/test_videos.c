@@ -171,6 +171,18 @@ static void nothing_is_left(void **state) {
     }
 }
 
+/* A frame that cannot be written takes those before it with it. */
+static void frames_before_go_too(void **state) {
+    (void)state;
+    char folder[600];
+    snprintf(folder, sizeof folder, "%s", output_path("f-5.png"));
+    assert_int_equal(mkdir(folder, 0777), 0);
+    program_run(&p, NULL, GENERATE, "-o", output_path("f-%d.png"));
+    program_expect(&p, 1, "f-5.png");
+    assert_int_equal(rmdir(folder), 0);
+    expect_nothing_left();
+}
+
 /* A program of its own folder, where there is no module. */
 static void without_the_module(void **state) {
     (void)state;
@@ -220,6 +232,7 @@ int main(void) {
         cmocka_unit_test(tensor),
         cmocka_unit_test(names),
         cmocka_unit_test(nothing_is_left),
+        cmocka_unit_test(frames_before_go_too),
         cmocka_unit_test(without_the_module),
         cmocka_unit_test(planned_and_verified),
     };

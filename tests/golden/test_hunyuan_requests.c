@@ -109,6 +109,9 @@ static void rounded_and_refused(void **state) {
     r.num_frames = -1;
     assert_fails(PARA_ERR_ARGUMENT, "num_frames (--frames) is -1", para_generate(hunyuan, &r, &result));
     r = request();
+    r.prompt = "a\xff";
+    assert_fails(PARA_ERR_ARGUMENT, "the prompt is not UTF-8 (byte 1)", para_generate(hunyuan, &r, &result));
+    r = request();
     r.max_sequence_length = 1025;
     assert_fails(PARA_ERR_ARGUMENT, "give 1 to 1024", para_generate(hunyuan, &r, &result));
 }

@@ -196,7 +196,7 @@ static void heads(void **state) {
     (void)state;
     para_device *dev = ops_device(0);
     for (int t = 0; t < TYPES; t++)
-        for (int64_t d = 16; d <= 256; d *= 2)
+        for (int64_t d = 8; d <= 256; d *= 2)
             for (int i = 0; i < HEAD_KINDS; i++) head_case(dev, types[t], ops_int(1, 40), ops_int(1, 7), d, head_kinds[i]);
 }
 

@@ -38,7 +38,7 @@ static void fixture_open(fixture *f, const char *name) {
     snprintf(path, sizeof path, PARA_SOURCE_DIR "/tests/golden/%s/vae", name);
     OK(para_checkpoint_open(&f->checkpoint, path));
     OK(para_autoencoder_kl_open(&f->vae, &f->config));
-    OK(para_cpu_open(&f->device, 1));
+    OK(test_open_device(&f->device));
     OK(para_weights_open(&f->weights));
     para_autoencoder_kl_weights(f->vae, f->weights, f->checkpoint, PARA_VAE_DECODER | PARA_VAE_ENCODER);
     OK(para_weights_load(f->weights, f->device, f->checkpoint, PARA_F32));
@@ -113,6 +113,7 @@ static void dry_run_agrees(const task *real, int ranks) {
         para_endpoint *endpoint;
         para_rank rank;
         OK(para_dry_open(&dev));
+        para_dry_stand_for(dev, test_device_kind());
         OK(para_dry_endpoint_open(&endpoint, i, ranks));
         OK(para_rank_open(&rank, dev, endpoint));
         OK(run_half(&rank, &k));

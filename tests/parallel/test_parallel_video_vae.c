@@ -67,6 +67,7 @@ static void dry_run_agrees(const task *real, int ranks) {
         para_endpoint *endpoint;
         para_rank rank;
         OK(para_dry_open(&dev));
+        para_dry_stand_for(dev, test_device_kind());
         OK(para_dry_endpoint_open(&endpoint, i, ranks));
         OK(para_rank_open(&rank, dev, endpoint));
         OK(run_one(&rank, &k));
@@ -122,7 +123,7 @@ static void case_on_ranks(const char *folder, const shared_run *runs, size_t cou
     para_weights *weights;
     para_device *device;
     video_vae_open(&g, folder);
-    OK(para_cpu_open(&device, 1));
+    OK(test_open_device(&device));
     OK(para_weights_open(&weights));
     g.class->weights(g.vae, weights, g.checkpoint, PARA_VAE_DECODER | PARA_VAE_ENCODER);
     OK(para_weights_load(weights, device, g.checkpoint, PARA_F32));

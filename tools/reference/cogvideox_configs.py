@@ -29,7 +29,7 @@ CONFIGS = {
     ),
     "cogvideox-1.5": dict(
         about="temporal patches of 2, rotary positions counted from 0 on 2 x 5 x 3 of 7 x 9; one head of 32",
-        seed=43, storage="bf16", bits=4, shards=1,
+        seed=43, storage="f8", bits=2, shards=1,
         transformer=transformer(num_attention_heads=1, attention_head_dim=32, use_rotary_positional_embeddings=True, patch_size_t=2,
                                 sample_height=14, sample_width=18, sample_frames=81, in_channels=5, out_channels=5,
                                 spatial_interpolation_scale=1.0),

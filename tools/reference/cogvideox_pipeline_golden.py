@@ -1,7 +1,7 @@
 """Writes tests/golden/cogvideox-video and cogvideox-video-dpm, whole CogVideoXPipeline folders with redrawn weights, and requests' stages and
 frames: reference.safetensors and case.json there, and those of more requests of the same models in folders of their own.
 
-usage: cogvideox_pipeline_golden.py
+usage: cogvideox_pipeline_golden.py [MODEL …]
 """
 
 import contextlib
@@ -47,7 +47,7 @@ MODELS = {
     ),
     "cogvideox-video-dpm": dict(
         seed=52, scheduler=(CogVideoXDPMScheduler, dict(REAL, snr_shift_scale=1.0)),
-        transformer=transformer(num_layers=1, text_embed_dim=32, use_rotary_positional_embeddings=True, patch_size_t=2, sample_width=12,
+        transformer=transformer(num_layers=2, text_embed_dim=32, use_rotary_positional_embeddings=True, patch_size_t=2, sample_width=12,
                                 sample_height=10, max_text_seq_length=TEXT),
         requests={
             "cogvideox-video-dpm": dict(
@@ -221,8 +221,9 @@ def write(name, config, pipe):
         print(f"  {k:34s} {str(list(kept[k].shape)):18s} rms {kept[k].pow(2).mean().sqrt():8.3f} spread {spread[k]:.1e}")
 
 
-def main():
-    for name, config in MODELS.items():
+def main(names):
+    for name in names:
+        config = MODELS[name]
         pipe = settle_pixels(name, build(name, config), config["requests"])
         for request, case in config["requests"].items():
             write(request, case, pipe)
@@ -232,4 +233,4 @@ if __name__ == "__main__":
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or list(MODELS)))

@@ -172,7 +172,7 @@ void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     bool eight = para_cuda_at_16(r.x) && para_cuda_at_16(r.y) && para_cuda_at_16(r.weight) && para_cuda_at_16(r.bias) && para_cuda_at_16(r.cosine) &&
                  para_cuda_at_16(r.sine) && (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_s | r.cos_h | r.sin_s | r.sin_h) % 8 == 0;
     int lanes = eight ? r.d / 8 : 0;
-    if (lanes * 8 != r.d || lanes > 32 || (lanes & (lanes - 1))) lanes = 0;
+    if (lanes * 8 != r.d || lanes < 2 || lanes > 32 || (lanes & (lanes - 1))) lanes = 0; /* the others have a warp to a row */
     if ((lanes == 16 && launch_heads<16>(r, stream)) || (lanes == 8 && launch_heads<8>(r, stream))) return;
     unsigned blocks = (unsigned)((r.rows * (lanes ? lanes : 32) + 255) / 256);
     switch (lanes) {
