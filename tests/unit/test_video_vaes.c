@@ -166,6 +166,27 @@ static void sizes_are_those_of_diffusers(void **state) {
     }
 }
 
+/* Elements of all weights at the default configs, biases included, as diffusers' classes have them. */
+static void weights_are_as_many_as_those_of_diffusers(void **state) {
+    (void)state;
+    static const struct {
+        const char *class;
+        int64_t decoder, encoder;
+    } known[] = {{"Hunyuan", 146136339, 100342464}, {"Cog", 123368451, 92215456}, {"Mochi", 362526595, 97222016}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        for (int encoder = 0; encoder < 2; encoder++) {
+            const video_vae_class *class = class_of(known[i].class);
+            para_weights *list;
+            void *vae;
+            OK(open_text(class, &vae, "{}"));
+            OK(para_weights_open(&list));
+            class->weights(vae, list, NULL, encoder ? PARA_VAE_ENCODER : PARA_VAE_DECODER);
+            assert_int_equal(para_weights_parameters(list), encoder ? known[i].encoder : known[i].decoder);
+            para_weights_close(&list);
+            class->close(&vae);
+        }
+}
+
 static void what_does_not_fit_is_refused(void **state) {
     (void)state;
     void *vae;
@@ -196,8 +217,11 @@ static void what_does_not_fit_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_are_those_of_diffusers), cmocka_unit_test(unsupported_configs_are_refused_by_key),
-        cmocka_unit_test(failed_allocations_end_cleanly),  cmocka_unit_test(sizes_are_those_of_diffusers),
+        cmocka_unit_test(defaults_are_those_of_diffusers),
+        cmocka_unit_test(unsupported_configs_are_refused_by_key),
+        cmocka_unit_test(failed_allocations_end_cleanly),
+        cmocka_unit_test(sizes_are_those_of_diffusers),
+        cmocka_unit_test(weights_are_as_many_as_those_of_diffusers),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
