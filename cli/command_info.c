@@ -9,6 +9,9 @@ static int show_program(void) {
     const char *mpi = para_mpi_info();
     if (mpi) printf("mpi (%s)\n", mpi);
     else printf("no mpi: %s\n", para_last_error());
+    const char *nccl = para_nccl_info();
+    if (nccl) printf("nccl (%s)\n", nccl);
+    else printf("no nccl: %s\n", para_last_error());
     const char *cuda = para_cuda_info();
     if (cuda) printf("%s\n", cuda);
     else printf("no cuda: %s\n", para_last_error());

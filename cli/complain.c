@@ -8,7 +8,7 @@
 #include <time.h>
 
 int process_number(void) {
-    static const char *const variable[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
+    static const char *const variable[] = {"OMPI_COMM_WORLD_RANK", "RANK", "PMIX_RANK", "PMI_RANK"};
     for (size_t i = 0; i < sizeof variable / sizeof *variable; i++)
         if (getenv(variable[i])) return atoi(getenv(variable[i]));
     return 0;

@@ -65,7 +65,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 
 /* And of the ranks that it runs on. */
 #define RANK_OPTIONS(o)                                                                                                      \
-    {"--ranks", OPTION_INT, &(o).ranks, "N", NULL, "ranks that share the work and the threads; under mpirun, N in each process (1)"}, \
+    {"--ranks", OPTION_INT, &(o).ranks, "N", NULL, "ranks that share the work and the threads; under mpirun or torchrun, N in each process (1)"}, \
         {"--ulysses", OPTION_INT, &(o).ulysses, "N", NULL, "of them, those that exchange tokens for heads (0: chosen)"},     \
         {"--ring", OPTION_INT, &(o).ring, "N", NULL, "of them, those that pass keys and values round (0: chosen)"},          \
         {"--batch", OPTION_INT, &(o).batch, "N", NULL, "groups of them that share out pictures and halves of --true-cfg (0: chosen)"}, \

@@ -67,10 +67,10 @@ para_status session_open_world(session *s, const char *name, const request_optio
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.device = o->device.gpu ? PARA_CUDA : PARA_CPU;
     w.device_index = o->device.index[0];
-    if (o->device.count > 1) w.device_indices = o->device.index, w.num_device_indices = o->device.count;
+    if (o->device.count > 1 || (o->device.count == 1 && o->ranks == 1)) w.device_indices = o->device.index, w.num_device_indices = o->device.count;
     w.ranks = o->ranks;
     w.threads = o->threads;
-    w.mpi = para_started_by_mpi();
+    w.mpi = para_started_by_mpi() || para_started_by_launcher();
     w.timeout = o->timeout;
     w.memory_limit = o->memory_limit;
     w.log = s->first && view ? on_log : NULL;

@@ -65,9 +65,18 @@ add_dependencies(test_videos para_failing) # statically linked: it finds no modu
 target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_mpi_close)
 add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)
+# What starts processes without MPI, with the variables that torchrun and others set.
+add_executable(launch tests/parallel/launch.c)
 add_test(NAME parallel/failures COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/failures.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(parallel/failures PROPERTIES TIMEOUT 1800 LABELS parallel PROCESSORS 2
   ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT};ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0") # some crash on purpose
+
+if(TARGET test_cuda_processes)
+  add_dependencies(test_cuda_processes launch)
+  if(TARGET paraattn-nccl)
+    add_dependencies(test_cuda_processes paraattn-nccl)
+  endif()
+endif()
 
 # Programs that mpirun starts (too): name, number of processes. Those named test_mpi_* run no other way.
 if(MPI_C_FOUND)
@@ -80,6 +89,21 @@ if(MPI_C_FOUND)
     set_tests_properties(${check} PROPERTIES TIMEOUT 300 LABELS parallel ENVIRONMENT "OMP_WAIT_POLICY=passive;${PARA_MPI_ENVIRONMENT}")
     add_dependencies(${name} paraattn-mpi)
   endforeach()
+endif()
+
+target_link_options(test_mpi_lane PRIVATE -Wl,--wrap=para_nccl_load)
+foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_lane:2 test_mpi_lane:3 test_mpi_world:3 test_mpi_pipeline:3)
+  string(REGEX MATCH "^(.*):(.*)$" matched ${run})
+  set(name ${CMAKE_MATCH_1})
+  set(check parallel/${name}_tcp${CMAKE_MATCH_2})
+  add_test(NAME ${check} COMMAND launch -n ${CMAKE_MATCH_2} $<TARGET_FILE:${name}> WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
+  set_tests_properties(${check} PROPERTIES TIMEOUT 300 LABELS parallel ENVIRONMENT OMP_WAIT_POLICY=passive)
+endforeach()
+
+if(NOT PARA_SANITIZE)
+  add_test(NAME cli/launcher COMMAND sh ${CMAKE_SOURCE_DIR}/tests/cli/launcher.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  add_test(NAME cli/launched COMMAND sh ${CMAKE_SOURCE_DIR}/tests/cli/mpirun.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(cli/launcher cli/launched PROPERTIES TIMEOUT 600 LABELS cli ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=$<TARGET_FILE:launch>")
 endif()
 
 # Where one build tells all and the sanitizers have nothing to add: two hosts; the tree, and what is installed of it.
@@ -102,6 +126,6 @@ if(NOT PARA_SANITIZE)
     get_filename_component(tier ${check} DIRECTORY)
     add_test(NAME ${check} COMMAND sh ${CMAKE_SOURCE_DIR}/tests/${check}.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${check} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77 LABELS ${tier}
-      ENVIRONMENT "CC=${CMAKE_C_COMPILER};CXX=${CXX_COMPILER};CMAKE=${CMAKE_COMMAND};BUILD=${CMAKE_BINARY_DIR};DNNL_INCLUDE_DIR=${DNNL_INCLUDE_DIR};MPI_FLAGS=${PARA_MPI_FLAGS};CUDA_FLAGS=${PARA_CUDA_FLAGS};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT}")
+      ENVIRONMENT "CC=${CMAKE_C_COMPILER};CXX=${CXX_COMPILER};CMAKE=${CMAKE_COMMAND};BUILD=${CMAKE_BINARY_DIR};DNNL_INCLUDE_DIR=${DNNL_INCLUDE_DIR};MPI_FLAGS=${PARA_MPI_FLAGS};CUDA_FLAGS=${PARA_CUDA_FLAGS};NCCL_FLAGS=${PARA_NCCL_FLAGS};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT}")
   endforeach()
 endif()

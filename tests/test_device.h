@@ -28,6 +28,13 @@ static inline void test_choose_device(para_world_options *w) {
     w->num_device_indices = w->ranks;
 }
 
+static inline para_device_kind test_device_kind(void) {
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    w.ranks = 1;
+    test_choose_device(&w);
+    return w.device;
+}
+
 /* The device itself, for what all ranks read: the CPU with one thread, or the first GPU. */
 static inline para_status test_open_device(para_device **out) {
     para_world_options w = PARA_WORLD_OPTIONS_INIT;

@@ -1,7 +1,7 @@
 /* A world: the ranks that work on requests. Part of libparaattn; SPDX-License-Identifier: Apache-2.0
  *
  * A rank is one worker: a host thread with a device of its own (a share of the CPU's cores, or a GPU). A process hosts its ranks as threads; under
- * mpirun the ranks of all processes make one world, numbered process by process. A world on a GPU has one rank.
+ * mpirun, or a launcher such as torchrun, the ranks of all processes make one world, numbered process by process.
  *
  * Under MPI every call on a world, a mesh or a pipeline is collective: every process makes the same calls in the same order.
  */
@@ -31,12 +31,12 @@ typedef struct para_rank para_rank;
 typedef struct para_world_options {
     size_t size;             /* sizeof(para_world_options), set by PARA_WORLD_OPTIONS_INIT */
     para_device_kind device; /* what the ranks compute on (PARA_CPU) */
-    int device_index;        /* which GPU, counted from 0; the first one, where ranks are several (0) */
+    int device_index;        /* which GPU, counted from 0; the first one, where ranks are several. 0 in several processes: LOCAL_RANK's, or the next on its host (0) */
     const int *device_indices; /* the GPU of each rank of this process; ranks may share one (NULL: device_index, device_index + 1, ...) */
     int num_device_indices;  /* of them: as many as ranks (0) */
     int ranks;               /* ranks that this process hosts, 1 to 256 (1) */
     int threads;             /* host threads of all its ranks together, shared evenly, at least 1 each (0: as many as the process may use) */
-    bool mpi;                /* join the processes that mpirun started (false) */
+    bool mpi;                /* join the processes that mpirun, or a launcher, started (false) */
     double timeout;          /* seconds without a sign of life after which a rank counts as lost (120) */
     void (*log)(void *user, para_log_level level, const char *message); /* one line, no newline; any thread (NULL: nowhere) */
     void *log_user;          /* handed to log (NULL) */
@@ -47,18 +47,22 @@ typedef struct para_world_options {
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.
- * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI, or the CUDA module, is absent or fails), PARA_ERR_CONFIG
- * (GPUs in several processes), PARA_ERR_LOST (a process did not come within `timeout` seconds), PARA_ERR_STATE (another world of this process uses MPI, or did so before). */
+ * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_DEVICE, PARA_ERR_LIBRARY (MPI, NCCL or the CUDA module is absent or fails), PARA_ERR_LOST (a process did not come within `timeout` seconds), PARA_ERR_STATE (another world of this process uses MPI, or did so before). */
 PARA_API para_status para_world_open(para_world **out, const para_world_options *options);
 
 /* Closes the world and sets *world to NULL; takes NULL in it. No request may be running. MPI that the world initialised is finalised, unless a
  * process was lost. */
 PARA_API void para_world_close(para_world **world);
 
-/* Whether mpirun, or what else starts MPI programs, started this process: then `mpi` joins it with the others. */
+/* Whether mpirun, or what else starts MPI programs, started this process: then `mpi` joins it with the others, over MPI. */
 PARA_API bool para_started_by_mpi(void);
+/* Whether a launcher did that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, such as torchrun: then `mpi` joins it with the others, over TCP, without MPI.
+ * mpirun's own variables come before these, and these before those of PMI. */
+PARA_API bool para_started_by_launcher(void);
 /* The MPI that `mpi` would use: "Open MPI v4.1.4"; NULL where there is none, and para_last_error says what to install. */
 PARA_API const char *para_mpi_info(void);
+/* The NCCL that GPUs of several processes would use: "NCCL 2.28.9"; NULL where there is none, and para_last_error says what to install. */
+PARA_API const char *para_nccl_info(void);
 /* The CUDA module, the driver, and a line for each GPU with its memory, for people; NULL where no GPU can be used, and para_last_error says why. Valid until the
  * thread's next call. */
 PARA_API const char *para_cuda_info(void);

@@ -212,12 +212,16 @@ typedef struct para_ops {
     para_status (*stamp_seconds)(para_device *dev, int from, int to, double *out); /* between two moments; waits */
     void (*range)(para_device *dev, const char *name); /* from here on ops belong to `name`, for profilers; NULL: the innermost range ends. NULL: nobody looks */
 
-    /* Between the devices of a process; all five NULL where ops are done when they return. */
+    /* Between devices; all seven NULL where ops are done when they return. */
     para_status (*reach)(para_device *dev, const para_device *other);  /* from now on fetch of `dev` reads the memory of `other`. PARA_ERR_DEVICE where it cannot */
     para_status (*fetch)(para_device *dev, const para_fetch_args *a);  /* copies beside what `dev` computes: whoever needs the result asks for a mark */
     para_status (*mark)(para_device *dev, para_mark **out);            /* here: all that it was told so far */
     para_status (*after)(para_device *dev, const para_mark *mark);     /* what it is told from now on begins when all before the mark is done; of any device */
     void (*mark_close)(para_mark **mark);                              /* sets it to NULL; takes NULL in it */
+    /* A stream of its own on which a library moves data to and from devices of other processes: what it is told from now on begins after the mark. And where
+     * it stands now. */
+    para_status (*lane)(para_device *dev, const para_mark *after, void **stream);
+    para_status (*lane_mark)(para_device *dev, para_mark **out);
 } para_ops;
 
 /* A rank's device. The owner is one host thread; ops are called from it only. */
@@ -246,6 +250,8 @@ para_status para_cpu_open(para_device **out, int threads);
 /* Opens the index-th GPU of this machine by the module paraattn-cuda.so. PARA_ERR_LIBRARY (no module), PARA_ERR_DEVICE (no driver, no GPU, no such
  * index, or a compute capability below 8.0), PARA_ERR_MEMORY. */
 para_status para_cuda_open(para_device **out, int index);
+/* GPUs that this process sees; 0 without the module or a driver. */
+int para_cuda_count(void);
 /* Either of them: the GPU of an index, or the CPU with `threads`. PARA_ERR_DEVICE for another kind. */
 para_status para_device_open(para_device_kind kind, int index, int threads, para_device **out);
 /* Opens a device that computes nothing and counts. Its arena has no limit. Its ops take of it what those of the CPU take, or of the kind given here. */

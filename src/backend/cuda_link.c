@@ -42,6 +42,11 @@ para_status para_cuda_open(para_device **out, int index) {
     return module->open(&host, index, out);
 }
 
+int para_cuda_count(void) {
+    const para_cuda_module *module;
+    return find_module(&module) == PARA_OK ? module->count() : 0;
+}
+
 const char *para_cuda_info(void) {
     static _Thread_local char text[2048];
     const para_cuda_module *module;

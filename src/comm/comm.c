@@ -179,7 +179,7 @@ para_status para_comm_all_reduce(para_comm c, para_tensor x) {
     return status;
 }
 
-/* A byte from each to each: whoever has them all knows that all are there. */
+/* A byte from each to each: whoever has them all knows that all are there. A device that waits by itself is asked. */
 para_status para_comm_barrier(para_comm c) {
     if (c.size == 1) return para_rank_check(c.rank);
     para_arena *arena = &c.rank->device->arena;
@@ -196,6 +196,13 @@ para_status para_comm_barrier(para_comm c) {
     }
     PARA_TRY(start(&t, c, &x));
     PARA_TRY(para_comm_wait(&x));
+    if (c.rank->device->ops->lane) {
+        void *host;
+        size_t used = para_arena_mark(&c.rank->host);
+        PARA_TRY(para_arena_take(&c.rank->host, (size_t)c.size, &host));
+        PARA_TRY(c.rank->device->ops->download(c.rank->device, host, &bytes));
+        para_arena_release(&c.rank->host, used);
+    }
     para_arena_release(arena, mark);
     return PARA_OK;
 }

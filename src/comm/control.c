@@ -77,6 +77,7 @@ static void take_note(para_group *g, int process, const message *m) {
 }
 
 static void take(para_group *g, int process, const message *m, int n) {
+    if (n == 0 && process >= 0 && process < g->processes) para_group_lose(g, process, true);
     if (process < 0 || process >= g->processes || n < (int)HEAD || m->n < 0 || n < (int)HEAD + m->n) return;
     para_process *peer = &g->peer[process];
     peer->heard = para_now();

@@ -109,10 +109,12 @@ para_status para_group_open(para_group **out, const para_group_options *options)
     g->timeout = options->timeout;
     pthread_mutex_init(&g->lock, NULL);
     pthread_mutex_init(&g->intake, NULL);
+    pthread_mutex_init(&g->nccl_lock, NULL);
     para_status status = para_wake_open(&g->back);
     if (status != PARA_OK) {
         pthread_mutex_destroy(&g->lock);
         pthread_mutex_destroy(&g->intake);
+        pthread_mutex_destroy(&g->nccl_lock);
         para_free(g);
         return status;
     }
@@ -132,6 +134,7 @@ void para_group_leave(para_group *g) {
     char nothing = 0;
     if (g->processes > 1) all_there = para_meet(g, PARA_MEET_CLOSE, &nothing, 1, g->room) == PARA_OK;
     para_watch_close(g);
+    para_group_release_gpus(g, 0);
     pthread_mutex_lock(&g->lock);
     para_mpi *mpi = g->mpi;
     g->mpi = NULL;
@@ -152,6 +155,9 @@ void para_group_close(para_group **group) {
     pthread_cond_destroy(&g->back);
     pthread_mutex_destroy(&g->intake);
     pthread_mutex_destroy(&g->lock);
+    para_nccl_close(&g->nccl);
+    pthread_mutex_destroy(&g->nccl_lock);
+    para_free(g->gpu);
     para_free(g);
 }
 
@@ -182,6 +188,13 @@ int para_group_neighbours(const para_group *g) {
     int n = 0;
     for (int p = 0; p < g->processes; p++)
         n += g->peer[p].cores == own->cores && strcmp(g->peer[p].host, own->host) == 0;
+    return n;
+}
+
+int para_group_earlier_here(const para_group *g) {
+    int n = 0;
+    for (int p = 0; p < g->process; p++)
+        if (strcmp(g->peer[p].host, g->peer[g->process].host) == 0) n += g->peer[p + 1].first - g->peer[p].first;
     return n;
 }
 

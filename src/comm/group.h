@@ -30,6 +30,14 @@ int para_group_neighbours(const para_group *g);
 /* The way of the local-th rank of this process to the others, the group's own; NULL in a world of one. */
 para_endpoint *para_group_endpoint(para_group *g, int local);
 
+/* Lets the ranks' GPUs meet those of other processes, gpu[i] the local-th rank's; nothing to do where there is one process. Collective, waits. PARA_ERR_LIBRARY,
+ * PARA_ERR_LOST, PARA_ERR_MEMORY. */
+para_status para_group_join_gpus(para_group *g, const int *gpu);
+/* Before the device of the local-th rank is closed: gives back what transfers took of it. */
+void para_group_free_staging(para_group *g, int local, para_device *dev);
+/* The ranks of the processes before this one on its host. */
+int para_group_earlier_here(const para_group *g);
+
 /* ---- A run: begin on one thread, then check and finish on each rank's own, then end. */
 
 /* `cancel`, or NULL: set from any thread or a signal handler, it ends the run with PARA_ERR_CANCELLED. */

@@ -27,12 +27,15 @@ void para_group_fail(para_group *g, para_status status, int rank, const char *fo
     if (g->processes > 1) para_control_tell_failure(g);
 }
 
-void para_group_lose(para_group *g, int process) {
+void para_group_lose(para_group *g, int process, bool ended) {
     const para_process *p = &g->peer[process];
     if (g->loss.status != PARA_OK) return;
     int last = (process + 1 < g->processes ? g->peer[process + 1].first : g->size) - 1;
     g->loss = (para_failure){.status = PARA_ERR_LOST, .rank = -1};
-    snprintf(g->loss.sentence, sizeof g->loss.sentence,
+    if (ended)
+        snprintf(g->loss.sentence, sizeof g->loss.sentence, "process %d%s%s has ended before the others", process, *p->host ? " on " : "", p->host);
+    else
+        snprintf(g->loss.sentence, sizeof g->loss.sentence,
              "process %d on %s (ranks %d to %d) gave no sign of life for %g seconds: it ended, was stopped or cannot be reached; "
              "where it only needs longer, raise timeout (--timeout)",
              process, p->host, p->first, last, g->timeout);
@@ -67,6 +70,11 @@ para_status para_group_begin(para_group *g, const atomic_bool *cancel) {
     if (g->loss.status != PARA_OK) {
         pthread_mutex_unlock(&g->lock);
         return para_fail(PARA_ERR_STATE, "the world has lost a rank and cannot be used any more; close it and open another (%.600s)", g->loss.sentence);
+    }
+    if (g->gpu) {
+        pthread_mutex_unlock(&g->lock);
+        PARA_TRY(para_group_rejoin(g));
+        pthread_mutex_lock(&g->lock);
     }
     for (int i = 0; i < g->local; i++) {
         g->member[i].state = PARA_MEMBER_COMPUTES;
@@ -181,6 +189,7 @@ para_status para_group_end(para_group *g, bool *lost) {
     pthread_mutex_unlock(&g->lock);
     if (g->processes > 1) {
         para_status status = agree(g, lost);
+        if (atomic_load(&g->failed)) para_group_release_gpus(g, 0);
         if (status == PARA_OK && atomic_load(&g->failed) && !*lost) status = para_mpi_renew(g->mpi);
         if (status != PARA_OK) {
             *lost = true;

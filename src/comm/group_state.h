@@ -7,6 +7,7 @@
 #include "comm/group.h"
 #include "comm/meeting.h"
 #include "comm/mpi_link.h"
+#include "comm/nccl_link.h"
 
 enum { PARA_SENTENCE = 1024 };
 
@@ -35,6 +36,8 @@ typedef enum para_member_state {
     PARA_MEMBER_WAITS,    /* for other ranks */
 } para_member_state;
 
+typedef struct para_staging para_staging; /* group_lane.c */
+
 /* A rank of this process. */
 typedef struct para_member {
     para_endpoint endpoint; /* first, so that an endpoint leads to its member */
@@ -44,6 +47,7 @@ typedef struct para_member {
     para_member_state state;
     atomic_int_fast64_t sign;   /* nanoseconds of the clock at its last sign of life */
     struct para_batch *batches; /* what it started and has not finished; its own thread's */
+    para_staging *staging;      /* its own thread's, too */
 } para_member;
 
 /* What a process brought to a meeting. */
@@ -93,6 +97,12 @@ struct para_group {
     atomic_int under_way;   /* batches with transfers over MPI */
     pthread_mutex_t intake; /* taken before `lock`: one thread at a time takes in messages, so that they stay in order */
 
+    int *gpu;                        /* [local], where those of several processes meet; else NULL */
+    const para_nccl_module *gpus_by; /* the same */
+    pthread_mutex_t nccl_lock;       /* whoever gives `nccl` up or replaces it; taken without `lock` */
+    para_nccl *nccl;                 /* NULL: there is none */
+    bool nccl_broken;                /* a run failed: the next one begins with another */
+
     bool watched, closing;  /* there is a watch; it is to end */
     pthread_t watch;
     pthread_cond_t watch_wake;
@@ -119,10 +129,34 @@ void para_wait_until(para_group *g, pthread_cond_t *wake, int64_t until);
 void para_group_fail(para_group *g, para_status status, int rank, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* The same for one that another process has told. */
 void para_group_take_failure(para_group *g, const para_failure *failure);
-/* With the lock held: `process` is gone. Ends the run, meetings and waits. */
-void para_group_lose(para_group *g, int process);
+/* With the lock held: `process` is gone, `ended` for certain, or silent. Ends the run, meetings and waits. */
+void para_group_lose(para_group *g, int process, bool ended);
 /* The run's failure as this thread's. PARA_OK where there is none. Takes the lock. */
 para_status para_group_failure(para_group *g);
+
+/* ---- GPUs of several processes: group_gpus.c */
+/* After a failed run: joins them anew, where they are. Collective, waits. */
+para_status para_group_rejoin(para_group *g);
+/* Takes ranks out of what their GPUs wait for: those of this run, where it still goes on, or at any time (0). Without the lock. */
+void para_group_release_gpus(para_group *g, int64_t run);
+
+/* ---- transfers between them: group_lane.c */
+typedef struct para_lane {
+    para_mark *passed;     /* when all of them have left and arrived; NULL: there are none */
+    para_staging *staging; /* of those that are not contiguous; or NULL */
+} para_lane;
+
+/* One of them: packed is where it lies in one piece. */
+typedef struct para_lane_item {
+    int rank;                   /* of the world */
+    para_tensor tensor, packed; /* the same sizes; packed is contiguous */
+    bool receives;
+} para_lane_item;
+
+/* Starts n of them; and when they have passed, unpacks. The caller waits for lane->passed in between, on the device. */
+para_status para_lane_start(para_member *m, para_device *dev, int n, para_lane_item *item, para_lane *lane);
+para_status para_lane_unpack(para_device *dev, int n, const para_lane_item *item);
+void para_lane_close(para_device *dev, para_lane *lane);
 
 /* The transport between members. What a rank started and did not finish: gives it up, tells how many there were. */
 extern const para_transport para_group_transport, para_group_mpi_transport; /* in one process; in several */

@@ -1,4 +1,5 @@
-/* Transfers between ranks. In a process the sender shows where a tensor lies, and the receiver copies it; to other processes MPI carries it.
+/* Transfers between ranks. In a process the sender shows where a tensor lies, and the receiver copies it; to other processes MPI or TCP carries it, between
+ * their GPUs NCCL.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "comm/group_state.h"
 #include "core/alloc.h"
@@ -29,6 +30,9 @@ typedef struct para_batch {
     int sends, receives;
     bool remote;          /* some go to or come from other processes */
     para_mark *ready;     /* of all parcels; or NULL */
+    para_lane lane;       /* to and from GPUs of other processes */
+    int items;
+    para_lane_item *item; /* [items]; behind the parcels */
     para_parcel parcel[]; /* [sends + receives] */
 } para_batch;
 
@@ -92,6 +96,19 @@ static para_status start_remote(para_group *g, const para_member *m, para_batch 
     return PARA_OK;
 }
 
+/* Those between GPUs: the device itself waits for them, the host does not. */
+static para_status start_lane(const para_group *g, para_member *m, para_batch *b) {
+    b->item = (para_lane_item *)&b->parcel[b->sends + b->receives];
+    for (int i = 0; i < b->sends + b->receives; i++) {
+        para_parcel *p = &b->parcel[i];
+        if (p->process == g->process) continue;
+        p->state = PARCEL_DONE;
+        b->item[b->items++] = (para_lane_item){.rank = g->peer[p->process].first + p->peer, .tensor = p->tensor, .receives = i >= b->sends};
+    }
+    b->remote = false;
+    return para_lane_start(m, b->base.device, b->items, b->item, &b->lane);
+}
+
 static void close_batch(para_member *m, para_batch *b);
 
 static para_status start(para_endpoint *e, para_device *dev, int sends, const para_transfer *send, int receives,
@@ -99,7 +116,7 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
     para_member *m = member_of(e);
     para_group *g = m->group;
     PARA_TRY(para_group_check(g, m->local));
-    size_t bytes = sizeof(para_batch) + (size_t)(sends + receives) * sizeof(para_parcel);
+    size_t bytes = sizeof(para_batch) + (size_t)(sends + receives) * (sizeof(para_parcel) + sizeof(para_lane_item));
     para_batch *b = para_alloc(1, bytes);
     if (!b) return PARA_ERR_MEMORY;
     b->base = (para_pending){e, dev};
@@ -118,6 +135,13 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
     pthread_mutex_lock(&g->lock);
     start_here(g, m, b);
     pthread_mutex_unlock(&g->lock);
+    if (b->remote && g->gpu) {
+        para_status status = start_lane(g, m, b);
+        if (status != PARA_OK) {
+            close_batch(m, b);
+            return status;
+        }
+    }
     if (b->remote) {
         if (atomic_fetch_add(&g->under_way, 1) == 0) pthread_cond_signal(&g->watch_wake);
         para_status status = start_remote(g, m, b);
@@ -185,7 +209,7 @@ static para_status wait_on_device(para_batch *b) {
     para_device *dev = b->base.device;
     for (int i = 0; i < b->sends + b->receives; i++)
         if (b->parcel[i].passed) PARA_TRY(dev->ops->after(dev, b->parcel[i].passed));
-    return PARA_OK;
+    return b->lane.passed ? dev->ops->after(dev, b->lane.passed) : PARA_OK;
 }
 
 /* With the lock held: takes the receives of the batch whose parcels are there, those of one call of one rank. */
@@ -306,6 +330,7 @@ static void close_batch(para_member *m, para_batch *b) {
     *at = b->next;
     for (int i = 0; i < b->sends + b->receives; i++)
         if (b->parcel[i].passed) b->base.device->ops->mark_close(&b->parcel[i].passed);
+    para_lane_close(b->base.device, &b->lane);
     if (b->ready) b->base.device->ops->mark_close(&b->ready);
     para_free(b);
 }
@@ -317,6 +342,7 @@ static para_status finish(para_pending *pending) {
     para_status status = complete(g, m, b);
     para_status waited = wait_on_device(b);
     if (status == PARA_OK) status = waited;
+    if (status == PARA_OK) status = para_lane_unpack(b->base.device, b->items, b->item);
     close_batch(m, b);
     return status == PARA_OK ? para_group_check(g, m->local) : status;
 }

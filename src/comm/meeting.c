@@ -21,7 +21,7 @@ static void nap(int64_t *length) {
 static para_status check_loss(para_group *g, int waited_for) {
     if (g->running && atomic_load(&g->failed) && para_now() > g->failed_at + para_group_bound(g) &&
         g->loss.status == PARA_OK)
-        para_group_lose(g, waited_for);
+        para_group_lose(g, waited_for, false);
     return g->loss.status == PARA_OK ? PARA_OK : para_fail(g->loss.status, "%s", g->loss.sentence);
 }
 

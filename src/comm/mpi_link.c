@@ -1,4 +1,4 @@
-/* The library's side of the MPI module: loads it, lets one thread in at a time, puts failures into words. SPDX-License-Identifier: Apache-2.0 */
+/* The library's side of what joins processes, MPI's module or TCP: loads it, lets one thread in at a time, puts failures into words. SPDX-License-Identifier: Apache-2.0 */
 #include "comm/mpi_link.h"
 
 #include <paraattn/world.h>
@@ -9,7 +9,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "comm/launch_variables.h"
 #include "comm/mpi/mpi_module.h"
+#include "comm/tcp/tcp_state.h"
 #include "core/alloc.h"
 #include "core/errand.h"
 #include "core/error.h"
@@ -28,12 +30,33 @@ struct para_mpi {
     char version[PARA_MPI_TEXT_MAX];
 };
 
-/* MPI is one per process, so is its lock. */
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+/* MPI is one per process, so is its lock. Threads have it in the order in which they came: ranks that move data ask again and again, and the watch, which tells
+ * others that this process lives, must not wait for them all. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t next;
+    uint64_t came, served;
+} turn = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+
+static void take_turn(void) {
+    pthread_mutex_lock(&turn.lock);
+    uint64_t own = turn.came++;
+    while (turn.served != own) pthread_cond_wait(&turn.next, &turn.lock);
+    pthread_mutex_unlock(&turn.lock);
+}
+
+static void end_turn(void) {
+    pthread_mutex_lock(&turn.lock);
+    turn.served++;
+    pthread_cond_broadcast(&turn.next);
+    pthread_mutex_unlock(&turn.lock);
+}
+
 static atomic_flag taken = ATOMIC_FLAG_INIT; /* there is an open para_mpi, or one that never came back */
 
 bool para_started_by_mpi(void) {
     static const char *const name[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE", "PMI_RANK"};
+    if (para_started_by_launcher()) return false; /* srun sets PMI's for all programs */
     for (size_t i = 0; i < sizeof name / sizeof *name; i++)
         if (getenv(name[i])) return true;
     return false;
@@ -42,9 +65,9 @@ bool para_started_by_mpi(void) {
 /* One call into the module. */
 #define IN_TURN(result, call)                                                                                          \
     do {                                                                                                               \
-        pthread_mutex_lock(&turn);                                                                                     \
+        take_turn();                                                                                     \
         (result) = (call);                                                                                             \
-        pthread_mutex_unlock(&turn);                                                                                   \
+        end_turn();                                                                                   \
     } while (0)
 
 static para_status failed(const para_mpi_module *module, int result, const char *doing) {
@@ -61,9 +84,12 @@ static para_status failed(const para_mpi_module *module, int result, const char 
     default: break;
     }
     char text[PARA_MPI_TEXT_MAX];
-    pthread_mutex_lock(&turn);
+    take_turn();
     module->error_text(result, text);
-    pthread_mutex_unlock(&turn);
+    end_turn();
+    if (result == PARA_MPI_ABSENT) return para_fail(PARA_ERR_LOST, "%s", text);
+    if (result == PARA_MPI_REFUSED) return para_fail(PARA_ERR_ARGUMENT, "%s", text);
+    if (module == &para_tcp_table) return para_fail(PARA_ERR_LIBRARY, "failed to %s: %s", doing, text);
     return para_fail(PARA_ERR_LIBRARY, "MPI failed to %s: %s; what mpirun printed may say more", doing, text);
 }
 
@@ -71,7 +97,7 @@ static para_status checked(const para_mpi *m, int result, const char *doing) {
     return result == PARA_MPI_DONE ? PARA_OK : failed(m->module, result, doing);
 }
 
-static para_status load(const para_mpi_module **out) {
+static para_status load_mpi(const para_mpi_module **out) {
     void *function = NULL;
     PARA_TRY(para_module_load("paraattn-mpi.so", PARA_MPI_TABLE_NAME, MPI_NEEDS, &function));
     para_mpi_table_function table;
@@ -85,25 +111,34 @@ static para_status load(const para_mpi_module **out) {
     return PARA_OK;
 }
 
+/* Whose start it was says what joins the processes; variables that do not fit together are found before anything is opened. */
+static para_status load(const para_mpi_module **out) {
+    if (!para_started_by_launcher()) return load_mpi(out);
+    para_launch launch;
+    *out = &para_tcp_table;
+    return para_launch_read(&launch);
+}
+
 const char *para_mpi_info(void) {
     static char text[PARA_MPI_TEXT_MAX];
     const para_mpi_module *module = NULL;
-    if (load(&module) != PARA_OK) return NULL;
-    pthread_mutex_lock(&turn);
+    if (load_mpi(&module) != PARA_OK) return NULL;
+    take_turn();
     module->version(text);
-    pthread_mutex_unlock(&turn);
+    end_turn();
     return text;
 }
 
 typedef struct opening {
     const para_mpi_module *module;
     para_mpi_state *state;
+    double timeout;
     int result;
 } opening;
 
 static void open_module(void *argument) {
-    static const para_mpi_host host = {para_alloc, para_free};
     opening *o = argument;
+    const para_mpi_host host = {para_alloc, para_free, o->timeout};
     IN_TURN(o->result, o->module->open(&host, &o->state));
 }
 
@@ -112,8 +147,11 @@ static para_status start(para_mpi *m) {
     opening *o = para_alloc(1, sizeof *o);
     if (!o) return PARA_ERR_MEMORY;
     o->module = m->module;
-    bool returned;
-    para_status status = para_errand(open_module, o, m->timeout, &returned);
+    o->timeout = m->timeout;
+    bool returned = true;
+    para_status status = PARA_OK;
+    if (m->module == &para_tcp_table) open_module(o); /* ends by itself */
+    else status = para_errand(open_module, o, m->timeout, &returned);
     if (status == PARA_OK && !returned)
         return para_fail(PARA_ERR_LOST,
                          "MPI did not start within %g seconds: a process of this run is missing or stopped; what "
@@ -141,15 +179,16 @@ para_status para_mpi_open(para_mpi **out, double timeout) {
         status = start(m);
     }
     if (status != PARA_OK) {
+        bool away = status == PARA_ERR_LOST && m->module != &para_tcp_table; /* MPI still starts */
         para_free(m);
-        if (status != PARA_ERR_LOST) atomic_flag_clear(&taken);
+        if (!away) atomic_flag_clear(&taken);
         return status;
     }
-    pthread_mutex_lock(&turn);
+    take_turn();
     m->process = m->module->process(m->state);
     m->processes = m->module->processes(m->state);
     m->module->version(m->version);
-    pthread_mutex_unlock(&turn);
+    end_turn();
     *out = m;
     return PARA_OK;
 }
@@ -162,9 +201,9 @@ typedef struct closing {
 
 static void close_module(void *argument) {
     closing *c = argument;
-    pthread_mutex_lock(&turn);
+    take_turn();
     c->module->close(c->state, c->all_there);
-    pthread_mutex_unlock(&turn);
+    end_turn();
 }
 
 void para_mpi_close(para_mpi **m, bool all_there) {
@@ -235,9 +274,9 @@ para_status para_mpi_test(para_mpi *m, para_mpi_request **request, bool *done) {
 
 void para_mpi_abandon(para_mpi *m, para_mpi_request **request) {
     if (!*request) return;
-    pthread_mutex_lock(&turn);
+    take_turn();
     m->module->abandon(m->state, request);
-    pthread_mutex_unlock(&turn);
+    end_turn();
 }
 
 para_status para_mpi_renew(para_mpi *m) {

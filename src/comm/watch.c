@@ -39,7 +39,7 @@ static void look_at_ranks(para_group *g, int64_t now) {
 
 static void look_at_processes(para_group *g, int64_t now) {
     for (int p = 0; p < g->processes; p++)
-        if (p != g->process && now - g->peer[p].heard > para_group_bound(g)) para_group_lose(g, p);
+        if (p != g->process && now - g->peer[p].heard > para_group_bound(g)) para_group_lose(g, p, false);
 }
 
 /* Whether all ranks here have waited for as long as anything may take, some of them for other ranks. */
@@ -113,6 +113,12 @@ static void *watch(void *arg) {
             pthread_mutex_lock(&g->lock);
         }
         look(g, &w);
+        if (g->running && g->gpu && atomic_load(&g->failed)) { /* ranks may wait for what their GPUs will never get */
+            int64_t run = g->run;
+            pthread_mutex_unlock(&g->lock);
+            para_group_release_gpus(g, run);
+            pthread_mutex_lock(&g->lock);
+        }
         int64_t pause = pause_of(g, poll);
         if (pause && !g->closing) para_wait_until(g, &g->watch_wake, para_now() + pause);
     }

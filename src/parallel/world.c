@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "comm/launch_variables.h"
 #include "comm/meeting.h"
 #include "core/alloc.h"
 #include "core/error.h"
@@ -55,9 +56,7 @@ static para_status open_worker(para_world *world, int local) {
     para_device *device;
     w->world = world;
     w->local = local;
-    const int *gpus = world->options.device_indices;
-    int gpu = gpus ? gpus[local] : world->options.device_index + local;
-    PARA_TRY(para_device_open(world->options.device, gpu, share > 0 ? share : 1, &device));
+    PARA_TRY(para_device_open(world->options.device, world->gpu[local], share > 0 ? share : 1, &device));
     device->note = note;
     device->note_user = world;
     device->memory_limit = world->options.memory_limit;
@@ -80,24 +79,41 @@ static para_status reach_each_other(para_world *world) {
     return PARA_OK;
 }
 
+/* Where none is named, processes of a host take theirs one after the other, as far as each sees those of the others. */
+static para_status choose_gpus(para_world *world) {
+    const para_world_options *o = &world->options;
+    int first = o->device_index, place = -1;
+    world->gpu = para_alloc((size_t)o->ranks, sizeof *world->gpu);
+    if (!world->gpu) return PARA_ERR_MEMORY;
+    if (o->device == PARA_CUDA && para_group_processes(world->group) > 1 && !o->device_indices && o->device_index == 0) {
+        PARA_TRY(para_launch_local(&place));
+        first = place < 0 || o->ranks > 1 ? para_group_earlier_here(world->group) : place;
+        if (para_cuda_count() <= o->ranks) first = 0;
+    }
+    for (int i = 0; i < o->ranks; i++) world->gpu[i] = o->device_indices ? o->device_indices[i] : first + i;
+    return PARA_OK;
+}
+
+/* All processes on one kind of device, whose GPUs meet. */
+static para_status join_devices(para_world *world) {
+    PARA_TRY(para_meet_same(world->group, &world->options.device, sizeof world->options.device, "device (--device)"));
+    return world->options.device == PARA_CUDA ? para_group_join_gpus(world->group, world->gpu) : PARA_OK;
+}
+
 static para_status open_parts(para_world *world) {
     para_group_options g = {
         .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi};
     int usable = usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
-    if (world->options.device == PARA_CUDA && para_group_processes(world->group) > 1)
-        return para_fail(
-            PARA_ERR_CONFIG,
-            "a world of %d processes computes on the CPU only; use one process with several ranks for --device "
-            "cuda, or --device cpu",
-            para_group_processes(world->group));
     /* Processes that may use the same processors share them. */
     int share = usable / para_group_neighbours(world->group);
     world->threads = world->options.threads ? world->options.threads : share > 0 ? share : 1;
     world->worker = para_alloc((size_t)world->options.ranks, sizeof *world->worker);
     if (!world->worker) return PARA_ERR_MEMORY;
+    PARA_TRY(choose_gpus(world));
     for (int i = 0; i < world->options.ranks; i++) PARA_TRY(open_worker(world, i));
     PARA_TRY(reach_each_other(world));
+    PARA_TRY(join_devices(world));
     return para_world_start_threads(world);
 }
 
@@ -125,7 +141,12 @@ void para_world_close(para_world **world) {
 }
 
 void para_world_free(para_world *world) {
-    for (int i = 0; world->worker && i < world->options.ranks; i++) para_rank_close(&world->worker[i].rank);
+    for (int i = 0; world->worker && i < world->options.ranks; i++) {
+        para_rank *rank = &world->worker[i].rank;
+        if (rank->device) para_group_free_staging(world->group, i, rank->device);
+        para_rank_close(rank);
+    }
+    para_free(world->gpu);
     para_group_close(&world->group);
     para_free(world->worker);
     pthread_cond_destroy(&world->start);

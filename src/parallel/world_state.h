@@ -21,6 +21,7 @@ typedef struct para_worker {
 struct para_world {
     para_world_options options;
     int threads;                /* host threads of all ranks of this process */
+    int *gpu;                   /* [options.ranks]: which one, where the ranks compute on GPUs */
     para_group *group;
     para_worker *worker;        /* [options.ranks] */
     atomic_flag busy;           /* somebody has taken it */

@@ -1,6 +1,6 @@
 #!/bin/sh
 # clang takes every source without a warning, too (it only looks, it builds nothing). SPDX-License-Identifier: Apache-2.0
-# Environment: CLANG (default clang), DNNL_INCLUDE_DIR, MPI_FLAGS and CUDA_FLAGS (empty: that module is left out). Works in the source root.
+# Environment: CLANG (default clang), DNNL_INCLUDE_DIR, MPI_FLAGS, CUDA_FLAGS and NCCL_FLAGS (empty: that module is left out). Works in the source root.
 set -u
 CLANG=${CLANG:-clang}
 command -v "$CLANG" >/dev/null || { echo "skipped: there is no $CLANG"; exit 77; }
@@ -26,6 +26,7 @@ for file in src/*/*.c src/*/*/*.c src/*/*/*/*.c cli/*.c examples/*.c bench/*.c t
     [ -f "$file" ] || continue
     case $file in
     src/comm/mpi/*) [ -z "${MPI_FLAGS:-}" ] || look "$file" ;;
+    src/comm/nccl/*) [ -z "${NCCL_FLAGS:-}" ] || look "$file" ${NCCL_FLAGS:-} ;; # flags are words
     src/io/video/*)
         # shellcheck disable=SC2046 # the flags are words
         ! pkg-config --exists libavcodec libavformat libswscale || look "$file" $(pkg-config --cflags libavcodec libavformat libswscale)

@@ -85,7 +85,7 @@ static void report(void) {
 __attribute__((constructor)) static void set_up(void) {
     char kind[16];
     int which;
-    const char *text = getenv("PARA_FAILURE"), *own = getenv("OMPI_COMM_WORLD_RANK");
+    const char *text = getenv("PARA_FAILURE"), *own = getenv("OMPI_COMM_WORLD_RANK") ? getenv("OMPI_COMM_WORLD_RANK") : getenv("RANK");
     if (!text || sscanf(text, "%15[a-z]:%15[a-z]:%d:%ld", failure.action, kind, &which, &failure.when) != 4) return;
     if (strcmp(kind, "rank") == 0) {
         failure.rank = which;

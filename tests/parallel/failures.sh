@@ -1,8 +1,8 @@
 #!/bin/sh
-# Draws small pictures on ranks of which one is killed, stopped, interrupted, fails, stalls or is late at a random point, on threads and under mpirun:
-# each run must end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
+# Draws small pictures on ranks of which one is killed, stopped, interrupted, fails, stalls or is late at a random point, on threads, under mpirun and
+# under a launcher without MPI: each run must end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
 # Usage: failures.sh [RUNS [SEED]]   (20, or 200 with PARA_FULL=1; the seed is printed)
-# Environment: BUILD (a finished build with para_failing), MPIRUN (empty: threads only). Works in the source root.
+# Environment: BUILD (a finished build with para_failing and launch), MPIRUN (empty: not under it). Works in the source root.
 set -u
 ulimit -c 0
 runs=${1:-20}
@@ -42,6 +42,7 @@ draw() { # mode failure
     began=$(now)
     case $mode in
     threads-*) timeout -s KILL 60 "$program" "$@" --ranks "${mode#threads-}" >"$work/said" 2>&1 ;;
+    tcp-*) timeout -s KILL 60 "$BUILD/launch" -n 2 "$program" "$@" --ranks "${mode#tcp-2x}" >"$work/said" 2>&1 ;;
     mpi-*) timeout -s KILL 60 "$MPIRUN" -n 2 "$program" "$@" --ranks "${mode#mpi-2x}" >"$work/said" 2>&1 ;;
     esac
     code=$?
@@ -58,7 +59,7 @@ complain() {
 }
 
 # Without a failure first: how often a rank is asked, and what the picture is.
-modes="threads-2 threads-4"
+modes="threads-2 threads-4 tcp-2x1 tcp-2x2"
 [ -z "${MPIRUN:-}" ] || modes="$modes mpi-2x1 mpi-2x2"
 run=0
 for mode in $modes; do
@@ -79,10 +80,10 @@ awk -v seed="$seed" -v runs="$runs" -v modes="$modes" 'BEGIN {
     for (run = 1; run <= runs; run++) {
         m = mode[(run - 1) % n + 1]
         ranks = m ~ /4|2x2/ ? 4 : 2
-        actions = split(m ~ /mpi/ ? "fail kill crash stop stall delay interrupt kill@ stop@ interrupt@" : "fail stall delay kill interrupt interrupt@", action, " ")
+        actions = split(m !~ /threads/ ? "fail kill crash stop stall delay interrupt kill@ stop@ interrupt@" : "fail stall delay kill interrupt interrupt@", action, " ")
         a = action[int(rand() * actions) + 1]
         # A stalled main thread of the only process is beyond what the library can end.
-        rank = a == "stall" && m !~ /mpi/ ? 1 + int(rand() * (ranks - 1)) : int(rand() * ranks)
+        rank = a == "stall" && m ~ /threads/ ? 1 + int(rand() * (ranks - 1)) : int(rand() * ranks)
         print run, m, a, rank, rand()
     }
 }' >"$work/plan"
@@ -91,7 +92,7 @@ while read -r run mode action rank where; do
     eval "checks=\$checks_$(echo "$mode" | tr -c 'a-z0-9\n' _) time=\$time_$(echo "$mode" | tr -c 'a-z0-9\n' _)"
     case $action in
     *@) # at any time of the process, MPI's start and end, too
-        [ "$mode" != "${mode#mpi}" ] && rank=$((rank % 2)) || rank=0 # of the processes
+        [ "$mode" = "${mode#threads}" ] && rank=$((rank % 2)) || rank=0 # of the processes
         draw "$mode" "${action%@}:process:$rank:$(awk -v t="$time" -v w="$where" 'BEGIN { printf "%d", 1000 * t * w }')" </dev/null
         ;;
     *) draw "$mode" "$action:rank:$rank:$(awk -v n="$checks" -v w="$where" 'BEGIN { printf "%d", 1 + w * n }')" </dev/null ;;
@@ -123,7 +124,7 @@ while read -r run mode action rank where; do
             complain "it does not say why, in one sentence"
         ;;
     yes-interrupt) [ "$code" -eq 0 ] || [ -s "$work/said" ] || complain "no word" ;;
-    yes-kill | yes-crash) [ "$mode" = "${mode#mpi}" ] || [ -s "$work/said" ] || complain "no word" ;;
+    yes-kill | yes-crash) [ "$mode" != "${mode#threads}" ] || [ -s "$work/said" ] || complain "no word" ;;
     yes-stop | yes-stall) [ "$code" -eq 0 ] || grep -q '^para.*second' "$work/said" || complain "it does not say that a rank was lost" ;;
     esac
     ! grep -q -E 'Sanitizer|runtime error' "$work/said" || complain "the sanitizers complain"

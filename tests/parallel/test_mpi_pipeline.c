@@ -291,7 +291,7 @@ int main(void) {
         cmocka_unit_test(cancel),
     };
     para_world_options o = PARA_WORLD_OPTIONS_INIT;
-    const char *place = getenv("OMPI_COMM_WORLD_RANK");
+    const char *place = getenv("OMPI_COMM_WORLD_RANK") ? getenv("OMPI_COMM_WORLD_RANK") : getenv("RANK");
     o.mpi = true;
     o.timeout = 20;
     o.ranks = o.threads = 1 + (place && atoi(place) % 2); /* 1, 2, 1, 2, … */

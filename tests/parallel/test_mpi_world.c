@@ -194,7 +194,7 @@ int main(void) {
         cmocka_unit_test(same),            cmocka_unit_test(all_wait),      cmocka_unit_test(stall),
     };
     para_world_options o = PARA_WORLD_OPTIONS_INIT;
-    const char *place = getenv("OMPI_COMM_WORLD_RANK");
+    const char *place = getenv("OMPI_COMM_WORLD_RANK") ? getenv("OMPI_COMM_WORLD_RANK") : getenv("RANK");
     o.mpi = true;
     o.timeout = TIMEOUT;
     o.ranks = 1 + (place && atoi(place) % 2); /* 1, 2, 1, 2, … */

@@ -67,6 +67,7 @@ static void dry_run_agrees(const task *real, int ranks) {
         para_endpoint *endpoint;
         para_rank rank;
         OK(para_dry_open(&dev));
+        para_dry_stand_for(dev, test_device_kind());
         OK(para_dry_endpoint_open(&endpoint, i, ranks));
         OK(para_rank_open(&rank, dev, endpoint));
         OK(run_one(&rank, &k));

@@ -18,6 +18,7 @@ typedef struct para_cuda {
     int processors;         /* multiprocessors */
     cudaStream_t stream;    /* all ops run on it, */
     cudaStream_t fetching;  /* but `fetch`; NULL until it reaches another device */
+    cudaStream_t lane;      /* and what moves between processes; NULL until something does */
     para_cuda_memory *memory;
     para_cuda_matmuls *matmuls;
     para_cuda_cudnn *cudnn; /* NULL until it is asked for something */
@@ -130,5 +131,7 @@ para_status para_cuda_fetch(para_device *dev, const para_fetch_args *a);
 para_status para_cuda_mark_here(para_device *dev, para_mark **out);
 para_status para_cuda_after(para_device *dev, const para_mark *mark);
 void para_cuda_mark_close(para_mark **mark);
+para_status para_cuda_lane(para_device *dev, const para_mark *after, void **stream);
+para_status para_cuda_lane_mark(para_device *dev, para_mark **out);
 
 #endif

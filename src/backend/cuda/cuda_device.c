@@ -51,6 +51,11 @@ static para_status look(int index, struct cudaDeviceProp *found) {
     return para_gpu_refuse(&f, index);
 }
 
+static int cuda_count(void) {
+    para_gpu_facts f;
+    return look_around(&f) == PARA_OK ? f.count : 0;
+}
+
 /* Versions, and a line for each GPU. */
 static para_status cuda_describe(const para_cuda_host *host, char *text, size_t room) {
     para_gpu_facts f;
@@ -81,6 +86,7 @@ static void cuda_close(para_device *dev) {
         if (cuda->sums) cudaFree(cuda->sums);
         if (cuda->attention_workspace) cudaFree(cuda->attention_workspace);
         if (cuda->fetching) cudaStreamDestroy(cuda->fetching);
+        if (cuda->lane) cudaStreamDestroy(cuda->lane);
         if (cuda->stream) cudaStreamDestroy(cuda->stream);
     }
     para_free(cuda);
@@ -128,6 +134,8 @@ static const para_ops cuda_ops = {
     .mark = para_cuda_mark_here,
     .after = para_cuda_after,
     .mark_close = para_cuda_mark_close,
+    .lane = para_cuda_lane,
+    .lane_mark = para_cuda_lane_mark,
 };
 
 static para_status open_state(para_device *dev, const struct cudaDeviceProp *found) {
@@ -164,7 +172,8 @@ static para_status cuda_open(const para_cuda_host *host, int index, para_device 
     return status;
 }
 
-static const para_cuda_module table = {.abi = PARA_CUDA_ABI, .size = sizeof table, .host_size = sizeof(para_cuda_host), .open = cuda_open, .describe = cuda_describe};
+static const para_cuda_module table = {.abi = PARA_CUDA_ABI, .size = sizeof table, .host_size = sizeof(para_cuda_host), .open = cuda_open, .describe = cuda_describe,
+    .count = cuda_count,};
 
 __attribute__((visibility("default"))) const para_cuda_module *para_cuda_module_table(void);
 

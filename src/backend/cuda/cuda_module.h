@@ -4,7 +4,7 @@
 
 #include "backend/choices.h"
 
-enum { PARA_CUDA_ABI = 1 };
+enum { PARA_CUDA_ABI = 2 };
 
 /* The name of the function that returns the table. */
 #define PARA_CUDA_TABLE_NAME "para_cuda_module_table"
@@ -32,6 +32,7 @@ typedef struct para_cuda_module {
     para_status (*open)(const para_cuda_host *host, int index, para_device **out);
     /* Versions and GPUs, a line each. PARA_ERR_DEVICE where none can be used. */
     para_status (*describe)(const para_cuda_host *host, char *text, size_t room);
+    int (*count)(void); /* GPUs that this process sees */
 } para_cuda_module;
 
 typedef const para_cuda_module *(*para_cuda_table_function)(void);

@@ -1,4 +1,4 @@
-/* GPUs of one process that read each other's memory, and wait for each other without the host. SPDX-License-Identifier: Apache-2.0 */
+/* GPUs that wait for each other without the host: those of one process read each other's memory. SPDX-License-Identifier: Apache-2.0 */
 #include "backend/cuda/cuda.h"
 #include "backend/cuda/cuda_kernels.h"
 #include "core/alloc.h"
@@ -7,9 +7,9 @@ struct para_mark {
     cudaEvent_t event;
 };
 
-static para_status open_stream(para_cuda *cuda) {
-    if (cuda->fetching) return PARA_OK;
-    CUDA_TRY(cudaStreamCreateWithFlags(&cuda->fetching, cudaStreamNonBlocking), "create a stream");
+static para_status open_stream(cudaStream_t *stream) {
+    if (*stream) return PARA_OK;
+    CUDA_TRY(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "create a stream");
     return PARA_OK;
 }
 
@@ -18,7 +18,7 @@ para_status para_cuda_reach(para_device *dev, const para_device *other) {
     int its = para_cuda_of(other)->index, can = 0;
     if (dev == other) return PARA_OK;
     PARA_TRY(para_cuda_enter(dev));
-    PARA_TRY(open_stream(cuda));
+    PARA_TRY(open_stream(&cuda->fetching));
     if (cuda->index == its) return PARA_OK;
     CUDA_TRY(cudaDeviceCanAccessPeer(&can, cuda->index, its), "ask whether GPUs reach each other");
     if (!can)
@@ -90,6 +90,20 @@ para_status para_cuda_after(para_device *dev, const para_mark *mark) {
     PARA_TRY(para_cuda_enter(dev));
     CUDA_TRY(cudaStreamWaitEvent(para_cuda_of(dev)->stream, mark->event, 0), "wait for another GPU");
     return PARA_OK;
+}
+
+para_status para_cuda_lane(para_device *dev, const para_mark *after, void **stream) {
+    para_cuda *cuda = para_cuda_of(dev);
+    PARA_TRY(para_cuda_enter(dev));
+    PARA_TRY(open_stream(&cuda->lane));
+    CUDA_TRY(cudaStreamWaitEvent(cuda->lane, after->event, 0), "wait for the GPU");
+    *stream = cuda->lane;
+    return PARA_OK;
+}
+
+para_status para_cuda_lane_mark(para_device *dev, para_mark **out) {
+    PARA_TRY(para_cuda_enter(dev));
+    return mark_on(para_cuda_of(dev)->lane, out);
 }
 
 void para_cuda_mark_close(para_mark **mark) {
