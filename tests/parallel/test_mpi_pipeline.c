@@ -227,6 +227,7 @@ static void two_videos(const char *model, const char *negative_prompt, float tru
     r.num_images = 2;
     r.num_inference_steps = 2;
     r.max_sequence_length = 64;
+    r.vae_tiling = true; /* as para_parallelize_vae has it */
     assert_ok(para_world_open(&w, NULL));
     assert_ok(para_pipeline_open(&pipe, w, model, NULL));
     assert_ok(para_generate(pipe, &r, &want));

@@ -85,7 +85,7 @@ def build(name, config):
         "transformer": CogVideoXTransformer3DModel(**config["transformer"]),
         "vae": AutoencoderKLCogVideoX(
             down_block_types=("CogVideoXDownBlock3D",) * n, up_block_types=("CogVideoXUpBlock3D",) * n, block_out_channels=(4, 4, 4, 4),
-            latent_channels=4, layers_per_block=1, norm_num_groups=2, sample_height=96, sample_width=64, scaling_factor=1.15258426),
+            latent_channels=4, layers_per_block=1, norm_num_groups=2, sample_height=96, sample_width=80, scaling_factor=1.15258426),
         "text_encoder": T5EncoderModel(T5Config(**t5(d_kv=12, num_heads=2, d_ff=40, num_layers=1, vocab_size=300))),
     }
     kinds = {"vae": "video_vae", "text_encoder": "text_encoder_2", "transformer": "transformer"}
