@@ -38,6 +38,7 @@ check|command ffprobe|ffmpeg|ffmpeg-free|ffmpeg|looks at videos, for a test
 check|command mpicc|libopenmpi-dev|openmpi-devel|openmpi|ranks in several processes (Fedora: module load mpi)
 check|command mpirun|openmpi-bin|openmpi|openmpi|starts these processes
 check|command ip|iproute2|iproute|iproute2|two hosts on one machine, for a test
+check|nvcc|python3-venv|python3|python|brings CUDA's compiler, where there is none, to compile the GPU kernels
 check|sanitizer|gcc|libasan libubsan|gcc|address and undefined-behaviour sanitizers
 TABLE
 }
@@ -47,6 +48,7 @@ have() { # kind name
     command) command -v "$2" >/dev/null 2>&1 ;;
     module) pkg-config --exists "$2" 2>/dev/null ;;
     header) printf '#include <%s>\n' "$2" | cc -E -x c - >/dev/null 2>&1 ;;
+    nvcc) command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ] || python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     sanitizer) printf 'int main(void) { return 0; }\n' | cc -fsanitize=address,undefined -x c - -o /dev/null 2>/dev/null ;;
     esac
 }

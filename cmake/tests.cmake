@@ -121,6 +121,8 @@ if(TARGET paraattn-cuda)
 endif()
 if(NOT PARA_SANITIZE)
   find_program(CXX_COMPILER NAMES c++ g++ clang++ REQUIRED)
+  add_test(NAME headers/cuda COMMAND sh ${CMAKE_SOURCE_DIR}/tests/headers/cuda.sh)
+  set_tests_properties(headers/cuda PROPERTIES TIMEOUT 1800 LABELS headers PROCESSORS 2)
   foreach(check unit/count_results headers/public headers/internal headers/clang headers/layering headers/layering_catches
                 install/consumer install/symbols install/man_page)
     get_filename_component(tier ${check} DIRECTORY)
