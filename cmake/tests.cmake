@@ -43,6 +43,10 @@ foreach(source ${PARA_TEST_SOURCES})
   if(name MATCHES "^test_mpi_" OR tier STREQUAL gpu)
     continue()
   endif()
+  # Three minutes under sanitizers, of what test_flux_golden and test_pipeline run there, too.
+  if(PARA_SANITIZE AND name STREQUAL test_tiny_flux)
+    continue()
+  endif()
   add_test(NAME ${tier}/${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${tier}/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${tier}
     ENVIRONMENT OMP_WAIT_POLICY=passive) # waiting threads sleep: other programs run beside
