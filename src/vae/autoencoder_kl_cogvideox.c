@@ -137,20 +137,10 @@ static para_status make_tiles(const para_autoencoder_kl_cogvideox *vae, const pa
                                         tile_rule(h->decoder, t->min_width, t->overlap_width, scale)};
     if (!(t->overlap_height >= 0 && t->overlap_height < 1 && t->overlap_width >= 0 && t->overlap_width < 1))
         return para_fail(PARA_ERR_ARGUMENT, "the VAE's tiles must overlap by 0 or more and by less than 1");
-    if (in[0] < 1 || in[1] < 1 || in[2] < 1)
-        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0],
-                         in[1], in[2]);
+    PARA_TRY(para_vae_check_video(in));
     para_cogvideox_half_size(h, whole);
     bool tiled = tiling && (in[1] > rule[1].in_size || in[2] > rule[2].in_size);
-    for (int k = 0; k < PARA_VAE_AXES; k++) {
-        if (k && tiled) PARA_TRY(para_vae_axis_make(&out->axis[k], &rule[k], in[k]));
-        else out->axis[k] = para_vae_axis_whole(in[k], whole[k]);
-        if (out->axis[k].out < 1)
-            return para_fail(PARA_ERR_SHAPE,
-                             "%" PRId64 " pixels along an edge are too few for the VAE's encoder, which needs %" PRId64,
-                             in[k], scale);
-    }
-    return PARA_OK;
+    return para_vae_tiles_make(out, rule, in, whole, (const bool[]){false, tiled, tiled}, "the VAE's encoder", scale);
 }
 
 static para_status out_size(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h, const int64_t in[3],

@@ -132,21 +132,11 @@ static para_status make_tiles(const para_autoencoder_kl_hunyuan_video *vae, cons
     rule[0].causal = rule[1].round_up = rule[2].round_up = true;
     if (t->stride_num_frames > t->min_num_frames || t->stride_height > t->min_height || t->stride_width > t->min_width)
         return para_fail(PARA_ERR_ARGUMENT, "the VAE's tiles begin further apart than they are large");
-    if (in[0] < 1 || in[1] < 1 || in[2] < 1)
-        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0],
-                         in[1], in[2]);
+    PARA_TRY(para_vae_check_video(in));
     bool in_time = in[0] > rule[0].in_size, in_space = tiling && (in[1] > rule[1].in_size || in[2] > rule[2].in_size);
     para_vae_half_size(half, whole);
-    for (int k = 0; k < PARA_VAE_AXES; k++) {
-        if (k ? in_space : in_time) PARA_TRY(para_vae_axis_make(&out->axis[k], &rule[k], in[k]));
-        else out->axis[k] = para_vae_axis_whole(in[k], whole[k]);
-        if (out->axis[k].out < 1)
-            return para_fail(PARA_ERR_SHAPE,
-                             "%" PRId64
-                             " pixels along an edge are too few for tiles of the VAE's encoder, which needs %" PRId64,
-                             in[k], space);
-    }
-    return PARA_OK;
+    return para_vae_tiles_make(out, rule, in, whole, (const bool[]){in_time, in_space, in_space},
+                               "tiles of the VAE's encoder", space);
 }
 
 static para_status out_size(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half,

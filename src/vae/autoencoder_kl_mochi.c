@@ -1,7 +1,6 @@
 /* AutoencoderKLMochi: wiring of its encoder and decoder, whole or in tiles of space. SPDX-License-Identifier: Apache-2.0 */
 #include "vae/autoencoder_kl_mochi.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -199,21 +198,11 @@ static para_status make_tiles(const para_autoencoder_kl_mochi *vae, const half *
                                   para_vae_stride_rule(h->decoder, t->min_width, t->stride_width, ratio)};
     if (t->stride_height > t->min_height || t->stride_width > t->min_width)
         return para_fail(PARA_ERR_ARGUMENT, "the VAE's tiles begin further apart than they are large");
-    if (in[0] < 1 || in[1] < 1 || in[2] < 1)
-        return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0],
-                         in[1], in[2]);
+    PARA_TRY(para_vae_check_video(in));
     for (int i = 0; i < h->blocks; i++) para_mochi_block_size(&h->block[i], whole);
     if (h->decoder) whole[0] -= h->temporal_ratio - 1;
     bool tiled = tiling && (in[1] > rule[1].in_size || in[2] > rule[2].in_size);
-    for (int k = 0; k < PARA_VAE_AXES; k++) {
-        if (k && tiled) PARA_TRY(para_vae_axis_make(&out->axis[k], &rule[k], in[k]));
-        else out->axis[k] = para_vae_axis_whole(in[k], whole[k]);
-        if (out->axis[k].out < 1)
-            return para_fail(PARA_ERR_SHAPE,
-                             "%" PRId64 " pixels along an edge are too few for the VAE's encoder, which needs %" PRId64,
-                             in[k], ratio);
-    }
-    return PARA_OK;
+    return para_vae_tiles_make(out, rule, in, whole, (const bool[]){false, tiled, tiled}, "the VAE's encoder", ratio);
 }
 
 static para_status out_size(const para_autoencoder_kl_mochi *vae, const half *h, const int64_t in[3], bool tiling,

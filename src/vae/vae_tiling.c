@@ -61,8 +61,7 @@ static int64_t width_before(const para_vae_axis *a, int k) {
 para_status para_vae_axis_make(para_vae_axis *out, const para_vae_tile_rule *rule, int64_t in) {
     if (rule->in_step < 1 || rule->limit < 1 || rule->in_size < 1)
         return para_fail(PARA_ERR_SHAPE,
-                         "the VAE's tiles of %" PRId64
-                         " pixels or frames are too small to overlap; turn tiling off",
+                         "the VAE's tiles of %" PRId64 " pixels or frames are too small to overlap; turn tiling off",
                          rule->in_size);
     para_vae_axis a = {.rule = *rule, .in = in};
     int64_t n = (in + rule->in_step - 1) / rule->in_step;
@@ -85,6 +84,26 @@ para_status para_vae_axis_make(para_vae_axis *out, const para_vae_tile_rule *rul
 
 para_vae_axis para_vae_axis_whole(int64_t in, int64_t out) {
     return (para_vae_axis){.whole = true, .in = in, .out = out, .count = 1};
+}
+
+para_status para_vae_check_video(const int64_t in[PARA_VAE_AXES]) {
+    if (in[0] >= 1 && in[1] >= 1 && in[2] >= 1) return PARA_OK;
+    return para_fail(PARA_ERR_SHAPE, "a video of %" PRId64 " frames of %" PRId64 " × %" PRId64 " is empty", in[0],
+                     in[1], in[2]);
+}
+
+para_status para_vae_tiles_make(para_vae_tiles *out, const para_vae_tile_rule rule[PARA_VAE_AXES],
+                                const int64_t in[PARA_VAE_AXES], const int64_t whole[PARA_VAE_AXES],
+                                const bool tiled[PARA_VAE_AXES], const char *who, int64_t least) {
+    for (int k = 0; k < PARA_VAE_AXES; k++) {
+        if (tiled[k]) PARA_TRY(para_vae_axis_make(&out->axis[k], &rule[k], in[k]));
+        else out->axis[k] = para_vae_axis_whole(in[k], whole[k]);
+        if (out->axis[k].out < 1)
+            return para_fail(PARA_ERR_SHAPE,
+                             "%" PRId64 " pixels along an edge are too few for %s, which needs %" PRId64, in[k], who,
+                             least);
+    }
+    return PARA_OK;
 }
 
 int para_vae_tiles_count(const para_vae_tiles *tiles) {

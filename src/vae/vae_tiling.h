@@ -51,6 +51,12 @@ typedef struct para_vae_tile {
 para_status para_vae_axis_make(para_vae_axis *out, const para_vae_tile_rule *rule, int64_t in);
 /* An axis in one piece. */
 para_vae_axis para_vae_axis_whole(int64_t in, int64_t out);
+/* PARA_ERR_SHAPE unless a video has frames and pixels. */
+para_status para_vae_check_video(const int64_t in[PARA_VAE_AXES]);
+/* All axes: in tiles by their rules where `tiled` says so, else in one piece, from `in` to `whole`. `who` needs `least` pixels along an edge: for the message.
+ * PARA_ERR_SHAPE. */
+para_status para_vae_tiles_make(para_vae_tiles *out, const para_vae_tile_rule rule[PARA_VAE_AXES], const int64_t in[PARA_VAE_AXES],
+                                const int64_t whole[PARA_VAE_AXES], const bool tiled[PARA_VAE_AXES], const char *who, int64_t least);
 int para_vae_tiles_count(const para_vae_tiles *tiles);
 /* Tile i; they may be computed in any order and on any rank. */
 para_vae_tile para_vae_tiles_at(const para_vae_tiles *tiles, int i);
