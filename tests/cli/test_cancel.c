@@ -1,13 +1,11 @@
 /* Ctrl-C and SIGTERM at every stage: "cancelled", exit status 1, within 2 seconds, nothing left. SPDX-License-Identifier: Apache-2.0 */
 #include "program.h"
 
+#include "sampling.h"
+
 #define MODEL GOLDEN("flux-dev")
 
-#ifdef __SANITIZE_ADDRESS__
-static const double patience = 20; /* seconds */
-#else
-static const double patience = 2;
-#endif
+static const double patience = SANITIZED ? 20 : 2; /* seconds */
 
 static program p;
 static const program_options terminal = {.terminal = true};

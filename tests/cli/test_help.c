@@ -1,6 +1,8 @@
 /* Help, and every example of help, man page and README as a user would paste it. SPDX-License-Identifier: Apache-2.0 */
 #include "program.h"
 
+#include "sampling.h"
+
 static program p;
 
 static const char *const commands[][2] = {{"generate"}, {"info"}, {"plan"}, {"verify"}, {"bench", "cache"}, {"bench", "transformer"},
@@ -40,11 +42,7 @@ static void help_exits_0(void **state) {
 
 /* ---- examples */
 
-#ifdef __SANITIZE_ADDRESS__
-static const bool draws = false; /* minutes, and test_progress draws the same */
-#else
-static const bool draws = true;
-#endif
+static const bool draws = !SANITIZED; /* minutes, and test_progress draws the same */
 
 /* A folder in which `models/tiny-flux` and the checkpoints of the README are models, and prompts.txt has a prompt. */
 static void open_place(char *folder, size_t room) {

@@ -3,16 +3,13 @@
 
 #include "io/checkpoint.h"
 #include "model_copy.h"
+#include "sampling.h"
 #include "vae/autoencoder_kl.h"
 
 /* All tensors of the first case and of the video transformers', every few of the others; all of all with PARA_FULL=1. */
 static const char *const cases[] = {"flux-dev", "flux-schnell", "flux-odd", "flux-long", "flux-cfg"};
 static const char *const components[] = {"text_encoder", "text_encoder_2", "transformer", "vae"};
-#ifdef __SANITIZE_ADDRESS__
-enum { EVERY_OF_FIRST = 40, EVERY = 40 }; /* the sanitizers make a run slow, and have nothing to say about numbers */
-#else
-enum { EVERY_OF_FIRST = 1, EVERY = 8 };
-#endif
+enum { EVERY_OF_FIRST = SANITIZED ? 40 : 1, EVERY = SANITIZED ? 40 : 8 }; /* the sanitizers make a run slow, and have nothing to say about numbers */
 enum { CASES = 5, COMPONENTS = 4 };
 
 static void scale(float *values, int64_t n, void *user) {

@@ -4,6 +4,7 @@
 
 #include "golden/golden.h"
 #include "mesh_list.h"
+#include "sampling.h"
 
 /* Float pixels against those of one rank. Measured: 1.8e-6 on the golden models, 1.6e-5 on tiny-flux. */
 static const double pixel_bound = 1e-4;
@@ -17,13 +18,12 @@ static inline double largest_difference(const para_tensor *a, const para_tensor 
     return largest;
 }
 
-/* The case `name`, on the model in the folder `of`, on every each_th mesh; on every other one all ranks decode. */
+/* The case `name`, on the model in the folder `of`, on every each_th mesh (sample_each); on every other one all ranks decode. */
 static inline void golden_on_meshes(const char *name, const char *of, int items, int each_th, bool parallel_vae) {
     para_parallel_options mesh[MOST_MESHES];
     char folder[512], model[512];
-    bool all = getenv("PARA_FULL") != NULL;
     double worst_stage = 0, worst_pixel = 0;
-    int n = list_meshes(mesh, items, all ? 1 : each_th);
+    int n = list_meshes(mesh, items, sample_each(each_th));
     snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, name);
     snprintf(model, sizeof model, "%s/tests/golden/%s", PARA_SOURCE_DIR, of);
     golden_run alone = {.keep_result = true};

@@ -13,12 +13,7 @@
 
 #include "attention_case.h"
 #include "io/safetensors.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
+#include "sampling.h"
 
 /* ---- the grid */
 

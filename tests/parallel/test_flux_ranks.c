@@ -59,7 +59,7 @@ static para_result *generate_on(const char *model, const para_parallel_options *
 static void pixels_on_meshes(const char *what, const char *model, const para_request *r, int each_th) {
     para_parallel_options mesh[MOST_MESHES];
     double worst = 0;
-    int items = r->num_images * (para_true_cfg.has_negative(r) ? 2 : 1), n = list_meshes(mesh, items, getenv("PARA_FULL") ? 1 : each_th);
+    int items = r->num_images * (para_true_cfg.has_negative(r) ? 2 : 1), n = list_meshes(mesh, items, sample_each(each_th));
     para_result *alone = generate_on(model, NULL, r);
     for (int i = 0; i < n; i++) {
         para_result *result = generate_on(model, &mesh[i], r);
