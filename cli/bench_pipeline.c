@@ -117,8 +117,7 @@ int bench_pipeline(int argc, char **argv) {
         .operand = "CONFIG",
         .operand_required = true,
         .summary = "Times whole pictures: the text encoders, the denoising loop, the VAE.",
-        .details = "\nCONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, "
-                   "flux.1-schnell.\n"
+        .details = "\n" BENCH_CONFIGS
                    "\nExamples:\n"
                    "  para bench pipeline models/tiny-flux --steps 2 --repeats 2\n"
                    "  para bench pipeline models/tiny-flux --random-weights --steps 2 --repeats 1\n",

@@ -18,6 +18,11 @@ typedef struct bench_csv {
         {"--run", OPTION_TEXT, &(c).run, "NAME", NULL, "its column run: the same for what is measured together (default: today)"}, \
         {"--variant", OPTION_TEXT, &(c).variant, "NAME", NULL, "its column variant (default: the dtype)"}
 
+/* For the help of what takes a config. */
+#define BENCH_CONFIGS                                                                                                        \
+    "CONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, flux.1-schnell,\n"          \
+    "hunyuan-video, mochi-1-preview, cogvideox-2b, cogvideox-5b.\n"
+
 /* The folder of a model: `name` itself, or a folder of this name among the configs that come with the project. In `path` [PATH_MAX]. */
 const char *bench_model(const char *name, char *path);
 

@@ -175,8 +175,7 @@ int bench_transformer(int argc, char **argv) {
         .operand = "CONFIG",
         .operand_required = true,
         .summary = "Times the denoising steps of a model on random latents and a random text.",
-        .details = "\nCONFIG is a diffusers folder, or one of the configs that come with the project: flux.1-dev, "
-                   "flux.1-schnell.\n"
+        .details = "\n" BENCH_CONFIGS
                    "A step is what one of N takes, with its share of what is prepared before the first.\n"
                    "\nExamples:\n"
                    "  para bench transformer models/tiny-flux --width 256 --height 256 --steps 4\n"
