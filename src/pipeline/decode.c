@@ -41,25 +41,24 @@ static para_status open_result(para_run *run, para_tensor tokens) {
 /* Where decoded frames pass through on the leading rank, one by one. */
 typedef struct frame_room {
     para_run *run;
-    int64_t image;           /* what is decoded are images from this one on */
-    para_tensor frame, ones; /* F32 [3, H, W] */
-    float *host;             /* [3, H, W], of a caller who takes frames as they come; or NULL */
+    int64_t image; /* what is decoded are images from this one on */
+    float *host;   /* [3, H, W], of a caller who takes frames as they come; or NULL */
 } frame_room;
 
-/* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller. */
-static para_status hand_out(const frame_room *room, int64_t image, int64_t number, para_tensor pixels) {
+/* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller. frame: F32 [3, H, W]. */
+static para_status hand_out(const frame_room *room, int64_t image, int64_t number, para_tensor pixels,
+                            para_tensor frame) {
     para_run *run = room->run;
     const para_request *r = run->request;
     para_device *dev = run->rank->device;
-    para_tensor frame = room->frame;
     PARA_TRY(dev->ops->copy(dev, frame, PARA_PERMUTE(pixels, 2, 0, 1)));
-    PARA_TRY(dev->ops->combine(dev, frame, 2, (para_tensor[]){frame, room->ones}, (float[]){0.5f, 0.5f})); /* to 0..1 */
     PARA_TRY(para_run_check_finite(run, frame, "decoding %s %lld",
                                    run->pipe->family->makes_videos ? "video" : "picture", (long long)image + 1));
     if (!run->result) return PARA_OK;
-    int64_t before = (image * run->geometry.num_frames + number) * para_tensor_count(&frame);
+    int64_t values = para_tensor_count(&frame), before = (image * run->geometry.num_frames + number) * values;
     float *to = r->on_frame ? room->host : (float *)run->result->images.data + before;
     PARA_TRY(dev->ops->download(dev, to, &frame));
+    for (int64_t i = 0; i < values; i++) to[i] = to[i] * 0.5f + 0.5f; /* to 0..1 */
     if (!r->on_frame) return PARA_OK;
     const para_tensor given = para_tensor_make(to, PARA_F32, frame.rank, frame.dim);
     return r->on_frame(r->user, (int)image, (int)number, &given);
@@ -69,17 +68,22 @@ static para_status hand_out(const frame_room *room, int64_t image, int64_t numbe
 static para_status hand_out_all(void *user, int64_t item, int64_t first, para_tensor pixels) {
     const frame_room *room = user;
     const para_run *run = room->run;
+    para_device *dev = run->rank->device;
     int64_t image = room->image + item;
     int frames = run->geometry.num_frames;
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor frame;
+    PARA_TRY(PARA_NEW(dev, &frame, PARA_F32, 3, pixels.dim[1], pixels.dim[2]));
     for (int64_t i = 0; i < pixels.dim[0]; i++) {
         para_tensor one = para_rows(pixels, i, 1);
         for (int k = 0; k < 3; k++) one.dim[k] = one.dim[k + 1], one.stride[k] = one.stride[k + 1];
         one.rank = 3;
         PARA_TRY(para_rank_check(run->rank));
-        PARA_TRY(hand_out(room, image, first + i, one));
+        PARA_TRY(hand_out(room, image, first + i, one, frame));
         para_run_progress(run, PARA_STAGE_DECODE, (int)(image * frames + first + i + 1),
                           run->request->num_images * frames);
     }
+    para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }
 
@@ -90,15 +94,11 @@ static para_status decode_images(para_run *run, const para_comm *comm, int64_t f
     size_t mark = para_arena_mark(&dev->arena);
     para_tensor latents;
     frame_room room = {.run = run, .image = first};
-    if (para_run_leads(run)) {
-        PARA_TRY(PARA_NEW(dev, &room.frame, PARA_F32, 3, g->height, g->width));
-        PARA_TRY(para_run_ones(run, room.frame, &room.ones));
-    }
     PARA_TRY(PARA_NEW(dev, &latents, PARA_F32, tokens.dim[0], g->latent_channels, g->latent_frames, g->latent_height,
                       g->latent_width));
     PARA_TRY(para_latents_unpack(run, tokens, latents));
     if (run->result && run->request->on_frame &&
-        !(room.host = para_alloc((size_t)para_tensor_count(&room.frame), sizeof *room.host)))
+        !(room.host = para_alloc((size_t)(3 * g->height * g->width), sizeof *room.host)))
         return PARA_ERR_MEMORY;
     para_status status = run->pipe->family->decode(run, comm, latents, &(para_vae_sink){hand_out_all, &room});
     para_free(room.host);

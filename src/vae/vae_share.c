@@ -83,26 +83,34 @@ static para_status share(const para_vae_parts *parts, int ranks, shared_part *pa
     return status;
 }
 
-/* Room in which parts take turns: on the first rank all of them that have none, on another its own. */
+static int64_t whole_lines(int64_t elements) { /* so that each part begins with a line of memory, in any type */
+    return (elements + PARA_ARENA_ALIGN - 1) / PARA_ARENA_ALIGN * PARA_ARENA_ALIGN;
+}
+
+/* Room for parts, on the first rank for all of them that have none, on another for its own: they take turns in so many places, or each has its own where that is
+ * not more. */
 static para_status place_parts(const para_vae_parts *parts, para_device *dev, int index, shared_part *part,
                                int places) {
-    int64_t most = 0;
+    int64_t most = 0, all = 0, at = 0;
     int n = 0;
-    para_tensor room; /* [places, most], in the parts' type */
+    para_tensor room; /* [elements], in the parts' type */
     for (int i = 0; i < parts->count; i++) {
-        int64_t count = para_tensor_count(&part[i].y);
+        int64_t count = whole_lines(para_tensor_count(&part[i].y));
         if (index > 0) part[i].y.data = NULL;
         if (part[i].y.data || (index > 0 && part[i].rank != index)) continue;
         if (count > most) most = count;
+        all += count;
         n++;
     }
+    bool turns = n > places && all > places * most;
     if (n == 0) return PARA_OK;
-    if (n < places) places = n;
-    most = (most + PARA_ARENA_ALIGN - 1) / PARA_ARENA_ALIGN * PARA_ARENA_ALIGN; /* elements: whole lines of memory in any type */
-    PARA_TRY(PARA_NEW(dev, &room, part[0].y.dtype, places, most));
-    for (int i = 0, k = 0; i < parts->count; i++)
-        if (!part[i].y.data && (index == 0 || part[i].rank == index))
-            part[i].y.data = para_rows(room, k++ % places, 1).data;
+    PARA_TRY(PARA_NEW(dev, &room, part[0].y.dtype, turns ? places * most : all));
+    for (int i = 0, k = 0; i < parts->count; i++) {
+        if (part[i].y.data || (index > 0 && part[i].rank != index)) continue;
+        int64_t first = turns ? k++ % places * most : at;
+        part[i].y.data = para_rows(room, first, para_tensor_count(&part[i].y)).data;
+        at += whole_lines(para_tensor_count(&part[i].y));
+    }
     return PARA_OK;
 }
 
