@@ -116,12 +116,13 @@ static para_status place_parts(const para_vae_parts *parts, para_device *dev, in
 
 /* ---- The first rank */
 
-/* Computes its own parts from *next on, of the first `end`, as long as it would have begun with them by the time that `due` elements take. */
+/* Computes its own parts from *next on, of the first `end`, that it would have begun with by the time that `due` elements take, and one more: what others have
+ * computed then may still be on its way. */
 static para_status compute_own(const para_vae_parts *parts, shared_part *part, int *next, int end, int64_t due) {
     for (; *next < end; ++*next) {
         const shared_part *p = &part[*next];
         if (p->rank != 0) continue;
-        if (p->due - para_tensor_count(&p->y) >= due) return PARA_OK;
+        if (p->due - 2 * para_tensor_count(&p->y) >= due) return PARA_OK;
         PARA_TRY(parts->compute(parts->user, *next, p->y));
     }
     return PARA_OK;
