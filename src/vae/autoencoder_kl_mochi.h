@@ -1,6 +1,7 @@
 /* AutoencoderKLMochi of diffusers: videos to latents and back. SPDX-License-Identifier: Apache-2.0
  *
- * Diffusers' "framewise" decoding is left out: its convolutions then lose their padding in space, so that diffusers itself fails in the first residual. */
+ * Diffusers' "framewise" decoding is left out: its convolutions then lose their padding in space, so that diffusers itself fails in the first residual. The
+ * decoder takes two frames of latents at a time all the same, with the padding of the whole video: so it computes what diffusers computes at once, to rounding. */
 #ifndef PARA_VAE_AUTOENCODER_KL_MOCHI_H
 #define PARA_VAE_AUTOENCODER_KL_MOCHI_H
 

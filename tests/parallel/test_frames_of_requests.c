@@ -11,9 +11,9 @@ enum { FRAMES = 33, VIDEOS = 2, ALL = VIDEOS * FRAMES };
 /* What a request's callbacks see. */
 typedef struct watch {
     para_pipeline *pipe;
-    const float *wanted;          /* [ALL, 3, height, width], or NULL */
+    const float *wanted;            /* [ALL, 3, height, width], or NULL */
     int frames, cancel_at, fail_at; /* handed out; 0: never */
-    int decoded;                  /* as the progress says */
+    int decoded;                    /* as the progress says */
 } watch;
 
 static para_status on_frame(void *user, int image, int frame, const para_tensor *pixels) {
@@ -21,8 +21,7 @@ static para_status on_frame(void *user, int image, int frame, const para_tensor 
     size_t values = (size_t)para_tensor_count(pixels);
     assert_int_equal(image * FRAMES + frame, w->frames);
     assert_int_equal(w->decoded, w->frames); /* of those before it was told already */
-    if (w->wanted)
-        assert_memory_equal(pixels->data, w->wanted + (size_t)w->frames * values, values * sizeof(float));
+    if (w->wanted) assert_memory_equal(pixels->data, w->wanted + (size_t)w->frames * values, values * sizeof(float));
     w->frames++;
     if (w->frames == w->cancel_at) para_cancel(w->pipe);
     return w->frames == w->fail_at ? PARA_ERR_IO : PARA_OK;

@@ -10,17 +10,17 @@ enum { MOST_RANKS = 3, SHORT = 17, LONG = 33 /* frames of latents */ };
 
 /* A decoder at work. */
 typedef struct decoding {
-    const char *folder, *run; /* whose weights and tiles; how, as case.json has it */
+    const char *folder, *run;      /* whose weights and tiles; how, as case.json has it */
     int64_t videos, height, width; /* latents */
     double first; /* of the work before the first frame, at most, on one rank; beside it what was measured */
     bool holds;   /* tiles in space hold all frames until the last of them */
 } decoding;
 
 static const decoding decodings[] = {
-    {"video-vae-hunyuan", "frames", 2, 2, 1, 0.05, false},   /* 0.03 */
-    {"video-vae-hunyuan", "tiled", 1, 3, 4, 0.10, false},    /* 0.09 */
-    {"video-vae-mochi", "whole", 1, 3, 2, 0.13, false},      /* 0.11 */
-    {"video-vae-mochi", "tiled", 1, 9, 7, 0.95, true},       /* 0.93: 11 of 12 tiles, and 2 of 17 frames of latents */
+    {"video-vae-hunyuan", "frames", 2, 2, 1, 0.05, false},    /* 0.03 */
+    {"video-vae-hunyuan", "tiled", 1, 3, 4, 0.10, false},     /* 0.09 */
+    {"video-vae-mochi", "whole", 1, 3, 2, 0.13, false},       /* 0.11 */
+    {"video-vae-mochi", "tiled", 1, 9, 7, 0.95, true},        /* 0.93: 11 of 12 tiles, and 2 of 17 frames of latents */
     {"video-vae-cogvideox", "batches", 1, 2, 1, 0.14, false}, /* 0.12 */
     {"video-vae-cogvideox", "factors", 1, 3, 4, 0.87, true},  /* 0.85: 5 of 6 tiles, and 3 of 17 frames of latents */
 };
