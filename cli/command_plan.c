@@ -20,6 +20,7 @@ typedef struct cost {
     para_rank_plan *rank; /* [plan.ranks] */
     para_mesh_plan *mesh; /* [meshes], the fastest first */
     int meshes;
+    bool videos;
 } cost;
 
 static void show_time(double seconds) {
@@ -28,7 +29,19 @@ static void show_time(double seconds) {
     else printf("%.1f min", seconds / 60);
 }
 
-static void show_request(const plan_options *o, const para_plan *p) {
+/* Never called: it stands for what writes frames as they come. */
+static para_status take_frame(void *user, int image, int frame, const para_tensor *pixels) {
+    (void)user, (void)image, (void)frame, (void)pixels;
+    return PARA_OK;
+}
+
+/* What a tensor keeps that files of videos do not: all frames but one. */
+static double kept_bytes(const plan_options *o, const para_plan *p) {
+    return ((double)o->request.request.num_images * p->num_frames - 1) * 3 * p->height * p->width * sizeof(float);
+}
+
+static void show_request(const plan_options *o, const cost *c) {
+    const para_plan *p = &c->plan;
     char frames[32] = "";
     if (o->request.request.num_frames > 1) snprintf(frames, sizeof frames, ", %d frames", p->num_frames);
     printf("size          %d x %d pixels%s, %lld image tokens + %lld text tokens\n", p->width, p->height, frames,
@@ -45,6 +58,10 @@ static void show_request(const plan_options *o, const para_plan *p) {
     printf("weights       %.1f MB, mapped%s\n", (double)p->weight_bytes / 1e6, p->ranks > 1 ? " once per process" : "");
     printf("activations   %.1f MB%s\n", (double)p->arena_bytes / 1e6, p->ranks > 1 ? " in all ranks of a process" : "");
     printf("peak memory   %.1f MB%s\n", (double)p->peak_bytes / 1e6, p->ranks > 1 ? " in a process" : "");
+    if (c->videos)
+        printf("              frames are written as they are decoded (FFmpeg takes memory of its own);\n"
+               "              x.safetensors keeps all of them: %.1f MB more\n",
+               kept_bytes(o, p) / 1e6);
 }
 
 static bool equal_ranks(const para_rank_plan *a, const para_rank_plan *b) {
@@ -137,7 +154,7 @@ static void show_times(const plan_options *o, const cost *c, const para_machine 
 }
 
 static void show(const plan_options *o, const cost *c, const para_machine *m) {
-    show_request(o, &c->plan);
+    show_request(o, c);
     show_gpu(&c->plan);
     if (c->meshes) {
         show_ranks(c);
@@ -148,6 +165,8 @@ static void show(const plan_options *o, const cost *c, const para_machine *m) {
 
 static para_status find_cost(para_pipeline *pipe, const para_request *request, const para_machine *m, cost *c) {
     para_request r = *request;
+    c->videos = para_pipeline_makes_videos(pipe);
+    if (c->videos) r.on_frame = take_frame;
     para_status status = para_pipeline_plan(pipe, &r, &c->plan);
     if (status != PARA_OK || c->plan.ranks == 1) return status;
     r.width = c->plan.width; /* rounded, and warned of, already */

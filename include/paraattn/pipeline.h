@@ -38,7 +38,7 @@ typedef enum para_rng_source {
 /* Where a request stands. */
 typedef struct para_progress {
     const char *stage; /* "load", "text", "denoise", "decode" */
-    int done;          /* finished units of the stage: MB of weights that a GPU loads (else 1), steps, pictures */
+    int done;          /* finished units of the stage: MB of weights that a GPU loads (else 1), steps, pictures or frames of all videos */
     int total;         /* units of the stage */
     double seconds;    /* since the stage began */
 } para_progress;
@@ -75,9 +75,9 @@ typedef struct para_request {
     bool use_dynamic_cfg;          /* CogVideoX: a guidance that changes from step to step up to 1 + guidance_scale, as diffusers has it (false) */
     bool profile;                  /* time each kind of op in the last step, which then is not played from a recording: step_ops of the result (false) */
     void (*on_progress)(void *user, const para_progress *progress); /* on the calling thread (NULL) */
-    /* Each frame as soon as it is decoded, in order, on the calling thread: pixels F32 [3, height, width], 0..1 before any clamping, valid during the
-     * call. Which of num_images it is of, and its number, from 0. What it returns other than PARA_OK ends the request. The result then has no images
-     * (NULL). */
+    /* Each frame as soon as it is decoded, in order, on the calling thread, while later ones are still latents: pixels F32 [3, height, width], 0..1 before any
+     * clamping, valid during the call. Which of num_images it is of, and its number, from 0. What it returns other than PARA_OK ends the request, which may
+     * also fail after some frames. The result then has no images, and no more than a few frames are in memory at a time (NULL). */
     para_status (*on_frame)(void *user, int image, int frame, const para_tensor *pixels);
     void *user;                    /* handed to on_progress and on_frame (NULL) */
 } para_request;

@@ -79,11 +79,12 @@ static para_status all_modulations(const para_mmdit *m, para_device *dev, const 
     return PARA_OK;
 }
 
-/* A table of the shard's rows: those of the grid, then text at position 0. whole: host [tokens of the grid, dim]. */
+/* A table of the shard's rows: those of the grid, then text at position 0. whole: host [tokens of the grid, dim]; NULL: a dry device's, which reads none. */
 static para_status upload_table(const para_mmdit *m, para_device *dev, const para_shard *shard, const float *whole,
                                 float text, para_tensor *out) {
     int64_t tokens = para_shard_tokens(shard), dim = m->dims.head_dim, image = shard->tokens[PARA_IMAGE] * dim;
     PARA_TRY(PARA_NEW(dev, out, PARA_F32, tokens, dim));
+    if (!whole) return dev->ops->upload(dev, *out, NULL);
     float *host = para_alloc((size_t)(tokens * dim), sizeof *host);
     if (!host) return PARA_ERR_MEMORY;
     memcpy(host, whole + shard->first[PARA_IMAGE] * dim, (size_t)image * sizeof *host);
@@ -97,6 +98,10 @@ static para_status upload_table(const para_mmdit *m, para_device *dev, const par
 static para_status rope_tables(const para_mmdit *m, para_device *dev, const para_conditioning_inputs *in,
                                para_conditioning *out) {
     int64_t n = in->frames * in->height * in->width * m->dims.head_dim;
+    if (strcmp(dev->ops->name, "dry") == 0) { /* a plan is made on many of these, and the tables of a video are large */
+        PARA_TRY(upload_table(m, dev, &out->shard, NULL, 1.0f, &out->cos));
+        return upload_table(m, dev, &out->shard, NULL, 0.0f, &out->sin);
+    }
     float *whole = para_alloc((size_t)(2 * n), sizeof *whole);
     if (!whole) return PARA_ERR_MEMORY;
     para_rope_grid(whole, whole + n, (int64_t[]){in->frames, in->height, in->width}, m->rope_axes, m->rope_theta);

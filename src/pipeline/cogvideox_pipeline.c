@@ -157,7 +157,7 @@ static para_status cogvideox_encode(para_run *run, const char *prompt, const cha
 }
 
 /* Latents that only made patches whole are the first ones. */
-static para_status cogvideox_decode(para_run *run, const para_comm *comm, para_tensor latents, para_tensor pixels) {
+static para_status cogvideox_decode(para_run *run, const para_comm *comm, para_tensor latents, const para_vae_sink *sink) {
     const cogvideox_state *s = run->pipe->family_state;
     para_device *dev = run->rank->device;
     const para_autoencoder_kl_cogvideox *vae = run->instance[VAE].model;
@@ -168,9 +168,9 @@ static para_status cogvideox_decode(para_run *run, const para_comm *comm, para_t
     PARA_TRY(
         para_run_affine(run, latents, (float)(1.0 / para_autoencoder_kl_cogvideox_settings(vae)->scaling_factor), 0));
     PARA_TRY(para_trace_stage(dev, &last, "vae.decode.in"));
-    PARA_TRY(PARA_NEW(dev, &input, pixels.dtype, dim[0], wanted, dim[3], dim[4], dim[1]));
+    PARA_TRY(PARA_NEW(dev, &input, run->pipe->options.dtype, dim[0], wanted, dim[3], dim[4], dim[1]));
     PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(last, 0, 2, 3, 4, 1)));
-    PARA_TRY(para_autoencoder_kl_cogvideox_decode(vae, dev, comm, input, run->request->vae_tiling || comm, pixels));
+    PARA_TRY(para_autoencoder_kl_cogvideox_decode_frames(vae, dev, comm, input, run->request->vae_tiling || comm, sink));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

@@ -38,65 +38,71 @@ static para_status open_result(para_run *run, para_tensor tokens) {
     return para_latents_download(run, tokens, out->latents.data);
 }
 
-/* Where frames pass through. */
+/* Where decoded frames pass through on the leading rank, one by one. */
 typedef struct frame_room {
-    para_tensor frame, ones; /* F32 [3, H, W] */
-    float *host;             /* [3, H, W], of a caller who takes frames as they come; or NULL */
+    para_run *run;
+    int64_t image; /* what is decoded are images from this one on */
+    float *host;   /* [3, H, W], of a caller who takes frames as they come; or NULL */
 } frame_room;
 
-/* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller. */
-static para_status hand_out(para_run *run, const frame_room *room, int64_t image, int64_t number, para_tensor pixels) {
+/* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller. frame: F32 [3, H, W]. */
+static para_status hand_out(const frame_room *room, int64_t image, int64_t number, para_tensor pixels,
+                            para_tensor frame) {
+    para_run *run = room->run;
     const para_request *r = run->request;
     para_device *dev = run->rank->device;
-    para_tensor frame = room->frame;
     PARA_TRY(dev->ops->copy(dev, frame, PARA_PERMUTE(pixels, 2, 0, 1)));
-    PARA_TRY(dev->ops->combine(dev, frame, 2, (para_tensor[]){frame, room->ones}, (float[]){0.5f, 0.5f})); /* to 0..1 */
+    PARA_TRY(para_run_check_finite(run, frame, "decoding %s %lld",
+                                   run->pipe->family->makes_videos ? "video" : "picture", (long long)image + 1));
     if (!run->result) return PARA_OK;
-    int64_t before = (image * run->geometry.num_frames + number) * para_tensor_count(&frame);
+    int64_t values = para_tensor_count(&frame), before = (image * run->geometry.num_frames + number) * values;
     float *to = r->on_frame ? room->host : (float *)run->result->images.data + before;
     PARA_TRY(dev->ops->download(dev, to, &frame));
+    for (int64_t i = 0; i < values; i++) to[i] = to[i] * 0.5f + 0.5f; /* to 0..1 */
     if (!r->on_frame) return PARA_OK;
     const para_tensor given = para_tensor_make(to, PARA_F32, frame.rank, frame.dim);
     return r->on_frame(r->user, (int)image, (int)number, &given);
 }
 
-/* The frames of pixels [n, frames, H, W, 3] of the images from `first` on. */
-static para_status hand_out_all(para_run *run, int64_t first, para_tensor pixels) {
-    const para_geometry *g = &run->geometry;
-    bool as_they_come = run->result && run->request->on_frame;
-    frame_room room = {0};
-    PARA_TRY(PARA_NEW(run->rank->device, &room.frame, PARA_F32, 3, g->height, g->width));
-    PARA_TRY(para_run_ones(run, room.frame, &room.ones));
-    if (as_they_come && !(room.host = para_alloc((size_t)para_tensor_count(&room.frame), sizeof *room.host)))
-        return PARA_ERR_MEMORY;
-    para_status status = PARA_OK;
-    para_tensor all = PARA_RESHAPE(pixels, pixels.dim[0] * pixels.dim[1], pixels.dim[2], pixels.dim[3], pixels.dim[4]);
-    for (int64_t i = 0; i < all.dim[0] && status == PARA_OK; i++) {
-        para_tensor one = PARA_RESHAPE(para_rows(all, i, 1), all.dim[1], all.dim[2], all.dim[3]);
-        status = para_rank_check(run->rank);
-        if (status == PARA_OK) status = hand_out(run, &room, first + i / g->num_frames, i % g->num_frames, one);
+/* Frames [f, H, W, 3] that are done; a para_vae_sink's. */
+static para_status hand_out_all(void *user, int64_t item, int64_t first, para_tensor pixels) {
+    const frame_room *room = user;
+    const para_run *run = room->run;
+    para_device *dev = run->rank->device;
+    int64_t image = room->image + item;
+    int frames = run->geometry.num_frames;
+    size_t mark = para_arena_mark(&dev->arena);
+    para_tensor frame;
+    PARA_TRY(PARA_NEW(dev, &frame, PARA_F32, 3, pixels.dim[1], pixels.dim[2]));
+    for (int64_t i = 0; i < pixels.dim[0]; i++) {
+        para_tensor one = para_rows(pixels, i, 1);
+        for (int k = 0; k < 3; k++) one.dim[k] = one.dim[k + 1], one.stride[k] = one.stride[k + 1];
+        one.rank = 3;
+        PARA_TRY(para_rank_check(run->rank));
+        PARA_TRY(hand_out(room, image, first + i, one, frame));
+        para_run_progress(run, PARA_STAGE_DECODE, (int)(image * frames + first + i + 1),
+                          run->request->num_images * frames);
     }
-    para_free(room.host);
-    return status;
+    para_arena_release(&dev->arena, mark);
+    return PARA_OK;
 }
 
 /* Decodes the images from `first` on whose tokens these are: [n, tokens, channels]. */
 static para_status decode_images(para_run *run, const para_comm *comm, int64_t first, para_tensor tokens) {
     para_device *dev = run->rank->device;
     const para_geometry *g = &run->geometry;
-    const char *what = run->pipe->family->makes_videos ? "video" : "picture";
     size_t mark = para_arena_mark(&dev->arena);
-    int64_t n = tokens.dim[0], dim[] = {n, g->num_frames, g->height, g->width, 3};
-    para_tensor latents, pixels = para_tensor_make(NULL, run->pipe->options.dtype, 5, dim);
-    if (para_run_leads(run)) PARA_TRY(para_new(dev, &pixels, pixels.dtype, 5, dim));
-    PARA_TRY(
-        PARA_NEW(dev, &latents, PARA_F32, n, g->latent_channels, g->latent_frames, g->latent_height, g->latent_width));
+    para_tensor latents;
+    frame_room room = {.run = run, .image = first};
+    PARA_TRY(PARA_NEW(dev, &latents, PARA_F32, tokens.dim[0], g->latent_channels, g->latent_frames, g->latent_height,
+                      g->latent_width));
     PARA_TRY(para_latents_unpack(run, tokens, latents));
-    PARA_TRY(run->pipe->family->decode(run, comm, latents, pixels));
-    for (int64_t i = 0; i < n && para_run_leads(run); i++)
-        PARA_TRY(
-            para_run_check_finite(run, para_rows(pixels, i, 1), "decoding %s %lld", what, (long long)(first + i + 1)));
-    if (para_run_leads(run)) PARA_TRY(hand_out_all(run, first, pixels));
+    if (run->result && run->request->on_frame &&
+        !(room.host = para_alloc((size_t)(3 * g->height * g->width), sizeof *room.host)))
+        return PARA_ERR_MEMORY;
+    para_status status = run->pipe->family->decode(run, comm, latents, &(para_vae_sink){hand_out_all, &room});
+    para_free(room.host);
+    PARA_TRY(status);
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }
@@ -107,21 +113,15 @@ static para_status decode_together(para_run *run, para_tensor tokens) {
     int n = run->request->num_images, at_once = run->pipe->family->makes_videos ? 1 : n;
     para_rank_serial(run->rank, false);
     if (para_mesh_ranks(&run->mesh) == 1) PARA_TRY(para_comm_broadcast(all, 0, tokens));
-    for (int i = 0; i < n; i += at_once) {
-        PARA_TRY(decode_images(run, &all, i, para_rows(tokens, i, at_once)));
-        para_run_progress(run, PARA_STAGE_DECODE, i + at_once, n);
-    }
+    for (int i = 0; i < n; i += at_once) PARA_TRY(decode_images(run, &all, i, para_rows(tokens, i, at_once)));
     return PARA_OK;
 }
 
 /* One by one on the leading rank, while the others wait. */
 static para_status decode_alone(para_run *run, para_tensor tokens) {
-    int n = run->request->num_images;
     para_rank_serial(run->rank, true);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < run->request->num_images; i++)
         PARA_TRY(decode_images(run, NULL, i, para_rows(tokens, i, 1)));
-        para_run_progress(run, PARA_STAGE_DECODE, i + 1, n);
-    }
     return PARA_OK;
 }
 
@@ -130,7 +130,7 @@ para_status para_run_decode(para_run *run, para_tensor tokens) {
     para_run_begin(run);
     PARA_TRY(open_result(run, tokens));
     if (run->request->latents_only) return para_run_end(run, PARA_STAGE_DECODE);
-    para_run_progress(run, PARA_STAGE_DECODE, 0, run->request->num_images);
+    para_run_progress(run, PARA_STAGE_DECODE, 0, run->request->num_images * run->geometry.num_frames);
     if (run->pipe->parallel_vae) PARA_TRY(decode_together(run, tokens));
     else if (para_run_leads(run)) PARA_TRY(decode_alone(run, tokens));
     para_rank_serial(run->rank, false);

@@ -115,20 +115,19 @@ static para_status flux_encode(para_run *run, const char *prompt, const char *pr
     return para_prompt_t5(run, TEXT_ENCODER_2, s->tokenizer_2, prompt_2, half, &out->encoder_hidden_states);
 }
 
-static para_status flux_decode(para_run *run, const para_comm *comm, para_tensor latents, para_tensor pixels) {
+static para_status flux_decode(para_run *run, const para_comm *comm, para_tensor latents, const para_vae_sink *sink) {
     para_device *dev = run->rank->device;
     const para_autoencoder_kl *vae = run->instance[VAE].model;
     const para_autoencoder_kl_config *v = para_autoencoder_kl_settings(vae);
     const int64_t *dim = latents.dim;
     size_t mark = para_arena_mark(&dev->arena);
-    para_tensor input,
-        pictures = para_tensor_make(pixels.data, pixels.dtype, 4, (int64_t[]){dim[0], pixels.dim[2], pixels.dim[3], 3});
+    para_tensor input;
     PARA_TRY(para_run_affine(run, latents, (float)(1.0 / v->scaling_factor), (float)v->shift_factor));
     para_tensor nchw = PARA_RESHAPE(latents, dim[0], dim[1], dim[3], dim[4]);
     PARA_TRY(para_trace_stage(dev, &nchw, "vae.decode.in"));
-    PARA_TRY(PARA_NEW(dev, &input, pixels.dtype, dim[0], dim[3], dim[4], dim[1]));
+    PARA_TRY(PARA_NEW(dev, &input, run->pipe->options.dtype, dim[0], dim[3], dim[4], dim[1]));
     PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(nchw, 0, 2, 3, 1)));
-    PARA_TRY(para_autoencoder_kl_decode(vae, dev, comm, input, run->request->vae_tiling || comm, pictures));
+    PARA_TRY(para_autoencoder_kl_decode_frames(vae, dev, comm, input, run->request->vae_tiling || comm, sink));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

@@ -182,7 +182,7 @@ static para_status hunyuan_encode(para_run *run, const char *prompt, const char 
     return para_prompt_clip(run, TEXT_ENCODER_2, s->tokenizer_2, prompt, CLIP_TOKENS, half, &out->pooled_projections);
 }
 
-static para_status hunyuan_decode(para_run *run, const para_comm *comm, para_tensor latents, para_tensor pixels) {
+static para_status hunyuan_decode(para_run *run, const para_comm *comm, para_tensor latents, const para_vae_sink *sink) {
     para_device *dev = run->rank->device;
     const para_autoencoder_kl_hunyuan_video *vae = run->instance[VAE].model;
     const int64_t *dim = latents.dim;
@@ -191,9 +191,9 @@ static para_status hunyuan_decode(para_run *run, const para_comm *comm, para_ten
     PARA_TRY(para_run_affine(run, latents,
                              (float)(1.0 / para_autoencoder_kl_hunyuan_video_settings(vae)->scaling_factor), 0));
     PARA_TRY(para_trace_stage(dev, &latents, "vae.decode.in"));
-    PARA_TRY(PARA_NEW(dev, &input, pixels.dtype, dim[0], dim[2], dim[3], dim[4], dim[1]));
+    PARA_TRY(PARA_NEW(dev, &input, run->pipe->options.dtype, dim[0], dim[2], dim[3], dim[4], dim[1]));
     PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(latents, 0, 2, 3, 4, 1)));
-    PARA_TRY(para_autoencoder_kl_hunyuan_video_decode(vae, dev, comm, input, run->request->vae_tiling || comm, pixels));
+    PARA_TRY(para_autoencoder_kl_hunyuan_video_decode_frames(vae, dev, comm, input, run->request->vae_tiling || comm, sink));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

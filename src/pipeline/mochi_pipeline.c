@@ -169,7 +169,7 @@ static para_status unscale(para_run *run, const para_autoencoder_kl_mochi_config
     return PARA_OK;
 }
 
-static para_status mochi_decode(para_run *run, const para_comm *comm, para_tensor latents, para_tensor pixels) {
+static para_status mochi_decode(para_run *run, const para_comm *comm, para_tensor latents, const para_vae_sink *sink) {
     para_device *dev = run->rank->device;
     const para_autoencoder_kl_mochi *vae = run->instance[VAE].model;
     const int64_t *dim = latents.dim;
@@ -177,9 +177,9 @@ static para_status mochi_decode(para_run *run, const para_comm *comm, para_tenso
     para_tensor input;
     PARA_TRY(unscale(run, para_autoencoder_kl_mochi_settings(vae), latents));
     PARA_TRY(para_trace_stage(dev, &latents, "vae.decode.in"));
-    PARA_TRY(PARA_NEW(dev, &input, pixels.dtype, dim[0], dim[2], dim[3], dim[4], dim[1]));
+    PARA_TRY(PARA_NEW(dev, &input, run->pipe->options.dtype, dim[0], dim[2], dim[3], dim[4], dim[1]));
     PARA_TRY(dev->ops->copy(dev, input, PARA_PERMUTE(latents, 0, 2, 3, 4, 1)));
-    PARA_TRY(para_autoencoder_kl_mochi_decode(vae, dev, comm, input, run->request->vae_tiling || comm, pixels));
+    PARA_TRY(para_autoencoder_kl_mochi_decode_frames(vae, dev, comm, input, run->request->vae_tiling || comm, sink));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }

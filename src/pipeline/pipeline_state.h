@@ -11,6 +11,7 @@
 #include "pipeline/component.h"
 #include "scheduler/schedule.h"
 #include "step/first_block_cache.h"
+#include "vae/vae_tiling.h"
 
 enum { PARA_MAX_COMPONENTS = 8, PARA_MAX_PARTS = 4 };
 
@@ -91,9 +92,9 @@ typedef struct para_family {
     /* Text to what the transformer takes; embeddings in the run's arena, for which every rank makes room. Only the leading one computes them; where it alone
      * knows how many tokens there are, para_run_share_length. Collective over the ranks that denoise. */
     para_status (*encode)(para_run *run, const char *prompt, const char *prompt_2, const char *half, para_conditioning_inputs *out);
-    /* Latents [n, C, f, h, w] F32, which may be overwritten, to pixels [n, frames, H, W, 3] of the activations' type, -1..1, device. On several ranks
-     * (NULL: on this one) only the leading one gets pixels; those of the others need no data. */
-    para_status (*decode)(para_run *run, const para_comm *comm, para_tensor latents, para_tensor pixels);
+    /* Latents [n, C, f, h, w] F32, which may be overwritten, to frames [f, H, W, 3] of the activations' type, -1..1, on the device, as soon as they are done.
+     * On several ranks (NULL: on this one) only the leading one gets them. */
+    para_status (*decode)(para_run *run, const para_comm *comm, para_tensor latents, const para_vae_sink *sink);
 } para_family;
 
 /* The request that the ranks of this process work on. */

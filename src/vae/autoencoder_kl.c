@@ -124,13 +124,14 @@ static para_tensor as_videos(para_tensor t) {
 }
 
 static para_status run(const para_autoencoder_kl *vae, const para_vae_half *h, para_device *dev, const para_comm *comm,
-                       para_tensor x, bool tiling, para_tensor y) {
+                       para_tensor x, bool tiling, para_tensor y, const para_vae_sink *sink) {
     para_vae_tiles tiles;
     para_vae_batch batch = {.name = h->decoder ? "decoder" : "encoder",
                             .in = h->in,
                             .out = h->out,
                             .x = as_videos(x),
                             .y = as_videos(y),
+                            .sink = sink,
                             .tiles = &tiles,
                             .run = para_vae_half_run,
                             .user = h};
@@ -141,12 +142,17 @@ static para_status run(const para_autoencoder_kl *vae, const para_vae_half *h, p
 
 para_status para_autoencoder_kl_decode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm,
                                        para_tensor latents, bool tiling, para_tensor images) {
-    return run(vae, &vae->decoder, dev, comm, latents, tiling, images);
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, images, NULL);
+}
+
+para_status para_autoencoder_kl_decode_frames(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm,
+                                              para_tensor latents, bool tiling, const para_vae_sink *sink) {
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, (para_tensor){0}, sink);
 }
 
 para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm,
                                        para_tensor images, bool tiling, para_tensor moments) {
-    return run(vae, &vae->encoder, dev, comm, images, tiling, moments);
+    return run(vae, &vae->encoder, dev, comm, images, tiling, moments, NULL);
 }
 
 void para_diagonal_gaussian(const float *moments, int64_t pixels, int64_t latent_channels, float *mean, float *logvar) {

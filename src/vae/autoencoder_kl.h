@@ -6,6 +6,7 @@
 
 #include "backend/weights.h"
 #include "io/config.h"
+#include "vae/vae_tiling.h"
 
 enum { PARA_VAE_MAX_LEVELS = 8 };
 
@@ -61,6 +62,9 @@ para_status para_autoencoder_kl_encoded_size(const para_autoencoder_kl *vae, int
  * PARA_ERR_SHAPE and what the ops and other ranks return. */
 para_status para_autoencoder_kl_decode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm, para_tensor latents, bool tiling,
                                        para_tensor images);
+/* The same, picture by picture: on the first rank `sink` takes each, as a video of one frame, as soon as it is done. Besides, what the sink returns. */
+para_status para_autoencoder_kl_decode_frames(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm, para_tensor latents, bool tiling,
+                                              const para_vae_sink *sink);
 /* moments [n, h, w, 2 · latent_channels] = encoder(images [n, H, W, in_channels]): means, then log variances
  * not yet clamped. */
 para_status para_autoencoder_kl_encode(const para_autoencoder_kl *vae, para_device *dev, const para_comm *comm, para_tensor images, bool tiling,

@@ -162,15 +162,17 @@ para_status para_autoencoder_kl_cogvideox_encoded_size(const para_autoencoder_kl
 }
 
 static para_status run(const para_autoencoder_kl_cogvideox *vae, const para_cogvideox_half *h, para_device *dev,
-                       const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
+                       const para_comm *comm, para_tensor x, bool tiling, para_tensor y, const para_vae_sink *sink) {
     para_vae_tiles tiles;
     para_vae_batch batch = {.name = h->decoder ? "decoder" : "encoder",
                             .in = h->in,
                             .out = h->out,
                             .x = x,
                             .y = y,
+                            .sink = sink,
                             .tiles = &tiles,
                             .run = para_cogvideox_half_run,
+                            .run_in_pieces = para_cogvideox_half_run_in_pieces,
                             .user = h};
     PARA_TRY(para_vae_batch_check(&batch));
     PARA_TRY(make_tiles(vae, h, x.dim + 1, tiling, &tiles));
@@ -180,11 +182,17 @@ static para_status run(const para_autoencoder_kl_cogvideox *vae, const para_cogv
 para_status para_autoencoder_kl_cogvideox_decode(const para_autoencoder_kl_cogvideox *vae, para_device *dev,
                                                  const para_comm *comm, para_tensor latents, bool tiling,
                                                  para_tensor video) {
-    return run(vae, &vae->decoder, dev, comm, latents, tiling, video);
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, video, NULL);
+}
+
+para_status para_autoencoder_kl_cogvideox_decode_frames(const para_autoencoder_kl_cogvideox *vae, para_device *dev,
+                                            const para_comm *comm, para_tensor latents, bool tiling,
+                                            const para_vae_sink *sink) {
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, (para_tensor){0}, sink);
 }
 
 para_status para_autoencoder_kl_cogvideox_encode(const para_autoencoder_kl_cogvideox *vae, para_device *dev,
                                                  const para_comm *comm, para_tensor video, bool tiling,
                                                  para_tensor moments) {
-    return run(vae, &vae->encoder, dev, comm, video, tiling, moments);
+    return run(vae, &vae->encoder, dev, comm, video, tiling, moments, NULL);
 }

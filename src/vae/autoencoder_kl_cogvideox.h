@@ -57,6 +57,10 @@ para_status para_autoencoder_kl_cogvideox_encoded_size(const para_autoencoder_kl
  * PARA_ERR_SHAPE and what the ops and other ranks return. */
 para_status para_autoencoder_kl_cogvideox_decode(const para_autoencoder_kl_cogvideox *vae, para_device *dev, const para_comm *comm, para_tensor latents,
                                                  bool tiling, para_tensor video);
+/* The same, frame by frame: on the first rank `sink` takes the frames of all videos in order as soon as they are done. So no more of a video is kept than
+ * what its tiles and its convolutions in time need. Besides, what the sink returns. */
+para_status para_autoencoder_kl_cogvideox_decode_frames(const para_autoencoder_kl_cogvideox *vae, para_device *dev, const para_comm *comm, para_tensor latents,
+                                            bool tiling, const para_vae_sink *sink);
 /* moments [n, f, h, w, 2 · latent_channels] = encoder(video [n, F, H, W, in_channels]): means, then log variances not yet clamped
  * (para_diagonal_gaussian). */
 para_status para_autoencoder_kl_cogvideox_encode(const para_autoencoder_kl_cogvideox *vae, para_device *dev, const para_comm *comm, para_tensor video,

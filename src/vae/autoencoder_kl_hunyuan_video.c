@@ -158,13 +158,14 @@ para_status para_autoencoder_kl_hunyuan_video_encoded_size(const para_autoencode
 }
 
 static para_status run(const para_autoencoder_kl_hunyuan_video *vae, const para_vae_half *half, para_device *dev,
-                       const para_comm *comm, para_tensor x, bool tiling, para_tensor y) {
+                       const para_comm *comm, para_tensor x, bool tiling, para_tensor y, const para_vae_sink *sink) {
     para_vae_tiles tiles;
     para_vae_batch batch = {.name = half->decoder ? "decoder" : "encoder",
                             .in = half->in,
                             .out = half->out,
                             .x = x,
                             .y = y,
+                            .sink = sink,
                             .tiles = &tiles,
                             .run = para_vae_half_run,
                             .user = half};
@@ -176,11 +177,17 @@ static para_status run(const para_autoencoder_kl_hunyuan_video *vae, const para_
 para_status para_autoencoder_kl_hunyuan_video_decode(const para_autoencoder_kl_hunyuan_video *vae, para_device *dev,
                                                      const para_comm *comm, para_tensor latents, bool tiling,
                                                      para_tensor video) {
-    return run(vae, &vae->decoder, dev, comm, latents, tiling, video);
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, video, NULL);
+}
+
+para_status para_autoencoder_kl_hunyuan_video_decode_frames(const para_autoencoder_kl_hunyuan_video *vae, para_device *dev,
+                                            const para_comm *comm, para_tensor latents, bool tiling,
+                                            const para_vae_sink *sink) {
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, (para_tensor){0}, sink);
 }
 
 para_status para_autoencoder_kl_hunyuan_video_encode(const para_autoencoder_kl_hunyuan_video *vae, para_device *dev,
                                                      const para_comm *comm, para_tensor video, bool tiling,
                                                      para_tensor moments) {
-    return run(vae, &vae->encoder, dev, comm, video, tiling, moments);
+    return run(vae, &vae->encoder, dev, comm, video, tiling, moments, NULL);
 }

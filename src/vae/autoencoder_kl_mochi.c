@@ -11,7 +11,7 @@
 #include "vae/mochi_features.h"
 #include "vae/vae_batch.h"
 
-enum { MAX_BLOCKS = PARA_VAE_MAX_LEVELS + 1 };
+enum { MAX_BLOCKS = PARA_VAE_MAX_LEVELS + 1, BATCH = 2 /* frames of latents that are decoded at a time: diffusers' num_latent_frames_batch_size */ };
 
 /* Encoder: proj_in of pixels and features, block_in, down blocks, block_out, norm_out, act, proj_out. Decoder: conv_in, block_in, up blocks, block_out,
  * act, proj_out. */
@@ -23,6 +23,7 @@ typedef struct half {
     para_activation activation;
     para_linear proj_in, proj_out;
     para_vae_norm norm_out; /* encoder */
+    int convs; /* in time, of all blocks */
     int blocks;
     para_mochi_block block[MAX_BLOCKS];
     para_vae_resnet *resnets; /* of all blocks */
@@ -66,6 +67,7 @@ static para_status half_open(half *h, const para_autoencoder_kl_mochi_config *c,
     h->resnets = para_alloc((size_t)layers + 1, sizeof *h->resnets);
     h->attentions = para_alloc((size_t)layers + 1, sizeof *h->attentions);
     if (!h->resnets || !h->attentions) return PARA_ERR_MEMORY;
+    h->convs = 2 * layers;
     for (int i = n; i >= 0; i--) {
         layers -= h->block[i].layers;
         h->block[i].resnets = h->resnets + layers;
@@ -130,9 +132,9 @@ void para_autoencoder_kl_mochi_weights(para_autoencoder_kl_mochi *vae, para_weig
     if (parts & PARA_VAE_ENCODER) half_weights(&vae->encoder, list);
 }
 
-/* Elements of the largest feature map on the way from x [1, f, h, w, in]. */
+/* Elements of the largest feature map on the way from x [f, h, w, in]. */
 static int64_t map_elements(const half *h, const para_tensor *x) {
-    int64_t size[3] = {x->dim[1], x->dim[2], x->dim[3]}, most = 0;
+    int64_t size[3] = {x->dim[0], x->dim[1], x->dim[2]}, most = 0;
     for (int i = 0; i < h->blocks; i++) {
         int64_t n = para_mochi_block_elements(&h->block[i], size);
         if (n > most) most = n;
@@ -149,44 +151,98 @@ static para_status make_unit(para_device *dev, para_tensor *out) {
     return dev->ops->upload(dev, *out, unit);
 }
 
-/* Of the last map the frames that are kept, as rows of pixels: diffusers drops the first ones of a decoded video. */
-static para_tensor kept_rows(const half *h, const para_vae_map *m) {
-    int64_t drop = h->decoder ? h->temporal_ratio - 1 : 0;
-    para_tensor map = para_rows(para_vae_map_tensor(m), drop, m->f - drop); /* [f, h, w, C] */
-    return PARA_RESHAPE(map, map.dim[0] * m->h * m->w, m->c);
+/* ---- A batch of frames: the encoder's are all of them; the decoder's are few at a time, with what its convolutions in time carry from one to the next. That
+ * gives the same frames, for its other layers see one frame each. */
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
 }
 
-static para_status run_blocks(const half *h, para_vae_map *m, para_tensor x, para_tensor y) {
+/* Room for the last frames that each convolution sees, in the order in which they run; x [1, f, h, w, in]. */
+static para_status make_carry(const half *h, para_device *dev, para_vae_carry *c, const para_tensor *x) {
+    int64_t size[3] = {1, x->dim[2], x->dim[3]};
+    for (int i = 0; i < h->blocks; i++) {
+        const para_mochi_block *b = &h->block[i];
+        for (int k = 0; k < 2 * b->layers; k++)
+            PARA_TRY(PARA_NEW(dev, &c->last[c->next++], x->dtype, 1, 2, size[1], size[2], b->resnets[k / 2].in));
+        para_mochi_block_size(b, size);
+    }
+    return PARA_OK;
+}
+
+/* Frames that so many frames of latents become, the first ones of a video or others: diffusers drops the first ones of a decoded video. */
+static int64_t dropped(const half *h, bool first) {
+    return h->decoder && first ? h->temporal_ratio - 1 : 0;
+}
+
+static para_status run_batch(const half *h, para_vae_map *m, para_tensor x, bool first, para_tensor unit,
+                             para_tensor y) {
     para_device *dev = m->dev;
-    para_tensor frames = PARA_RESHAPE(x, x.dim[1], x.dim[2], x.dim[3], h->in), unit;
-    m->f = x.dim[1], m->h = x.dim[2], m->w = x.dim[3], m->c = h->first;
-    PARA_TRY(make_unit(dev, &unit));
-    if (h->decoder) PARA_TRY(para_vae_conv(dev, &h->proj_in, frames, para_vae_map_tensor(m)));
-    else PARA_TRY(para_mochi_project_features(dev, &h->proj_in, frames, para_vae_map_tensor(m)));
+    m->f = x.dim[0], m->h = x.dim[1], m->w = x.dim[2], m->c = h->first;
+    if (h->decoder) PARA_TRY(para_vae_conv(dev, &h->proj_in, x, para_vae_map_tensor(m)));
+    else PARA_TRY(para_mochi_project_features(dev, &h->proj_in, x, para_vae_map_tensor(m)));
     for (int i = 0; i < h->blocks; i++) PARA_TRY(para_mochi_block_run(&h->block[i], m, unit));
-    para_tensor map = para_vae_map_tensor(m), rows = kept_rows(h, m);
-    if (h->decoder) PARA_TRY(dev->ops->activate(dev, h->activation, rows, rows));
+    int64_t drop = dropped(h, first), rows = (m->f - drop) * m->h * m->w;
+    para_tensor map = para_vae_map_tensor(m), kept = PARA_RESHAPE(para_rows(map, drop, m->f - drop), rows, m->c);
+    if (h->decoder) PARA_TRY(dev->ops->activate(dev, h->activation, kept, kept));
     else PARA_TRY(para_vae_group_norm(m, &h->norm_out, h->activation, map, map));
-    return dev->ops->linear(
-        dev, &(para_linear_args){.x = rows, .w = &h->proj_out, .y = PARA_RESHAPE(y, rows.dim[0], h->out)});
+    return dev->ops->linear(dev,
+                            &(para_linear_args){.x = kept, .w = &h->proj_out, .y = PARA_RESHAPE(y, rows, h->out)});
 }
 
-/* One video or tile: y [1, F, H, W, out] = half(x [1, f, h, w, in]). */
-static para_status half_run(const void *user, para_device *dev, para_tensor x, para_tensor y) {
-    const half *h = user;
-    size_t mark = para_arena_mark(&dev->arena);
+/* x [1, f, h, w, in] into y [F, H, W, out], or with `pieces` there, batch by batch. */
+static para_status run_batches(const half *h, para_vae_map *m, para_tensor x, para_tensor y,
+                               const para_vae_sink *pieces) {
+    para_device *dev = m->dev;
+    para_tensor from = PARA_RESHAPE(x, x.dim[1], x.dim[2], x.dim[3], x.dim[4]), room, unit; /* [f, h, w, in] */
+    int64_t frames = from.dim[0], batch = h->decoder ? least(frames, BATCH) : frames, most[3] = {batch, x.dim[2], x.dim[3]}, at = 0;
+    for (int i = 0; i < h->blocks; i++) para_mochi_block_size(&h->block[i], most);
+    PARA_TRY(make_unit(dev, &unit));
+    if (m->carry) PARA_TRY(make_carry(h, dev, m->carry, &x));
+    if (pieces) PARA_TRY(PARA_NEW(dev, &y, x.dtype, most[0], most[1], most[2], h->out));
+    para_tensor part = para_rows(from, 0, batch);
+    PARA_TRY(PARA_NEW(dev, &room, x.dtype, map_elements(h, &part)));
+    m->data = room.data;
+    for (int64_t first = 0; first < frames; first += batch) {
+        int64_t n = least(batch, frames - first), size[3] = {n, x.dim[2], x.dim[3]};
+        for (int i = 0; i < h->blocks; i++) para_mochi_block_size(&h->block[i], size);
+        size[0] -= dropped(h, first == 0);
+        if (m->carry) m->carry->next = 0, m->carry->first = first == 0, m->carry->final = first + n == frames;
+        para_tensor to = para_rows(y, pieces ? 0 : at, size[0]);
+        PARA_TRY(run_batch(h, m, para_rows(from, first, n), first == 0, unit, to));
+        if (pieces) PARA_TRY(pieces->put(pieces->user, 0, at, to));
+        at += size[0];
+    }
+    return PARA_OK;
+}
+
+static para_status run_all(const half *h, para_device *dev, para_tensor x, para_tensor y, const para_vae_sink *pieces) {
+    para_vae_carry carry = {.replicate = true};
     para_vae_map m = {.dev = dev,
                       .dtype = x.dtype,
                       .groups = PARA_MOCHI_GROUPS,
                       .eps = 1e-5f,
                       .norm_frames = true,
                       .activation = PARA_ACT_SILU};
-    para_tensor room;
-    PARA_TRY(PARA_NEW(dev, &room, x.dtype, map_elements(h, &x)));
-    m.data = room.data;
-    PARA_TRY(run_blocks(h, &m, x, y));
+    size_t mark = para_arena_mark(&dev->arena);
+    if (h->decoder && x.dim[1] > BATCH) {
+        carry.last = para_alloc((size_t)h->convs, sizeof *carry.last);
+        if (!carry.last) return PARA_ERR_MEMORY;
+        m.carry = &carry;
+    }
+    para_status status = run_batches(h, &m, x, y, pieces);
+    para_free(carry.last);
     para_arena_release(&dev->arena, mark);
-    return PARA_OK;
+    return status;
+}
+
+/* One video or tile: y [1, F, H, W, out] = half(x [1, f, h, w, in]). */
+static para_status half_run(const void *user, para_device *dev, para_tensor x, para_tensor y) {
+    return run_all(user, dev, x, PARA_RESHAPE(y, y.dim[1], y.dim[2], y.dim[3], y.dim[4]), NULL);
+}
+
+static para_status half_run_in_pieces(const void *user, para_device *dev, para_tensor x, const para_vae_sink *pieces) {
+    return run_all(user, dev, x, (para_tensor){0}, pieces);
 }
 
 static para_status make_tiles(const para_autoencoder_kl_mochi *vae, const half *h, const int64_t in[3], bool tiling,
@@ -224,15 +280,17 @@ para_status para_autoencoder_kl_mochi_encoded_size(const para_autoencoder_kl_moc
 }
 
 static para_status run(const para_autoencoder_kl_mochi *vae, const half *h, para_device *dev, const para_comm *comm,
-                       para_tensor x, bool tiling, para_tensor y) {
+                       para_tensor x, bool tiling, para_tensor y, const para_vae_sink *sink) {
     para_vae_tiles tiles;
     para_vae_batch batch = {.name = h->decoder ? "decoder" : "encoder",
                             .in = h->in,
                             .out = h->out,
                             .x = x,
                             .y = y,
+                            .sink = sink,
                             .tiles = &tiles,
                             .run = half_run,
+                            .run_in_pieces = half_run_in_pieces,
                             .user = h};
     PARA_TRY(para_vae_batch_check(&batch));
     PARA_TRY(make_tiles(vae, h, x.dim + 1, tiling, &tiles));
@@ -242,11 +300,17 @@ static para_status run(const para_autoencoder_kl_mochi *vae, const half *h, para
 para_status para_autoencoder_kl_mochi_decode(const para_autoencoder_kl_mochi *vae, para_device *dev,
                                              const para_comm *comm, para_tensor latents, bool tiling,
                                              para_tensor video) {
-    return run(vae, &vae->decoder, dev, comm, latents, tiling, video);
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, video, NULL);
+}
+
+para_status para_autoencoder_kl_mochi_decode_frames(const para_autoencoder_kl_mochi *vae, para_device *dev,
+                                            const para_comm *comm, para_tensor latents, bool tiling,
+                                            const para_vae_sink *sink) {
+    return run(vae, &vae->decoder, dev, comm, latents, tiling, (para_tensor){0}, sink);
 }
 
 para_status para_autoencoder_kl_mochi_encode(const para_autoencoder_kl_mochi *vae, para_device *dev,
                                              const para_comm *comm, para_tensor video, bool tiling,
                                              para_tensor moments) {
-    return run(vae, &vae->encoder, dev, comm, video, tiling, moments);
+    return run(vae, &vae->encoder, dev, comm, video, tiling, moments, NULL);
 }

@@ -1,6 +1,7 @@
 /* AutoencoderKLMochi of diffusers: videos to latents and back. SPDX-License-Identifier: Apache-2.0
  *
- * Diffusers' "framewise" decoding is left out: its convolutions then lose their padding in space, so that diffusers itself fails in the first residual. */
+ * Diffusers' "framewise" decoding is left out: its convolutions then lose their padding in space, so that diffusers itself fails in the first residual. The
+ * decoder takes two frames of latents at a time all the same, with the padding of the whole video: so it computes what diffusers computes at once, to rounding. */
 #ifndef PARA_VAE_AUTOENCODER_KL_MOCHI_H
 #define PARA_VAE_AUTOENCODER_KL_MOCHI_H
 
@@ -58,6 +59,10 @@ para_status para_autoencoder_kl_mochi_encoded_size(const para_autoencoder_kl_moc
  * PARA_ERR_SHAPE and what the ops and other ranks return. */
 para_status para_autoencoder_kl_mochi_decode(const para_autoencoder_kl_mochi *vae, para_device *dev, const para_comm *comm, para_tensor latents, bool tiling,
                                              para_tensor video);
+/* The same, frame by frame: on the first rank `sink` takes the frames of all videos in order as soon as they are done. So no more of a video is kept than
+ * what its tiles and its convolutions in time need. Besides, what the sink returns. */
+para_status para_autoencoder_kl_mochi_decode_frames(const para_autoencoder_kl_mochi *vae, para_device *dev, const para_comm *comm, para_tensor latents,
+                                            bool tiling, const para_vae_sink *sink);
 /* moments [n, f, h, w, 2 · latent_channels] = encoder(video [n, F, H, W, in_channels / 5]): means, then log variances not yet clamped
  * (para_diagonal_gaussian). */
 para_status para_autoencoder_kl_mochi_encode(const para_autoencoder_kl_mochi *vae, para_device *dev, const para_comm *comm, para_tensor video, bool tiling,

@@ -268,11 +268,20 @@ static para_status run_batch(const para_cogvideox_half *h, para_vae_map *m, para
     return PARA_OK;
 }
 
-static para_status run_batches(const para_cogvideox_half *h, para_vae_map *m, para_tensor x, para_tensor y) {
+/* What a batch becomes: its own place in y, or room that batches take turns in; the first is the longest. [F, H, W, out] */
+static para_status make_output(const para_cogvideox_half *h, para_device *dev, const para_tensor *x, para_tensor *out) {
+    int64_t size[3] = {batch_start(h, x->dim[1], 1), x->dim[2], x->dim[3]};
+    batch_size(h, size);
+    return PARA_NEW(dev, out, x->dtype, size[0], size[1], size[2], h->out);
+}
+
+/* x [1, f, h, w, in] into y [F, H, W, out], or with `pieces` there, batch by batch. */
+static para_status run_batches(const para_cogvideox_half *h, para_vae_map *m, para_tensor x, para_tensor y,
+                               const para_vae_sink *pieces) {
     int64_t frames = x.dim[1], batches = batches_of(h, frames), at = 0;
-    para_tensor from = PARA_RESHAPE(x, frames, x.dim[2], x.dim[3], x.dim[4]),
-                to = PARA_RESHAPE(y, y.dim[1], y.dim[2], y.dim[3], y.dim[4]), room;
+    para_tensor from = PARA_RESHAPE(x, frames, x.dim[2], x.dim[3], x.dim[4]), room;
     if (batches > 1) PARA_TRY(make_carry(h, m->dev, m->carry, &x));
+    if (pieces) PARA_TRY(make_output(h, m->dev, &x, &y));
     PARA_TRY(
         PARA_NEW(m->dev, &room, x.dtype,
                  map_elements(h, batch_start(h, frames, 1), x.dim[2], x.dim[3]))); /* the first has the most frames */
@@ -285,14 +294,16 @@ static para_status run_batches(const para_cogvideox_half *h, para_vae_map *m, pa
         m->carry->next = 0;
         m->carry->first = i == 0;
         m->carry->final = i + 1 == batches;
-        PARA_TRY(run_batch(h, m, part, para_rows(to, at, size[0])));
+        para_tensor to = para_rows(y, pieces ? 0 : at, size[0]);
+        PARA_TRY(run_batch(h, m, part, to));
+        if (pieces) PARA_TRY(pieces->put(pieces->user, 0, at, to));
         at += size[0];
     }
     return PARA_OK;
 }
 
-para_status para_cogvideox_half_run(const void *half, para_device *dev, para_tensor x, para_tensor y) {
-    const para_cogvideox_half *h = half;
+static para_status run_all(const para_cogvideox_half *h, para_device *dev, para_tensor x, para_tensor y,
+                           const para_vae_sink *pieces) {
     para_vae_carry carry = {0};
     para_vae_map m = {.dev = dev, .dtype = x.dtype, .groups = h->groups, .activation = h->activation, .carry = &carry};
     size_t mark = para_arena_mark(&dev->arena);
@@ -300,8 +311,17 @@ para_status para_cogvideox_half_run(const void *half, para_device *dev, para_ten
         carry.last = para_alloc((size_t)h->convs, sizeof *carry.last);
         if (!carry.last) return PARA_ERR_MEMORY;
     }
-    para_status status = run_batches(h, &m, x, y);
+    para_status status = run_batches(h, &m, x, y, pieces);
     para_free(carry.last);
     para_arena_release(&dev->arena, mark);
     return status;
+}
+
+para_status para_cogvideox_half_run(const void *half, para_device *dev, para_tensor x, para_tensor y) {
+    return run_all(half, dev, x, PARA_RESHAPE(y, y.dim[1], y.dim[2], y.dim[3], y.dim[4]), NULL);
+}
+
+para_status para_cogvideox_half_run_in_pieces(const void *half, para_device *dev, para_tensor x,
+                                              const para_vae_sink *pieces) {
+    return run_all(half, dev, x, (para_tensor){0}, pieces);
 }

@@ -34,7 +34,9 @@ void para_cogvideox_half_close(para_cogvideox_half *h);
 void para_cogvideox_half_weights(para_cogvideox_half *h, para_weights *list);
 /* Frames, height and width of what it makes of a whole video. */
 void para_cogvideox_half_size(const para_cogvideox_half *h, int64_t size[3]);
-/* para_vae_batch's run; `half` is a para_cogvideox_half. */
+/* para_vae_batch's run and run_in_pieces; `half` is a para_cogvideox_half. */
 para_status para_cogvideox_half_run(const void *half, para_device *dev, para_tensor x, para_tensor y);
+para_status para_cogvideox_half_run_in_pieces(const void *half, para_device *dev, para_tensor x,
+                                              const para_vae_sink *pieces);
 
 #endif

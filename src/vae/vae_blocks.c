@@ -126,7 +126,7 @@ para_status para_vae_map_conv(const para_vae_map *m, const para_linear *w, para_
     PARA_TRY(para_device_check(m->dev));
     para_tensor *last = c->last ? &c->last[c->next++] : NULL;
     para_conv3d_args a = {
-        .x = as_video(x), .w = w, .stride_t = 1, .stride = 1, .pad_h = 1, .pad_w = 1, .y = as_video(y)};
+        .x = as_video(x), .w = w, .stride_t = 1, .stride = 1, .pad_h = 1, .pad_w = 1, .replicate = c->replicate, .y = as_video(y)};
     if (last && !c->first) a.before = *last;
     PARA_TRY(m->dev->ops->conv3d(m->dev, &a));
     return last && !c->final ? carry_frames(m->dev, *last, c->first, x) : PARA_OK;

@@ -8,9 +8,9 @@
 
 #include "backend/weights.h"
 
-/* Of a video that is computed some frames at a time (a batch): what its convolutions in time have seen before, and what its norms are conditioned by. Such
- * convolutions pad with zeros in space. */
+/* Of a video that is computed some frames at a time (a batch): what its convolutions in time have seen before, and what its norms are conditioned by. */
 typedef struct para_vae_carry {
+    bool replicate;        /* these convolutions pad with the nearest pixel in space, else with zeros */
     para_tensor condition; /* [f, h, w, C] of this batch, or none */
     para_tensor *
         last; /* of the i-th convolution in time: the kt - 1 last frames [1, kt - 1, h, w, I] that it has seen; NULL: there is one batch only */

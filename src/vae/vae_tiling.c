@@ -127,18 +127,19 @@ static bool in_space(const para_vae_tiles *t) {
     return tiled(&t->axis[PARA_VAE_HEIGHT]) || tiled(&t->axis[PARA_VAE_WIDTH]);
 }
 
-para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles,
-                                 para_tensor video) {
+para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles, para_tensor video,
+                                 const para_vae_sink *sink) {
     const para_vae_axis *time = &tiles->axis[PARA_VAE_TIME], *height = &tiles->axis[PARA_VAE_HEIGHT],
                         *width = &tiles->axis[PARA_VAE_WIDTH];
     int64_t c = video.dim[3], frames = span_of(time, 0).out_n; /* of the first tile, which has the most */
-    *out = (para_vae_stitch){.tiles = tiles, .video = video};
+    *out = (para_vae_stitch){.tiles = tiles, .sink = sink, .video = video};
     if (height->rule.blend && tiled(height))
         PARA_TRY(
             PARA_NEW(dev, &out->bottom, video.dtype, frames, height->rule.blend, width_before(width, width->count), c));
     if (width->rule.blend && tiled(width))
         PARA_TRY(PARA_NEW(dev, &out->right, video.dtype, frames, span_of(height, 0).out_n, width->rule.blend, c));
-    if (!tiled(time)) return PARA_OK;
+    if (!tiled(time))
+        return sink && in_space(tiles) ? para_new(dev, &out->video, video.dtype, video.rank, video.dim) : PARA_OK;
     if (in_space(tiles)) PARA_TRY(PARA_NEW(dev, &out->frames, video.dtype, frames, height->out, width->out, c));
     if (time->rule.blend)
         PARA_TRY(PARA_NEW(dev, &out->late, video.dtype, time->rule.blend, height->out, width->out, c));
@@ -167,15 +168,16 @@ static int64_t length_before(const para_vae_axis *a, int k) {
     return s.out_n - s.drop;
 }
 
-/* y [frames, height, width, C] into `to` [frames, H, W, C]. */
-static para_status put_in_space(para_vae_stitch *s, para_device *dev, const para_vae_tile *t, para_tensor y,
-                                para_tensor to) {
+/* y [frames, height, width, C], the first of which has the number `first`, into `to` [frames, H, W, C]. */
+static para_status put_in_space(para_vae_stitch *s, para_device *dev, const para_vae_tile *t, int64_t first,
+                                para_tensor y, para_tensor to) {
     const para_vae_axis *height = &s->tiles->axis[PARA_VAE_HEIGHT], *width = &s->tiles->axis[PARA_VAE_WIDTH];
     const para_vae_span *v = &t->span[PARA_VAE_HEIGHT], *h = &t->span[PARA_VAE_WIDTH];
     int row = t->at[PARA_VAE_HEIGHT], col = t->at[PARA_VAE_WIDTH];
     para_tensor bottom = {0}, right = {0};
-    if (s->bottom.data) bottom = para_slice(para_rows(s->bottom, 0, y.dim[0]), 2, width_before(width, col), h->out_n);
-    if (s->right.data) right = para_slice(para_rows(s->right, 0, y.dim[0]), 1, 0, v->out_n);
+    if (s->bottom.data)
+        bottom = para_slice(para_rows(s->bottom, first, y.dim[0]), 2, width_before(width, col), h->out_n);
+    if (s->right.data) right = para_slice(para_rows(s->right, first, y.dim[0]), 1, 0, v->out_n);
     if (row > 0) PARA_TRY(blend_edge(dev, bottom, y, 1, length_before(height, row), height->rule.blend));
     if (col > 0) PARA_TRY(blend_edge(dev, right, y, 2, length_before(width, col), width->rule.blend));
 
@@ -186,26 +188,44 @@ static para_status put_in_space(para_vae_stitch *s, para_device *dev, const para
     return PARA_OK;
 }
 
-/* The frames [frames, H, W, C] of a tile in time into the video. */
+static para_status give(const para_vae_stitch *s, int64_t first, para_tensor frames) {
+    return s->sink->put(s->sink->user, s->item, first, frames);
+}
+
+/* The frames [frames, H, W, C] of a tile in time into the video or the sink. */
 static para_status put_in_time(para_vae_stitch *s, para_device *dev, const para_vae_tile *t, para_tensor y) {
     const para_vae_axis *time = &s->tiles->axis[PARA_VAE_TIME];
     const para_vae_span *f = &t->span[PARA_VAE_TIME];
     int at = t->at[PARA_VAE_TIME];
     if (at > 0) PARA_TRY(blend_edge(dev, s->late, y, 0, length_before(time, at), time->rule.blend));
-    PARA_TRY(dev->ops->copy(dev, para_rows(s->video, f->out_at, f->keep), para_rows(y, 0, f->keep)));
-    return at + 1 < time->count ? save_edge(dev, s->late, y, 0, time->rule.blend) : PARA_OK;
+    if (at + 1 < time->count) PARA_TRY(save_edge(dev, s->late, y, 0, time->rule.blend));
+    para_tensor kept = para_rows(y, 0, f->keep);
+    if (s->sink) return give(s, f->out_at, kept);
+    return dev->ops->copy(dev, para_rows(s->video, f->out_at, f->keep), kept);
 }
 
-para_status para_vae_stitch_put(para_vae_stitch *s, para_device *dev, int i, para_tensor y) {
+/* Some frames of a tile of all frames. */
+static para_status put_frames(para_vae_stitch *s, para_device *dev, const para_vae_tile *t, bool last, int64_t first,
+                              para_tensor y) {
+    if (s->sink && !in_space(s->tiles)) {
+        for (int k = PARA_VAE_HEIGHT; k < PARA_VAE_AXES; k++) y = para_slice(y, k, 0, t->span[k].keep);
+        return give(s, first, y);
+    }
+    para_tensor to = para_rows(s->video, first, y.dim[0]);
+    PARA_TRY(put_in_space(s, dev, t, first, y, to));
+    return s->sink && last ? give(s, first, to) : PARA_OK;
+}
+
+para_status para_vae_stitch_put(para_vae_stitch *s, para_device *dev, int i, int64_t first, para_tensor y) {
     const para_vae_axis *axis = s->tiles->axis;
     para_vae_tile t = para_vae_tiles_at(s->tiles, i);
     const para_vae_span *f = &t.span[PARA_VAE_TIME];
-    y = para_rows(y, f->drop, f->out_n - f->drop);
-    if (!tiled(&axis[PARA_VAE_TIME])) return put_in_space(s, dev, &t, y, s->video);
-    if (!in_space(s->tiles)) return put_in_time(s, dev, &t, y);
-    para_tensor frames = para_rows(s->frames, 0, y.dim[0]);
-    PARA_TRY(put_in_space(s, dev, &t, y, frames));
     bool last = t.at[PARA_VAE_HEIGHT] + 1 == axis[PARA_VAE_HEIGHT].count &&
                 t.at[PARA_VAE_WIDTH] + 1 == axis[PARA_VAE_WIDTH].count;
+    if (!tiled(&axis[PARA_VAE_TIME])) return put_frames(s, dev, &t, last, first, y);
+    y = para_rows(y, f->drop, f->out_n - f->drop);
+    if (!in_space(s->tiles)) return put_in_time(s, dev, &t, y);
+    para_tensor frames = para_rows(s->frames, 0, y.dim[0]);
+    PARA_TRY(put_in_space(s, dev, &t, 0, y, frames));
     return last ? put_in_time(s, dev, &t, frames) : PARA_OK;
 }

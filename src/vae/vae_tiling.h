@@ -61,11 +61,20 @@ int para_vae_tiles_count(const para_vae_tiles *tiles);
 /* Tile i; they may be computed in any order and on any rank. */
 para_vae_tile para_vae_tiles_at(const para_vae_tiles *tiles, int i);
 
+/* Who takes the frames of pictures or videos one after the other, as soon as nothing changes them any more. */
+typedef struct para_vae_sink {
+    /* The next frames [f, H, W, C] of item `item`, of which the first has the number `first`; any strides but the last. They are lost at return. */
+    para_status (*put)(void *user, int64_t item, int64_t first, para_tensor frames);
+    void *user;
+} para_vae_sink;
+
 /* Joins computed tiles, in raster order. Diffusers blends a tile with neighbours that are blended already, so the order counts; only the edges of earlier
  * tiles are kept, in the arena, until the caller releases it. */
 typedef struct para_vae_stitch {
     const para_vae_tiles *tiles;
-    para_tensor video;  /* [F, H, W, C], any strides but the last */
+    const para_vae_sink *sink; /* or NULL: the video is the caller's, and filled */
+    int64_t item;              /* which the tiles are of, for the sink */
+    para_tensor video; /* [F, H, W, C], any strides but the last; with a sink it has data only where frames wait for tiles in space, and none in time */
     para_tensor bottom; /* [frames of a tile, blend, full width of all tiles, C]: last rows of the tiles above */
     para_tensor right;  /* [frames of a tile, tile height, blend, C]: last columns of the tile to the left */
     para_tensor
@@ -73,10 +82,11 @@ typedef struct para_vae_stitch {
     para_tensor late; /* [blend, H, W, C]: last frames of those before */
 } para_vae_stitch;
 
-/* `tiles` must outlive the stitch. */
-para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles,
-                                 para_tensor video);
-/* Blends tile i, y [frames, height, width, C] (which it changes), with its neighbours and puts what is kept into the video. */
-para_status para_vae_stitch_put(para_vae_stitch *s, para_device *dev, int i, para_tensor y);
+/* `tiles` and `sink` (NULL: into the video) must outlive the stitch. With a sink the video needs no data. */
+para_status para_vae_stitch_open(para_vae_stitch *out, para_device *dev, const para_vae_tiles *tiles, para_tensor video,
+                                 const para_vae_sink *sink);
+/* Blends tile i, y [frames, height, width, C] (which it changes), with its neighbours, and puts what is kept into the video, or what is done into the sink.
+ * Where there are no tiles in time, y may be some of its frames, from number `first` on, in order. */
+para_status para_vae_stitch_put(para_vae_stitch *s, para_device *dev, int i, int64_t first, para_tensor y);
 
 #endif

@@ -7,6 +7,12 @@
 #define MODEL    GOLDEN("hunyuan-video")
 #define GENERATE "generate", MODEL, QUICK, "--width", "48", "--frames", "9"
 
+#ifdef __SANITIZE_ADDRESS__
+static const double patience = 20; /* seconds */
+#else
+static const double patience = 2;
+#endif
+
 static program p;
 
 static int files_in_output(const char *ending) {
@@ -68,7 +74,7 @@ static void mp4(void **state) {
     program_expect(&p, 0, "warning: num_frames 8", "gets 5 frames");
     assert_video("y.mp4", 48, 32, "5", "15/1", "frames 5, fps 15");
     program_run(&p, NULL, GENERATE, "--num-images", "2", "--ranks", "2", "--parallel-vae", "-o", output_path("z.mp4"));
-    program_expect(&p, 0, "decode 2/2");
+    program_expect(&p, 0, "decode 9/18", "decode 18/18", "frames/s");
     assert_video("z-1.mp4", 48, 32, "9", "24/1", "steps 1, guidance 6");
     assert_video("z-2.mp4", 48, 32, "9", "24/1", "steps 1");
     assert_int_equal(files_in_output(""), 2 + 4); /* . and .. */
@@ -171,6 +177,32 @@ static void nothing_is_left(void **state) {
     }
 }
 
+/* While it decodes, frames are files already; a run that is cancelled then ends soon, and takes them with it. */
+static void cancelled_while_decoding(void **state) {
+    (void)state;
+    static const char *const outputs[] = {"x.mp4", "x.webp", "f-%d.png"};
+    for (int i = 0; i < 3; i++) {
+#ifndef PARA_VIDEO_MODULE
+        if (i < 2) continue;
+#endif
+        program_start(&p, NULL, PROGRAM_ARGV(GENERATE, "--frames", "401", "-o", output_path(outputs[i])));
+        assert_true(program_wait_for(&p, "\ndecode "));
+        double asked = program_seconds();
+        kill(p.pid, SIGSTOP);
+        int files = files_in_output("") - 2; /* . and .. */
+        kill(p.pid, SIGINT);
+        kill(p.pid, SIGCONT);
+        program_finish(&p, NULL);
+        double took = program_seconds() - asked;
+        print_message("  %s: %d files while it decodes, %.2f s to cancel\n", outputs[i], files, took);
+        program_expect(&p, 1, "cancelled");
+        assert_null(strstr(p.said, "decode 401/401"));
+        assert_true(i < 2 ? files == 1 : files >= 40 && files < 401);
+        assert_true(took < patience);
+        expect_nothing_left();
+    }
+}
+
 /* A frame that cannot be written takes those before it with it. */
 static void frames_before_go_too(void **state) {
     (void)state;
@@ -216,6 +248,7 @@ static void planned_and_verified(void **state) {
     program_expect(&p, 0, NULL);
     assert_non_null(strstr(p.out, "48 x 32 pixels, 9 frames, 18 image tokens + 256 text tokens"));
     assert_non_null(strstr(p.out, "50 steps of 1 item"));
+    assert_non_null(strstr(p.out, "x.safetensors keeps all of them: 0.1 MB more"));
     program_run(&p, NULL, "verify", MODEL, QUICK, "--frames", "9", "--ranks", "3", "--parallel-vae");
     program_expect(&p, 0, NULL);
     assert_non_null(strstr(p.out, "equal"));
@@ -232,6 +265,7 @@ int main(void) {
         cmocka_unit_test(tensor),
         cmocka_unit_test(names),
         cmocka_unit_test(nothing_is_left),
+        cmocka_unit_test(cancelled_while_decoding),
         cmocka_unit_test(frames_before_go_too),
         cmocka_unit_test(without_the_module),
         cmocka_unit_test(planned_and_verified),

@@ -1,39 +1,19 @@
 /* CogVideoX's requests: what is rounded, refused and warned of; given embeddings; configs; memory; random weights. SPDX-License-Identifier: Apache-2.0 */
-#include <paraattn/paraattn.h>
-
-#include "pipeline/pipeline_state.h"
-#include "unit/io_checks.h"
-
-#include "model_copy.h"
+#include "video_requests.h"
 
 #define MODEL  PARA_SOURCE_DIR "/tests/golden/cogvideox-video"
 #define ROTARY PARA_SOURCE_DIR "/tests/golden/cogvideox-video-dpm"
 
 enum { TEXT = 14 }; /* all that the model's positions take */
 
-static para_world *world;
 static para_pipeline *cogvideox;
-static char said[4096]; /* what was logged */
-
-static void on_log(void *user, para_log_level level, const char *message) {
-    (void)user;
-    (void)level;
-    snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
-}
 
 static int setup(void **state) {
-    para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    w.threads = 2;
-    w.log = on_log;
-    assert_ok(para_world_open(&world, &w));
-    assert_ok(para_pipeline_open(&cogvideox, world, MODEL, NULL));
-    return temp_folder_setup(state);
+    return open_requests(state, &cogvideox, MODEL);
 }
 
 static int teardown(void **state) {
-    para_pipeline_close(&cogvideox);
-    para_world_close(&world);
-    return temp_folder_teardown(state);
+    return close_requests(state, &cogvideox);
 }
 
 static para_request request(void) {
@@ -46,19 +26,6 @@ static para_request request(void) {
     r.max_sequence_length = TEXT;
     r.latents_only = true;
     return r;
-}
-
-static para_result *generate(para_pipeline *pipe, const para_request *r) {
-    para_result *result = NULL;
-    said[0] = '\0';
-    assert_ok(para_generate(pipe, r, &result));
-    return result;
-}
-
-static bool same_latents(const para_result *a, const para_result *b) {
-    int64_t n = para_tensor_count(&a->latents);
-    assert_int_equal(n, para_tensor_count(&b->latents));
-    return memcmp(a->latents.data, b->latents.data, (size_t)n * sizeof(float)) == 0;
 }
 
 /* ---- sizes */
@@ -230,28 +197,14 @@ static void planned_memory(void **state) {
     }
 }
 
+static void check_random(const para_result *first, const para_bench_inputs *in) {
+    (void)first;
+    assert_true(in->latents.dim[1] == 3 && in->latents.dim[2] == 4 && in->negative_prompt_embeds.data);
+}
+
 static void random_weights(void **state) {
     (void)state;
-    para_pipeline_options o = PARA_PIPELINE_OPTIONS_INIT;
-    para_pipeline *pipe;
-    para_bench_inputs in;
-    para_request r = request();
-    para_result *result;
-    o.random_weights = true;
-    o.dtype = PARA_BF16;
-    assert_ok(para_pipeline_open(&pipe, world, MODEL, &o));
-    assert_ok(para_generate(pipe, &r, &result));
-    para_result_close(&result);
-    assert_ok(para_bench_inputs_random(pipe, &r, TEXT, 1, &in));
-    assert_true(in.latents.rank == 5 && in.latents.dim[1] == 3 && in.latents.dim[2] == 4 &&
-                in.prompt_embeds.dim[0] == TEXT);
-    r.latents = &in.latents;
-    r.prompt_embeds = &in.prompt_embeds;
-    r.negative_prompt_embeds = &in.negative_prompt_embeds;
-    assert_ok(para_generate(pipe, &r, &result));
-    para_result_close(&result);
-    para_bench_inputs_free(&in);
-    para_pipeline_close(&pipe);
+    generate_on_random_weights(MODEL, request(), TEXT, check_random);
 }
 
 int main(void) {

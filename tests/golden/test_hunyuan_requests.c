@@ -1,38 +1,18 @@
 /* HunyuanVideo's requests: what is rounded, refused and warned of; given latents and embeddings; frames one by one; random weights.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <paraattn/paraattn.h>
-
 #include "core/rng.h"
-#include "pipeline/pipeline_state.h"
-#include "unit/io_checks.h"
+#include "video_requests.h"
 
 #define MODEL PARA_SOURCE_DIR "/tests/golden/hunyuan-video"
 
-static para_world *world;
 static para_pipeline *hunyuan;
-static char said[4096]; /* what was logged */
-
-static void on_log(void *user, para_log_level level, const char *message) {
-    (void)user;
-    (void)level;
-    snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
-}
 
 static int setup(void **state) {
-    (void)state;
-    para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    w.threads = 2;
-    w.log = on_log;
-    assert_ok(para_world_open(&world, &w));
-    assert_ok(para_pipeline_open(&hunyuan, world, MODEL, NULL));
-    return 0;
+    return open_requests(state, &hunyuan, MODEL);
 }
 
 static int teardown(void **state) {
-    (void)state;
-    para_pipeline_close(&hunyuan);
-    para_world_close(&world);
-    return 0;
+    return close_requests(state, &hunyuan);
 }
 
 static para_request request(void) {
@@ -44,13 +24,6 @@ static para_request request(void) {
     r.num_inference_steps = 2;
     r.max_sequence_length = 24;
     return r;
-}
-
-static para_result *generate(const para_request *r) {
-    para_result *result = NULL;
-    said[0] = '\0';
-    assert_ok(para_generate(hunyuan, r, &result));
-    return result;
 }
 
 static void assert_same(const para_tensor *a, const para_tensor *b) {
@@ -90,7 +63,7 @@ static void rounded_and_refused(void **state) {
         para_request r = request();
         r.num_frames = rounded[i].asked;
         r.latents_only = true;
-        para_result *result = generate(&r);
+        para_result *result = generate(hunyuan, &r);
         assert_int_equal(result->num_frames, rounded[i].frames);
         assert_int_equal(result->latents.dim[2], (rounded[i].frames - 1) / 4 + 1);
         assert_int_equal(strstr(said, "the video gets") != NULL, rounded[i].asked != rounded[i].frames);
@@ -122,7 +95,7 @@ static void warned_of(void **state) {
     r.prompt_2 = "nobody reads this";
     r.negative_prompt = "blurred";
     r.max_sequence_length = 3;
-    para_result *result = generate(&r);
+    para_result *result = generate(hunyuan, &r);
     assert_non_null(strstr(said, "prompt_2 (--prompt-2) has no effect: a HunyuanVideoPipeline encodes one prompt"));
     assert_non_null(strstr(said, "the negative prompt has no effect with true_cfg_scale 1"));
     assert_non_null(strstr(said, "the prompt is too long for the Llama text encoder"));
@@ -157,7 +130,7 @@ static void given_embeds(void **state) {
     r.negative_prompt = "x";
     r.true_cfg_scale = 3;
     hunyuan->trace = &trace;
-    para_result *wanted = generate(&r);
+    para_result *wanted = generate(hunyuan, &r);
     hunyuan->trace = NULL;
     assert_true(kept.llama[0].dim[0] > kept.llama[1].dim[0]); /* no padding */
     r.prompt = r.negative_prompt = NULL;
@@ -165,7 +138,7 @@ static void given_embeds(void **state) {
     r.pooled_prompt_embeds = &kept.clip[0];
     r.negative_prompt_embeds = &kept.llama[1];
     r.negative_pooled_prompt_embeds = &kept.clip[1];
-    para_result *result = generate(&r), *none;
+    para_result *result = generate(hunyuan, &r), *none;
     assert_same(&result->images, &wanted->images);
     para_result_close(&result);
     para_result_close(&wanted);
@@ -196,10 +169,10 @@ static void given_latents(void **state) {
     para_request r = request();
     r.seed = 9;
     r.num_images = 2;
-    para_result *wanted = generate(&r), *result;
+    para_result *wanted = generate(hunyuan, &r), *result;
     r.seed = 0;
     r.latents = &given;
-    result = generate(&r);
+    result = generate(hunyuan, &r);
     assert_same(&result->images, &wanted->images);
     assert_same(&result->latents, &wanted->latents);
     for (int i = 0; i < 5; i++) assert_int_equal(result->latents.dim[i], given.dim[i]);
@@ -237,11 +210,11 @@ static void frames_as_they_come(void **state) {
     (void)state;
     para_request r = request();
     r.num_images = 2;
-    para_result *wanted = generate(&r), *result;
+    para_result *wanted = generate(hunyuan, &r), *result;
     frames f = {.wanted = wanted};
     r.on_frame = on_frame;
     r.user = &f;
-    result = generate(&r);
+    result = generate(hunyuan, &r);
     assert_int_equal(f.count, 10);
     assert_null(result->images.data);
     assert_true(result->num_frames == 5 && result->height == 32 && result->width == 48);
@@ -253,7 +226,7 @@ static void frames_as_they_come(void **state) {
     assert_int_equal(f.count, 7);
     f = (frames){0};
     r.latents_only = true; /* there are none */
-    result = generate(&r);
+    result = generate(hunyuan, &r);
     assert_int_equal(f.count, 0);
     para_result_close(&result);
     para_result_close(&wanted);
@@ -267,40 +240,25 @@ static void planned_memory(void **state) {
     para_request r = request();
     para_plan plan;
     assert_ok(para_pipeline_plan(hunyuan, &r, &plan));
-    para_result *result = generate(&r);
+    para_result *result = generate(hunyuan, &r);
     assert_true(result->arena_bytes <= (size_t)plan.arena_bytes && result->weight_bytes == (size_t)plan.weight_bytes);
     para_result_close(&result);
     r.max_sequence_length = 4;
     assert_ok(para_pipeline_plan(hunyuan, &r, &plan));
-    result = generate(&r);
+    result = generate(hunyuan, &r);
     assert_int_equal(result->arena_bytes, plan.arena_bytes);
     para_result_close(&result);
 }
 
+static void check_random(const para_result *first, const para_bench_inputs *in) {
+    assert_int_equal(first->images.dim[1], 5);
+    assert_true(in->latents.dim[1] == 4 && !in->negative_prompt_embeds.data);
+    assert_non_null(in->pooled_prompt_embeds.data);
+}
+
 static void random_weights(void **state) {
     (void)state;
-    para_pipeline_options o = PARA_PIPELINE_OPTIONS_INIT;
-    para_pipeline *pipe;
-    para_bench_inputs in;
-    para_request r = request();
-    para_result *result;
-    o.random_weights = true;
-    o.dtype = PARA_BF16;
-    assert_ok(para_pipeline_open(&pipe, world, MODEL, &o));
-    assert_ok(para_generate(pipe, &r, &result));
-    assert_int_equal(result->images.dim[1], 5);
-    para_result_close(&result);
-    assert_ok(para_bench_inputs_random(pipe, &r, 7, 1, &in));
-    assert_true(in.latents.rank == 5 && in.latents.dim[1] == 4 && in.prompt_embeds.dim[0] == 7 &&
-                !in.negative_prompt_embeds.data);
-    r.latents = &in.latents;
-    r.prompt_embeds = &in.prompt_embeds;
-    r.pooled_prompt_embeds = &in.pooled_prompt_embeds;
-    r.latents_only = true;
-    assert_ok(para_generate(pipe, &r, &result));
-    para_result_close(&result);
-    para_bench_inputs_free(&in);
-    para_pipeline_close(&pipe);
+    generate_on_random_weights(MODEL, request(), 7, check_random);
 }
 
 int main(void) {

@@ -1,36 +1,16 @@
 /* Mochi's requests: what is rounded, refused and warned of; empty prompts; given embeddings; memory; random weights. SPDX-License-Identifier: Apache-2.0 */
-#include <paraattn/paraattn.h>
-
-#include "pipeline/pipeline_state.h"
-#include "unit/io_checks.h"
-
-#include "model_copy.h"
+#include "video_requests.h"
 
 #define MODEL PARA_SOURCE_DIR "/tests/golden/mochi-video"
 
-static para_world *world;
 static para_pipeline *mochi;
-static char said[4096]; /* what was logged */
-
-static void on_log(void *user, para_log_level level, const char *message) {
-    (void)user;
-    (void)level;
-    snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
-}
 
 static int setup(void **state) {
-    para_world_options w = PARA_WORLD_OPTIONS_INIT;
-    w.threads = 2;
-    w.log = on_log;
-    assert_ok(para_world_open(&world, &w));
-    assert_ok(para_pipeline_open(&mochi, world, MODEL, NULL));
-    return temp_folder_setup(state);
+    return open_requests(state, &mochi, MODEL);
 }
 
 static int teardown(void **state) {
-    para_pipeline_close(&mochi);
-    para_world_close(&world);
-    return temp_folder_teardown(state);
+    return close_requests(state, &mochi);
 }
 
 static para_request request(void) {
@@ -43,19 +23,6 @@ static para_request request(void) {
     r.max_sequence_length = 24;
     r.latents_only = true;
     return r;
-}
-
-static para_result *generate(para_pipeline *pipe, const para_request *r) {
-    para_result *result = NULL;
-    said[0] = '\0';
-    assert_ok(para_generate(pipe, r, &result));
-    return result;
-}
-
-static bool same_latents(const para_result *a, const para_result *b) {
-    int64_t n = para_tensor_count(&a->latents);
-    assert_int_equal(n, para_tensor_count(&b->latents));
-    return memcmp(a->latents.data, b->latents.data, (size_t)n * sizeof(float)) == 0;
 }
 
 /* ---- sizes, as MochiPipeline has them */
@@ -285,27 +252,14 @@ static void planned_memory(void **state) {
     para_result_close(&result);
 }
 
+static void check_random(const para_result *first, const para_bench_inputs *in) {
+    (void)first;
+    assert_true(in->latents.dim[1] == 12 && in->negative_prompt_embeds.data);
+}
+
 static void random_weights(void **state) {
     (void)state;
-    para_pipeline_options o = PARA_PIPELINE_OPTIONS_INIT;
-    para_pipeline *pipe;
-    para_bench_inputs in;
-    para_request r = request();
-    para_result *result;
-    o.random_weights = true;
-    o.dtype = PARA_BF16;
-    assert_ok(para_pipeline_open(&pipe, world, MODEL, &o));
-    assert_ok(para_generate(pipe, &r, &result));
-    para_result_close(&result);
-    assert_ok(para_bench_inputs_random(pipe, &r, 7, 1, &in));
-    assert_true(in.latents.rank == 5 && in.latents.dim[1] == 12 && in.prompt_embeds.dim[0] == 7);
-    r.latents = &in.latents;
-    r.prompt_embeds = &in.prompt_embeds;
-    r.negative_prompt_embeds = &in.negative_prompt_embeds;
-    assert_ok(para_generate(pipe, &r, &result));
-    para_result_close(&result);
-    para_bench_inputs_free(&in);
-    para_pipeline_close(&pipe);
+    generate_on_random_weights(MODEL, request(), 7, check_random);
 }
 
 int main(void) {

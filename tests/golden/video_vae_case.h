@@ -34,6 +34,8 @@ typedef struct video_vae_class {
     para_status (*run)(const void *vae, bool decode, para_device *dev, const para_comm *comm, para_tensor x,
                        bool tiling, para_tensor y);
     int64_t (*channels)(const void *vae, bool decode, bool in);
+    para_status (*decode_frames)(const void *vae, para_device *dev, const para_comm *comm, para_tensor x, bool tiling,
+                                 const para_vae_sink *sink);
 } video_vae_class;
 
 static inline int64_t tile_int(const json_t *tiles, const char *key, int64_t otherwise) {
@@ -65,6 +67,10 @@ static inline para_status hunyuan_run(const void *vae, bool decode, para_device 
     return decode ? para_autoencoder_kl_hunyuan_video_decode(vae, dev, comm, x, tiling, y)
                   : para_autoencoder_kl_hunyuan_video_encode(vae, dev, comm, x, tiling, y);
 }
+static inline para_status hunyuan_frames(const void *vae, para_device *dev, const para_comm *comm, para_tensor x,
+                                         bool tiling, const para_vae_sink *sink) {
+    return para_autoencoder_kl_hunyuan_video_decode_frames(vae, dev, comm, x, tiling, sink);
+}
 static inline int64_t hunyuan_channels(const void *vae, bool decode, bool in) {
     const para_autoencoder_kl_hunyuan_video_config *c = para_autoencoder_kl_hunyuan_video_settings(vae);
     return decode ? (in ? c->latent_channels : c->out_channels) : in ? c->in_channels : 2 * c->latent_channels;
@@ -93,6 +99,10 @@ static inline para_status mochi_run(const void *vae, bool decode, para_device *d
                                     para_tensor x, bool tiling, para_tensor y) {
     return decode ? para_autoencoder_kl_mochi_decode(vae, dev, comm, x, tiling, y)
                   : para_autoencoder_kl_mochi_encode(vae, dev, comm, x, tiling, y);
+}
+static inline para_status mochi_frames(const void *vae, para_device *dev, const para_comm *comm, para_tensor x,
+                                         bool tiling, const para_vae_sink *sink) {
+    return para_autoencoder_kl_mochi_decode_frames(vae, dev, comm, x, tiling, sink);
 }
 static inline int64_t mochi_channels(const void *vae, bool decode, bool in) {
     const para_autoencoder_kl_mochi_config *c = para_autoencoder_kl_mochi_settings(vae);
@@ -129,6 +139,10 @@ static inline para_status cogvideox_run(const void *vae, bool decode, para_devic
     return decode ? para_autoencoder_kl_cogvideox_decode(vae, dev, comm, x, tiling, y)
                   : para_autoencoder_kl_cogvideox_encode(vae, dev, comm, x, tiling, y);
 }
+static inline para_status cogvideox_frames(const void *vae, para_device *dev, const para_comm *comm, para_tensor x,
+                                         bool tiling, const para_vae_sink *sink) {
+    return para_autoencoder_kl_cogvideox_decode_frames(vae, dev, comm, x, tiling, sink);
+}
 static inline int64_t cogvideox_channels(const void *vae, bool decode, bool in) {
     const para_autoencoder_kl_cogvideox_config *c = para_autoencoder_kl_cogvideox_settings(vae);
     return decode ? (in ? c->latent_channels : c->out_channels) : in ? c->in_channels : 2 * c->latent_channels;
@@ -136,10 +150,11 @@ static inline int64_t cogvideox_channels(const void *vae, bool decode, bool in) 
 
 static const video_vae_class video_vae_classes[] = {
     {"AutoencoderKLHunyuanVideo", hunyuan_open, hunyuan_close, hunyuan_tiles, hunyuan_weights, hunyuan_size,
-     hunyuan_run, hunyuan_channels},
+     hunyuan_run, hunyuan_channels, hunyuan_frames},
     {"AutoencoderKLCogVideoX", cogvideox_open, cogvideox_close, cogvideox_tiles, cogvideox_weights, cogvideox_size,
-     cogvideox_run, cogvideox_channels},
-    {"AutoencoderKLMochi", mochi_open, mochi_close, mochi_tiles, mochi_weights, mochi_size, mochi_run, mochi_channels},
+     cogvideox_run, cogvideox_channels, cogvideox_frames},
+    {"AutoencoderKLMochi", mochi_open, mochi_close, mochi_tiles, mochi_weights, mochi_size, mochi_run, mochi_channels,
+     mochi_frames},
 };
 
 /* A folder of tests/golden. */

@@ -30,7 +30,9 @@ static void linear_case(para_device *dev, para_dtype type, para_dtype weight_typ
     para_linear_args a = {.x = x.view, .w = &layer, .y = y.view, .activation = f, .accumulate = accumulate};
     ops_ok(dev, dev->ops->linear(dev, &a));
     size_t scratch;
-    assert_int_equal(para_cpu_linear_scratch(&a, dev->threads, &scratch), PARA_OK);
+    para_onednn *kept = NULL;
+    assert_int_equal(para_cpu_linear_scratch(&kept, &a, dev->threads, &scratch), PARA_OK);
+    para_onednn_close(&kept);
     ops_took(dev, scratch);
     twin_linear(y.value, x.value, used, b.value, m, n, k, f, accumulate);
     ops_check(dev, &y, y.value, ops_added(dev, type, accumulate, 2), "linear %s %s", ops_type_name(weight_type), m <= 8 ? "few" : "many");
@@ -127,7 +129,9 @@ static void conv_case(para_device *dev, para_dtype type, para_dtype weight_type)
                           .y = y.view};
     ops_ok(dev, dev->ops->conv2d(dev, &a));
     size_t scratch;
-    assert_int_equal(para_cpu_conv2d_scratch(&a, dev->threads, &scratch), PARA_OK);
+    para_onednn *kept = NULL;
+    assert_int_equal(para_cpu_conv2d_scratch(&kept, &a, dev->threads, &scratch), PARA_OK);
+    para_onednn_close(&kept);
     ops_took(dev, scratch);
     twin_conv2d(y.value, x.value, used, b.value, &s);
     ops_check(dev, &y, y.value, 2, "conv2d %s", ops_type_name(weight_type));
@@ -173,7 +177,9 @@ static void video_conv_case(para_device *dev, para_dtype type, para_dtype weight
     for (int i = 0; grows && i < 3; i++) a.grown[i] = s.grown[i];
     ops_ok(dev, dev->ops->conv3d(dev, &a));
     size_t scratch;
-    assert_int_equal(para_cpu_conv3d_scratch(&a, dev->threads, &scratch), PARA_OK);
+    para_onednn *kept = NULL;
+    assert_int_equal(para_cpu_conv3d_scratch(&kept, &a, dev->threads, &scratch), PARA_OK);
+    para_onednn_close(&kept);
     ops_took(dev, scratch);
     twin_conv3d(y.value, x.value, before.value, used, b.value, &s);
     ops_check(dev, &y, y.value, 2, "conv3d %s", ops_type_name(weight_type));

@@ -68,16 +68,14 @@ static size_t plan_bytes(const conv_plan *p) {
     return p->x_bytes + p->y_bytes + para_cpu_conv_bytes(&p->conv);
 }
 
-para_status para_cpu_conv2d_scratch(const para_conv2d_args *a, int threads, size_t *out) {
-    para_onednn *o;
+para_status para_cpu_conv2d_scratch(para_onednn **kept, const para_conv2d_args *a, int threads, size_t *out) {
     conv_plan plan;
     *out = 0;
     if (para_tensor_count(&a->y) == 0) return PARA_OK;
-    PARA_TRY(para_onednn_open(&o));
-    para_status status = make_plan(o, a, threads, true, &plan);
-    para_onednn_close(&o);
-    if (status == PARA_OK) *out = plan_bytes(&plan);
-    return status;
+    if (!*kept) PARA_TRY(para_onednn_open(kept));
+    PARA_TRY(make_plan(*kept, a, threads, true, &plan));
+    *out = plan_bytes(&plan);
+    return PARA_OK;
 }
 
 /* Contiguous elements of another type. */

@@ -57,22 +57,19 @@ static size_t plan_bytes(const conv3d_plan *p) {
     return p->padded_bytes + p->y_bytes + para_cpu_conv_bytes(&p->conv);
 }
 
-para_status para_cpu_conv3d_scratch(const para_conv3d_args *a, int threads, size_t *out) {
-    para_onednn *o;
+para_status para_cpu_conv3d_scratch(para_onednn **kept, const para_conv3d_args *a, int threads, size_t *out) {
     conv3d_plan plan;
     *out = 0;
     if (para_tensor_count(&a->y) == 0) return PARA_OK;
-    PARA_TRY(para_onednn_open(&o));
-    para_status status = make_plan(o, a, threads, true, &plan);
-    para_onednn_close(&o);
-    PARA_TRY(status);
+    if (!*kept) PARA_TRY(para_onednn_open(kept));
+    PARA_TRY(make_plan(*kept, a, threads, true, &plan));
     if (!plan.slices.product) {
         *out = plan_bytes(&plan);
         return PARA_OK;
     }
     para_linear layer;
     para_linear_args product = para_conv3d_product(a, &layer);
-    return para_cpu_linear_scratch(&product, threads, out);
+    return para_cpu_linear_scratch(kept, &product, threads, out);
 }
 
 /* The padded copy of a slice. */

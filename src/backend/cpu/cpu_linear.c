@@ -89,16 +89,14 @@ static size_t plan_bytes(const linear_plan *p) {
     return p->x_bytes + p->w_bytes + p->y_bytes + p->onednn_bytes;
 }
 
-para_status para_cpu_linear_scratch(const para_linear_args *a, int threads, size_t *out) {
-    para_onednn *o;
+para_status para_cpu_linear_scratch(para_onednn **kept, const para_linear_args *a, int threads, size_t *out) {
     linear_plan plan;
     *out = 0;
     if (a->x.dim[0] == 0 || a->y.dim[1] == 0) return PARA_OK;
-    PARA_TRY(para_onednn_open(&o));
-    para_status status = make_plan(o, a, threads, true, &plan);
-    para_onednn_close(&o);
-    if (status == PARA_OK) *out = plan_bytes(&plan);
-    return status;
+    if (!*kept) PARA_TRY(para_onednn_open(kept));
+    PARA_TRY(make_plan(*kept, a, threads, true, &plan));
+    *out = plan_bytes(&plan);
+    return PARA_OK;
 }
 
 /* Rows of a matrix to contiguous rows of another type. */

@@ -28,6 +28,7 @@ typedef struct entry {
     para_onednn_key key;
     uint64_t used; /* when, to drop the oldest */
     bool made;     /* without a primitive where there is none for BF16 */
+    bool described; /* only: it cannot be run */
     dnnl_primitive_t primitive, reorder;
     dnnl_memory_t src, weights, packed, bias, dst, scratch;
 } entry;
@@ -39,7 +40,6 @@ struct para_onednn {
     uint64_t now;
     int count;
     entry *entries[KEPT];
-    entry described;
 };
 
 static para_status check(dnnl_status_t status, const char *call) {
@@ -282,7 +282,6 @@ void para_onednn_close(para_onednn **o) {
         entry_clear((*o)->entries[i]);
         para_free((*o)->entries[i]);
     }
-    entry_clear(&(*o)->described);
     if ((*o)->stream) dnnl_stream_destroy((*o)->stream);
     if ((*o)->engine) dnnl_engine_destroy((*o)->engine);
     para_free(*o);
@@ -318,14 +317,14 @@ para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool de
     *out = NULL;
     for (int i = 0; i < o->count; i++) {
         entry *e = o->entries[i];
-        if (!e->made || memcmp(&e->key, key, sizeof *key) != 0) continue;
+        if (!e->made || (e->described && !describe_only) || memcmp(&e->key, key, sizeof *key) != 0) continue;
         e->used = ++o->now;
         *out = &e->op;
         return PARA_OK;
     }
-    entry *e = describe_only ? &o->described : entry_take(o);
+    entry *e = entry_take(o);
     if (!e) return PARA_ERR_MEMORY;
-    if (describe_only) entry_clear(e);
+    e->described = describe_only;
     int before = omp_get_max_threads(); /* oneDNN plans for as many threads as OpenMP would start here */
     omp_set_num_threads(threads_of(key));
     dnnl_status_t s = entry_make(o, e, key, describe_only);

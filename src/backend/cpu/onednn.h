@@ -39,7 +39,7 @@ void para_onednn_close(para_onednn **o);
 /* From now on it is as on a processor for which oneDNN has no BF16 (below AVX-512): so that tests see that path anywhere. */
 void para_onednn_without_bf16(para_onednn *o);
 
-/* Finds or makes the primitive; valid until the next call. With `describe_only` it can not be run (cheaper, for plans). */
+/* Finds or makes the primitive; valid until the next call. With `describe_only` it may be one that cannot be run (cheaper, for plans). */
 para_status para_onednn_find(para_onednn *o, const para_onednn_key *key, bool describe_only,
                              const para_onednn_op **out);
 para_status para_onednn_run(para_onednn *o, const para_onednn_op *op, const para_onednn_run_args *args);

@@ -12,6 +12,7 @@
 typedef struct dry_impl {
     para_counts counts;
     bool gpu; /* scratch is that of the cuda back end's ops, not of the cpu's */
+    para_onednn *onednn; /* what it said for the cpu's ops, by shape */
 } dry_impl;
 
 static bool like_gpu(const para_device *dev) {
@@ -41,7 +42,12 @@ static para_status touch_scratch(para_device *dev, size_t bytes) {
     return PARA_OK;
 }
 
+static para_onednn **kept(para_device *dev) {
+    return &((dry_impl *)dev->impl)->onednn;
+}
+
 static void dry_close(para_device *dev) {
+    para_onednn_close(kept(dev));
     para_free(dev->impl);
     para_free(dev);
 }
@@ -74,7 +80,7 @@ static para_status dry_copy(para_device *dev, para_tensor dst, para_tensor src) 
 static para_status dry_linear(para_device *dev, const para_linear_args *a) {
     size_t scratch;
     if (like_gpu(dev)) scratch = para_cuda_linear_scratch(a);
-    else PARA_TRY(para_cpu_linear_scratch(a, dev->threads, &scratch));
+    else PARA_TRY(para_cpu_linear_scratch(kept(dev), a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
     double flops = 2.0 * (double)a->x.dim[0] * (double)a->x.dim[1] * (double)a->y.dim[1];
     return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
@@ -83,7 +89,7 @@ static para_status dry_linear(para_device *dev, const para_linear_args *a) {
 static para_status dry_conv2d(para_device *dev, const para_conv2d_args *a) {
     size_t scratch;
     if (like_gpu(dev)) scratch = para_cuda_conv2d_scratch(a);
-    else PARA_TRY(para_cpu_conv2d_scratch(a, dev->threads, &scratch));
+    else PARA_TRY(para_cpu_conv2d_scratch(kept(dev), a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
     const int64_t *k = a->w->weight.dim;
     double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3]);
@@ -94,7 +100,7 @@ static para_status dry_conv3d(para_device *dev, const para_conv3d_args *a) {
     size_t scratch;
     PARA_TRY(para_conv3d_check(a));
     if (like_gpu(dev)) scratch = para_cuda_conv3d_scratch(a);
-    else PARA_TRY(para_cpu_conv3d_scratch(a, dev->threads, &scratch));
+    else PARA_TRY(para_cpu_conv3d_scratch(kept(dev), a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
     const int64_t *k = a->w->weight.dim;
     double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3] * k[4]);
