@@ -162,8 +162,9 @@ static __device__ __forceinline__ void turns_by(const float (&angle)[4], float (
 }
 
 /* Many rows of heads with frequencies of their own, RMS norm and pairs of neighbours: a head of TOKENS tokens, one after the other, to LANES threads, which
- * keep its frequencies; threads of the token's other heads are beside them. Sines are computed where they are needed, since tables of cos and sin would be
- * twice what x and y are, read and written: at 4 TB/s they take longer than 30 instructions for each pair of elements, which go on beside the reading. */
+ * keep its frequencies; threads of the token's other heads are beside them. Tables of cos and sin would be twice what x and y are, read and written: 586 MB for
+ * the 23,850 tokens of Mochi's own size, 0.15 ms at 4 TB/s. Their 37 million pairs are 1.1 billion instructions, 0.04 ms at the 3e13 in a second that an H200
+ * can start, and go on beside the reading. */
 constexpr int TOKENS = 8;
 
 template <int LANES> static __global__ void __launch_bounds__(256) own_heads_kernel(const __grid_constant__ head_rows given, unsigned tokens) {
