@@ -167,14 +167,13 @@ static __device__ __forceinline__ void turns_by(const float (&angle)[4], float (
  * can start, and go on beside the reading. */
 constexpr int TOKENS = 8;
 
-template <int LANES> static __global__ void __launch_bounds__(256) own_heads_kernel(const __grid_constant__ head_rows given, unsigned tokens) {
-    head_rows r = given;
-    /* Known here, so that turn_row becomes shorter. */
-    r.type = given.type == PARA_BF16 ? PARA_BF16 : PARA_F16, r.d = 8 * LANES, r.centred = false, r.bias = nullptr, r.interleaved = true;
+template <int LANES> static __global__ void __launch_bounds__(256) own_heads_kernel(const __grid_constant__ head_rows r, unsigned tokens) {
+    head_rows known = r; /* some of it here already, so that turn_row becomes shorter */
+    known.type = r.type == PARA_BF16 ? PARA_BF16 : PARA_F16, known.d = 8 * LANES, known.centred = false, known.bias = nullptr, known.interleaved = true;
     unsigned group = (blockIdx.x * 256 + threadIdx.x) / LANES, piece = group / r.h, h = group - piece * r.h, first = piece * TOKENS;
     int at = threadIdx.x % LANES * 8;
     head_vectors v;
-    read_norm(r, at, v);
+    read_norm(known, at, v);
     float4 f[3];
 #pragma unroll
     for (int a = 0; a < 3; a++) f[a] = *reinterpret_cast<const float4 *>(r.frequencies + a * r.frequencies_axis + h * r.frequencies_h + at / 2);
@@ -189,9 +188,9 @@ template <int LANES> static __global__ void __launch_bounds__(256) own_heads_ker
                                 angle_of(p, f[0].w, f[1].w, f[2].w)};
         turns_by(angle, v.cosine, v.sine);
         float x[8];
-        para_load(x, &bits, r.type, 0);
-        turn_row<LANES>(r, x, v);
-        if (s < tokens) para_store(r.y, r.type, s * r.y_s + h * r.y_h + at, x);
+        para_load(x, &bits, known.type, 0);
+        turn_row<LANES>(known, x, v);
+        if (s < tokens) para_store(r.y, known.type, s * r.y_s + h * r.y_h + at, x);
     }
 }
 
