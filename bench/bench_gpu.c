@@ -1,5 +1,5 @@
 /* Times what the cuda back end leaves to cuBLASLt and cuDNN, at FLUX's shapes: products as proposed and as tuned, few rows, convolutions, both attention kernels, and
- * FLUX's VAE as a whole on random weights. SPDX-License-Identifier: Apache-2.0
+ * FLUX's VAE as a whole on random weights; and what goes over memory between them, of FLUX and of Mochi. SPDX-License-Identifier: Apache-2.0
  *
  *   bench_gpu [--config FOLDER] [WORD]     only lines that contain WORD; FOLDER: of a VAE's config.json (bench/configs/flux.1-dev/vae)
  *
@@ -171,24 +171,29 @@ static para_status run_head(void *a) {
     return dev->ops->head(dev, a);
 }
 
-/* The end of a block: x += gate · y, and the next block's norm. */
-static void residual(int64_t m, int64_t d) {
-    para_norm_args norm = {.kind = PARA_NORM_LAYER, .eps = 1e-6f, .scale = MAKE(PARA_F32, d), .shift = MAKE(PARA_F32, d), .y = MAKE(PARA_BF16, m, d)};
-    para_residual_args a = {.x = MAKE(PARA_BF16, m, d), .gate = MAKE(PARA_F32, d), .y = MAKE(PARA_BF16, m, d), .norm = &norm};
+/* The end of a block: x += gate · y, or Mochi's gate · rms(y), and the next block's norm. */
+static void residual(int64_t m, int64_t d, bool rms) {
+    para_norm_args norm = {.kind = rms ? PARA_NORM_RMS : PARA_NORM_LAYER, .eps = 1e-6f, .scale = MAKE(PARA_F32, d), .shift = MAKE(PARA_F32, d),
+                           .y = MAKE(PARA_BF16, m, d)};
+    para_residual_args a = {.x = MAKE(PARA_BF16, m, d), .gate = MAKE(PARA_F32, d), .y = MAKE(PARA_BF16, m, d), .rms_norm = rms, .eps = 1e-6f,
+                            .norm = &norm};
     side sides[] = {{.name = "memory"}};
-    measure(run_residual, &a, 8.0 * (double)(m * d), sides, 1, "residual and norm %lldx%lld", (long long)m, (long long)d);
+    measure(run_residual, &a, 8.0 * (double)(m * d), sides, 1, "residual%s and norm %lldx%lld", rms ? " of rms" : "", (long long)m, (long long)d);
     drop(&norm.scale), drop(&norm.shift), drop(&norm.y), drop(&a.x), drop(&a.gate), drop(&a.y);
 }
 
-/* Norm and rotation of queries, or keys, where they lie between the others. */
-static void head(int64_t s, int64_t h, int64_t d) {
+/* Norm and rotation of queries, or keys, where they lie between the others; by tables, or by Mochi's frequencies. */
+static void head(int64_t s, int64_t h, int64_t d, bool frequencies) {
     para_tensor rows = MAKE(PARA_BF16, s, 3 * h * d), x = para_tensor_make(rows.data, PARA_BF16, 3, (int64_t[]){s, h, d});
     x.stride[0] = 3 * h * d;
-    para_head_args a = {.x = x, .weight = MAKE(PARA_F32, d), .eps = 1e-6f, .cos = MAKE(PARA_F32, s, d), .sin = MAKE(PARA_F32, s, d), .rope_interleaved = true,
-                        .y = PARA_PERMUTE(x, 1, 0, 2)};
+    para_tensor turn[] = {frequencies ? MAKE(PARA_F32, s, 3) : MAKE(PARA_F32, s, d), frequencies ? MAKE(PARA_F32, 3, h, d / 2) : MAKE(PARA_F32, s, d)};
+    para_head_args a = {.x = x, .weight = MAKE(PARA_F32, d), .eps = 1e-6f, .rope_interleaved = true, .y = PARA_PERMUTE(x, 1, 0, 2)};
+    if (frequencies) a.positions = turn[0], a.frequencies = turn[1];
+    else a.cos = turn[0], a.sin = turn[1];
     side sides[] = {{.name = "memory"}};
-    measure(run_head, &a, 4.0 * (double)(s * h * d), sides, 1, "norm and rotation %lldx%lldx%lld", (long long)s, (long long)h, (long long)d);
-    drop(&rows), drop(&a.weight), drop(&a.cos), drop(&a.sin);
+    measure(run_head, &a, 4.0 * (double)(s * h * d), sides, 1, "norm and rotation %lldx%lldx%lld%s", (long long)s, (long long)h, (long long)d,
+            frequencies ? " by frequencies" : "");
+    drop(&rows), drop(&a.weight), drop(&turn[0]), drop(&turn[1]);
 }
 
 typedef struct decoding {
@@ -229,10 +234,14 @@ static void all(const char *vae_folder) {
     linear(PARA_F32, 28, 18432, 3072, PARA_ACT_NONE, false);
     linear(PARA_F32, 28, 9216, 3072, PARA_ACT_NONE, false);
     linear(PARA_F32, 1, 9216, 3072, PARA_ACT_NONE, false);
-    residual(4608, 3072);
-    residual(512, 3072);
-    head(4608, 24, 128);
-    head(512, 24, 128);
+    residual(4608, 3072, false);
+    residual(512, 3072, false);
+    residual(23850, 3072, false);
+    residual(23850, 3072, true);
+    head(4608, 24, 128, false);
+    head(512, 24, 128, false);
+    head(23850, 24, 128, false);
+    head(23850, 24, 128, true);
     conv(128, 16, 512, true);
     conv(128, 512, 512, true);
     conv(128, 512, 512, false);

@@ -58,22 +58,27 @@ typedef struct para_norm_args {
     para_tensor y;            /* [M, D] */
 } para_norm_args;
 
-/* x += gate · y, then norm->y = norm(x) in the same pass when norm is given (norm->x is ignored). */
+/* x += gate · y, or gate · rms norm of y, then norm->y = norm(x) in the same pass when norm is given (norm->x is ignored). */
 typedef struct para_residual_args {
     para_tensor x;              /* [M, D], in and out */
     para_tensor gate;           /* [D] F32, or none for 1 */
     para_tensor y;              /* [M, D] */
+    bool rms_norm;              /* y / √(mean y² + eps) in the place of y, not rounded between */
+    float eps;                  /* of that */
     const para_norm_args *norm; /* or NULL */
 } para_residual_args;
 
-/* y[h, s, :] = rope(norm(x[s, h, :])): norm over the head dim, rotary embedding, head layout. */
+/* y[h, s, :] = rope(norm(x[s, h, :])): norm over the head dim, rotary embedding, head layout. It turns by tables that all heads share, or by
+ * positions and each head's own frequencies, whose tables would be larger than x. */
 typedef struct para_head_args {
     para_tensor x;         /* [S, H, D], any strides but the last */
     bool layer_norm;       /* the norm is LayerNorm; else RMS norm */
     para_tensor weight;    /* [D] F32, or none: no norm */
     para_tensor bias;      /* [D] F32, of the norm; or none */
     float eps;
-    para_tensor cos, sin;  /* [S, D] F32, or [S, H, D] where each head has its own, or none: no rotation */
+    para_tensor cos, sin;  /* [S, D] F32, or none */
+    para_tensor positions, frequencies; /* [S, 3] and [3, H, D/2] F32, in the place of cos and sin: pair i of head h turns by the angle
+                                         * Σ positions[s, a] · frequencies[a, h, i], summed in float32 from a = 0 on with fused products; or none */
     bool rope_interleaved; /* pairs (2i, 2i+1) as FLUX; else (i, i + D/2) as Llama */
     para_tensor y;         /* [H, S, D], any strides but the last; may be x's own elements */
 } para_head_args;

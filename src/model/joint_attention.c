@@ -65,6 +65,8 @@ static para_status head_rows(const para_joint_attention *a, para_rank *rank, con
         head.bias = o == PARA_QUERY ? rows->norm_q_bias : rows->norm_k_bias;
         head.cos = rows->cos;
         head.sin = rows->sin;
+        head.positions = rows->positions;
+        head.frequencies = rows->frequencies;
     }
     return rank->device->ops->head(rank->device, &head);
 }

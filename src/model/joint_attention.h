@@ -23,6 +23,7 @@ typedef struct para_joint_rows {
     para_tensor norm_q_bias, norm_k_bias; /* [head_dim] F32; or none */
     float eps;
     para_tensor cos, sin;       /* as of the op head, of these rows; or none */
+    para_tensor positions, frequencies; /* in their place, as of the op head; or none */
 } para_joint_rows;
 
 /* Attention of the rank's tokens. Operands and result get room where the modes want them; in place of one product where there is no mode

@@ -84,13 +84,8 @@ static para_status mochi_prepare(para_transformer *t, para_rank *rank, const par
     para_tensor text = para_rows(in->encoder_hidden_states, shard->first[PARA_TEXT], shard->tokens[PARA_TEXT]);
     *out = (para_conditioning){.dtype = in->dtype, .shard = *shard};
     PARA_TRY(all_modulations(m, dev, in, &out->modulation));
-    if (in->other) { /* tables of all heads are large */
-        out->cos = in->other->cos;
-        out->sin = in->other->sin;
-    } else {
-        PARA_TRY(para_mochi_rope(dev, m->pos_frequencies, (int64_t[]){in->frames, in->height, in->width},
-                                 shard->first[PARA_IMAGE], shard->tokens[PARA_IMAGE], &out->cos, &out->sin));
-    }
+    PARA_TRY(para_mochi_positions(dev, (int64_t[]){in->frames, in->height, in->width}, shard->first[PARA_IMAGE],
+                                  shard->tokens[PARA_IMAGE], &out->rope_positions));
     PARA_TRY(PARA_NEW(dev, &out->text_hidden_states, in->dtype, text.dim[0], t->text_dim));
     return dev->ops->linear(
         dev, &(para_linear_args){.x = text, .w = &m->time_embed.caption_proj, .y = out->text_hidden_states});
@@ -111,7 +106,8 @@ static para_status mochi_embed(para_transformer *t, para_rank *rank, para_item *
 static para_status mochi_block(para_transformer *t, para_rank *rank, para_item *item, int i) {
     const mochi *m = (const mochi *)t;
     size_t mark = para_arena_mark(&rank->device->arena);
-    para_mochi_turn turn = {.index = i, .modulation = modulation_of(m, item->modulation, 0, i)};
+    para_mochi_turn turn = {
+        .index = i, .modulation = modulation_of(m, item->modulation, 0, i), .pos_frequencies = m->pos_frequencies};
     bool last = i + 1 == m->num_layers;
     if (!last) turn.next = modulation_of(m, item->modulation, 0, i + 1);
     PARA_TRY(para_mochi_dit_block_run(&m->block[i], &m->dims, rank, item, &turn));

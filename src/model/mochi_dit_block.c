@@ -90,13 +90,16 @@ static para_norm_args scaled_norm(para_tensor x, para_tensor scale, para_tensor 
     return (para_norm_args){.kind = PARA_NORM_RMS, .eps = NORM_EPS, .x = x, .scale = scale, .y = y};
 }
 
-/* x += rms(y) · gate, and the norm after it, if next_scale is there, to y's place. All [n, width]; room is overwritten. */
-static para_status add_gated(para_device *dev, para_tensor x, para_tensor gate, para_tensor y, para_tensor room,
+/* x += rms(y) · gate, and the norm after it to normed, if next_scale is there. All [n, width]. */
+static para_status add_gated(para_device *dev, para_tensor x, para_tensor gate, para_tensor y, para_tensor normed,
                              para_tensor next_scale) {
-    para_norm_args norm = {.kind = PARA_NORM_RMS, .eps = NORM_EPS, .x = y, .weight = gate, .y = room};
-    PARA_TRY(dev->ops->norm(dev, &norm));
-    para_norm_args next = scaled_norm(x, next_scale, y);
-    return dev->ops->residual(dev, &(para_residual_args){.x = x, .y = room, .norm = next_scale.data ? &next : NULL});
+    para_norm_args next = scaled_norm(x, next_scale, normed);
+    return dev->ops->residual(dev, &(para_residual_args){.x = x,
+                                                         .gate = gate,
+                                                         .y = y,
+                                                         .rms_norm = true,
+                                                         .eps = NORM_EPS,
+                                                         .norm = next_scale.data ? &next : NULL});
 }
 
 /* What comes after attention, of one stream; attended [n, D]. */
@@ -111,11 +114,11 @@ static para_status finish_stream(const para_mochi_dit_block *b, const para_mochi
     PARA_TRY(PARA_NEW(dev, &mid, x.dtype, n, 2 * mlp));
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = attended, .w = &w->out, .y = out}));
     PARA_TRY(add_gated(dev, x, vector_of(m, mod, s, GATE_ATTENTION), out, normed, vector_of(m, mod, s, SCALE_MLP)));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = out, .w = &w->ff_in, .y = mid}));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = normed, .w = &w->ff_in, .y = mid}));
     para_tensor value = para_slice(mid, 1, 0, mlp), gate = para_slice(mid, 1, mlp, mlp);
     PARA_TRY(dev->ops->gated(dev, PARA_ACT_SILU, gate, value, value));
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = value, .w = &w->ff_out, .y = normed}));
-    PARA_TRY(add_gated(dev, x, vector_of(m, mod, s, GATE_MLP), normed, out, next));
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = value, .w = &w->ff_out, .y = out}));
+    PARA_TRY(add_gated(dev, x, vector_of(m, mod, s, GATE_MLP), out, normed, next));
     para_arena_release(&dev->arena, mark);
     return PARA_OK;
 }
@@ -136,8 +139,8 @@ static para_status begin_stream(const para_mochi_dit_block *b, const para_mochi_
                             .norm_k = w->norm_k,
                             .eps = HEAD_NORM_EPS};
     if (s == PARA_IMAGE) { /* text has no positions */
-        rows.cos = c->cos;
-        rows.sin = c->sin;
+        rows.positions = c->rope_positions;
+        rows.frequencies = turn->pos_frequencies;
     }
     return para_joint_attention_project(attention, rank, &rows, normed);
 }

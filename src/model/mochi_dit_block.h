@@ -38,6 +38,7 @@ typedef struct para_mochi_turn {
     int index;
     para_tensor modulation;
     para_tensor next; /* of the block after it; none: there is none */
+    para_tensor pos_frequencies; /* [3, H, head_dim / 2] F32, by which the video's heads turn */
 } para_mochi_turn;
 
 /* The item's streams through a block. Its last ops are the norms that the next one begins with. */

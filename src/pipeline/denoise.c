@@ -84,7 +84,6 @@ static para_status open_half(denoiser *d, int half, para_conditioning_inputs *in
     in->width = g->grid_w;
     in->dtype = d->run->pipe->options.dtype;
     in->shard = d->shard[half];
-    in->other = half == PARA_UNCOND && has_half(d, PARA_COND) ? &d->conditioning[PARA_COND] : NULL;
     PARA_TRY(t->table->prepare(t, d->run->rank, in, &d->conditioning[half]));
     para_recorded *recorded = d->run->pipe->compiled ? &d->recorded[half] : NULL;
     return para_item_open(d->run->rank, t, &d->conditioning[half], recorded, &d->item[half]);

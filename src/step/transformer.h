@@ -21,7 +21,6 @@ typedef struct para_conditioning_inputs {
     int64_t frames, height, width;     /* token grid of the picture or video */
     para_shard shard;                  /* what of its tokens, and of the text's, this rank holds */
     para_dtype dtype;                  /* of the activations */
-    const para_conditioning *other;    /* of another prompt, prepared before and kept as long, for the same image tokens and steps; or NULL */
 } para_conditioning_inputs;
 
 /* Prepared from the inputs for this rank's tokens, shared by all items of one prompt: modulation of every step, position tables, embedded text. */
@@ -29,7 +28,8 @@ struct para_conditioning {
     para_shard shard;
     para_dtype dtype;
     para_tensor modulation;       /* F32 [steps, model's own length] */
-    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard; or the model's own; or none */
+    para_tensor cos, sin;         /* F32 [S, head dim], image then text tokens of the shard; or none */
+    para_tensor rope_positions;   /* F32 [S_img, 3], by which heads turn that have frequencies of their own; or none */
     para_tensor positions;        /* [S_img, D] of the dtype, added to the tokens of the latents; or none */
     para_tensor text_hidden_states; /* [S_txt, D], or [steps, S_txt, D] where it changes with the step, or [S_txt, text_dim]; tokens of the shard */
 };

@@ -63,6 +63,7 @@ static inline para_status video_spy_norm(para_device *dev, const para_norm_args 
     return video_as_it_is->norm(dev, a);
 }
 static inline para_status video_spy_residual(para_device *dev, const para_residual_args *a) {
+    if (a->rms_norm) video_expect_eps(a->eps, video_eps);
     if (a->norm) video_expect_eps(a->norm->eps, video_eps);
     return video_as_it_is->residual(dev, a);
 }

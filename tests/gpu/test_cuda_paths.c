@@ -98,16 +98,17 @@ static void convolutions(void **state) {
     }
 }
 
-/* Rows whose elements lie about `centre`. */
-static void row_case(para_device *dev, para_dtype type, int64_t m, int64_t d, para_norm_kind kind, double centre) {
+/* Rows whose elements lie about `centre`; with `rms` the norm of what is added to them. */
+static void row_case(para_device *dev, para_dtype type, int64_t m, int64_t d, para_norm_kind kind, double centre, bool rms) {
     ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 2, m, d), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, m, d), out = OPS_MAKE(dev, type, OPS_PLAIN, 1, m, d),
                gate = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d), scale = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d), shift = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d);
     for (int64_t j = 0; j < m * d && centre != 0; j++) x.value[j] = ops_round(type, x.value[j] + centre);
     ops_write(dev, &x);
     para_norm_args norm = {.kind = kind, .eps = 1e-6f, .scale = scale.view, .shift = shift.view, .y = out.view};
-    ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view, .gate = gate.view, .y = y.view, .norm = &norm}));
+    ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view, .gate = gate.view, .y = y.view, .rms_norm = rms, .eps = 1e-6f, .norm = &norm}));
+    for (int64_t j = 0; j < m && rms; j++) twin_norm(y.value + j * d, y.value + j * d, d, PARA_NORM_RMS, 1e-6f, NULL, NULL, NULL, NULL);
     for (int64_t j = 0; j < m * d; j++) x.value[j] += y.value[j] * gate.value[j % d];
-    ops_check(dev, &x, x.value, 1, "residual");
+    ops_check(dev, &x, x.value, 1, rms ? "residual of rms" : "residual");
     double *sum = ops_read(dev, &x);
     for (int64_t j = 0; j < m; j++) twin_norm(out.value + j * d, sum + j * d, d, norm.kind, norm.eps, NULL, NULL, scale.value, shift.value);
     ops_check(dev, &out, out.value, 5, "residual's norm");
@@ -133,7 +134,7 @@ static void wide_rows(void **state) {
     static const int64_t widths[] = {8, 64, 768, 3072, 3080, 4096, 5120, 10240, 20000, 32768, 4097, 9001};
     for (int t = 0; t < TYPES; t++)
         for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
-            row_case(dev, types[t], 5, widths[i], i % 2 ? PARA_NORM_RMS : PARA_NORM_LAYER, 0);
+            row_case(dev, types[t], 5, widths[i], i % 2 ? PARA_NORM_RMS : PARA_NORM_LAYER, 0, i / 2 % 2);
 }
 
 /* So many that blocks go from row to row. */
@@ -141,33 +142,37 @@ static void many_rows(void **state) {
     (void)state;
     para_device *dev = ops_device(0);
     for (int t = 0; t < TYPES; t++) {
-        row_case(dev, types[t], 4608, 256, PARA_NORM_LAYER, 0);
-        row_case(dev, types[t], 1201, 3072, PARA_NORM_LAYER, 0);
-        row_case(dev, types[t], 300, 3072, PARA_NORM_RMS, 0);
-        row_case(dev, types[t], 257, 4096, PARA_NORM_LAYER, 20);
+        row_case(dev, types[t], 4608, 256, PARA_NORM_LAYER, 0, false);
+        row_case(dev, types[t], 1201, 3072, PARA_NORM_LAYER, 0, false);
+        row_case(dev, types[t], 300, 3072, PARA_NORM_RMS, 0, false);
+        row_case(dev, types[t], 257, 4096, PARA_NORM_LAYER, 20, false);
+        row_case(dev, types[t], 1201, 3072, PARA_NORM_RMS, 0, true);
+        row_case(dev, types[t], 300, 1536, PARA_NORM_LAYER, 20, true);
     }
 }
 
 /* What a head comes with. */
 typedef struct head_options {
     bool normed, layer_norm, bias; /* of the norm */
-    bool rope, per_head, interleaved; /* tables, of each head, order of their pairs */
+    bool tables, frequencies, interleaved; /* what turns them, and the order of their pairs */
+    double reach; /* of the positions */
 } head_options;
 
-static ops_tensor rope_table(para_device *dev, const head_options *o, int64_t s, int64_t h, int64_t d) {
-    if (!o->rope) return ops_none();
-    return o->per_head ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, h, d) : OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, s, d);
+static ops_tensor table(para_device *dev, bool there, double spread, int64_t s, int64_t d) {
+    return there ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, spread, s, d) : ops_none();
 }
 
 static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, int64_t d, head_options o) {
     ops_tensor x = OPS_MAKE(dev, type, OPS_PLAIN, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_PLAIN, 1, h, s, d),
                weight = o.normed ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(), bias = o.bias ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
-               cosine = rope_table(dev, &o, s, h, d), sine = rope_table(dev, &o, s, h, d);
+               cosine = table(dev, o.tables, 1, s, d), sine = table(dev, o.tables, 1, s, d), positions = table(dev, o.frequencies, o.reach, s, 3),
+               frequencies = o.frequencies ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 3, h, d / 2) : ops_none();
     ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = o.layer_norm, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
-                                                      .cos = cosine.view, .sin = sine.view, .rope_interleaved = o.interleaved, .y = y.view}));
+                                                      .cos = cosine.view, .sin = sine.view, .positions = positions.view, .frequencies = frequencies.view,
+                                                      .rope_interleaved = o.interleaved, .y = y.view}));
     twin_head(y.value, x.value, s, h, d, &(twin_head_options){.kind = o.layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS, .weight = weight.value, .bias = bias.value,
-                                                              .eps = 1e-6f, .cosine = cosine.value, .sine = sine.value, .per_head = o.per_head,
-                                                              .interleaved = o.interleaved});
+                                                              .eps = 1e-6f, .cosine = cosine.value, .sine = sine.value, .positions = positions.value,
+                                                              .frequencies = frequencies.value, .interleaved = o.interleaved});
     ops_check(dev, &y, y.value, 1, "head of %lld", (long long)d);
     ops_free(dev, &x);
     ops_free(dev, &y);
@@ -175,20 +180,25 @@ static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, i
     ops_free(dev, &bias);
     ops_free(dev, &cosine);
     ops_free(dev, &sine);
+    ops_free(dev, &positions);
+    ops_free(dev, &frequencies);
 }
 
 /* Those of FLUX, Mochi and CogVideoX, Llama's order of pairs, and what lacks a part. */
 static const head_options head_kinds[] = {
-    {.normed = true, .rope = true, .interleaved = true},
-    {.normed = true, .rope = true, .per_head = true, .interleaved = true},
-    {.normed = true, .layer_norm = true, .bias = true, .rope = true, .interleaved = true},
-    {.normed = true, .layer_norm = true, .bias = true, .rope = true, .per_head = true},
-    {.normed = true, .bias = true, .rope = true},
+    {.normed = true, .tables = true, .interleaved = true},
+    {.normed = true, .frequencies = true, .reach = 100, .interleaved = true},
+    {.normed = true, .frequencies = true, .reach = 1e5, .interleaved = true}, /* angles on both sides of what sincosf takes for large */
+    {.normed = true, .layer_norm = true, .bias = true, .tables = true, .interleaved = true},
+    {.normed = true, .layer_norm = true, .bias = true, .frequencies = true, .reach = 100},
+    {.normed = true, .layer_norm = true, .frequencies = true, .reach = 100, .interleaved = true},
+    {.normed = true, .bias = true, .tables = true},
     {.normed = true, .layer_norm = true, .bias = true},
     {.normed = true, .layer_norm = true},
     {.normed = true},
-    {.rope = true, .interleaved = true},
-    {.rope = true, .per_head = true},
+    {.tables = true, .interleaved = true},
+    {.frequencies = true, .reach = 100, .interleaved = true},
+    {.frequencies = true, .reach = 100},
 };
 enum { HEAD_KINDS = sizeof head_kinds / sizeof head_kinds[0] };
 

@@ -73,17 +73,22 @@ static void norms(void **state) {
 
 static void residual_case(para_device *dev, para_dtype type) {
     int64_t m = ops_int(1, 40), d = ops_int(8, 300);
-    bool with_norm = ops_chance(0.7);
+    bool with_norm = ops_chance(0.7), rms = ops_chance(0.5);
     norm_vectors v = make_vectors(dev, d);
     ops_tensor gate = maybe(dev, d), x = OPS_MAKE(dev, type, OPS_PADDED, 2, m, d),
                y = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
     ops_tensor out = OPS_MAKE(dev, type, OPS_PADDED, 1, m, d);
     para_norm_args norm = norm_args(&v, (para_tensor){0}, out.view);
-    ops_ok(dev,
-           dev->ops->residual(dev, &(para_residual_args){
-                                       .x = x.view, .gate = gate.view, .y = y.view, .norm = with_norm ? &norm : NULL}));
+    ops_ok(dev, dev->ops->residual(dev, &(para_residual_args){.x = x.view,
+                                                              .gate = gate.view,
+                                                              .y = y.view,
+                                                              .rms_norm = rms,
+                                                              .eps = 1e-6f,
+                                                              .norm = with_norm ? &norm : NULL}));
+    for (int64_t i = 0; i < m && rms; i++)
+        twin_norm(y.value + i * d, y.value + i * d, d, PARA_NORM_RMS, 1e-6f, NULL, NULL, NULL, NULL);
     for (int64_t i = 0; i < m * d; i++) x.value[i] += y.value[i] * (gate.value ? gate.value[i % d] : 1);
-    ops_check(dev, &x, x.value, 1, "residual");
+    ops_check(dev, &x, x.value, 1, rms ? "residual of rms" : "residual");
     double *sum = ops_read(dev, &x); /* rounded as the device rounded it */
     if (with_norm) norm_rows(out.value, sum, &norm, &v);
     ops_check(dev, &out, out.value, 5, "residual's norm");
@@ -102,19 +107,32 @@ static void residuals(void **state) {
             for (int i = 0; i < 30; i++) residual_case(ops_device(d), types[t]);
 }
 
-/* What a head may come with: a norm of either kind with or without a bias, rotary tables of either shape and order. */
+/* What a head may come with: a norm of either kind with or without a bias, what turns it, and the order of its pairs. */
 typedef struct head_options {
     bool normed, layer_norm, bias;
-    enum { NO_TABLES, SHARED_TABLES, TABLES_PER_HEAD } tables;
+    enum { NOTHING_TURNS, TABLES, FREQUENCIES } rope;
     bool interleaved;
 } head_options;
 
-static ops_tensor rope_table(para_device *dev, const head_options *o, int64_t s, int64_t h, int64_t d) {
-    switch (o->tables) {
-    case SHARED_TABLES: return OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d);
-    case TABLES_PER_HEAD: return OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, s, h, d);
-    default: return ops_none();
-    }
+/* Two of these, or none. */
+typedef struct head_rotation {
+    ops_tensor cosine, sine;
+    ops_tensor positions, frequencies; /* angles of some hundreds */
+} head_rotation;
+
+static head_rotation make_rotation(para_device *dev, const head_options *o, int64_t s, int64_t h, int64_t d) {
+    bool tables = o->rope == TABLES, angles = o->rope == FREQUENCIES;
+    return (head_rotation){.cosine = tables ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none(),
+                           .sine = tables ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 1, s, d) : ops_none(),
+                           .positions = angles ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 100, s, 3) : ops_none(),
+                           .frequencies = angles ? OPS_MAKE(dev, PARA_F32, OPS_TURNED, 1, 3, h, d / 2) : ops_none()};
+}
+
+static void free_rotation(para_device *dev, head_rotation *r) {
+    ops_free(dev, &r->cosine);
+    ops_free(dev, &r->sine);
+    ops_free(dev, &r->positions);
+    ops_free(dev, &r->frequencies);
 }
 
 static ops_tensor head_vector(para_device *dev, bool there, int64_t d) {
@@ -123,30 +141,33 @@ static ops_tensor head_vector(para_device *dev, bool there, int64_t d) {
 
 static void head_case(para_device *dev, para_dtype type, const head_options *o) {
     int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
-    if (!o->tables && ops_chance(0.5)) d--;
+    if (!o->rope && ops_chance(0.5)) d--;
     ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d),
-               weight = head_vector(dev, o->normed, d), bias = head_vector(dev, o->normed && o->bias, d),
-               cosine = rope_table(dev, o, s, h, d), sine = rope_table(dev, o, s, h, d);
+               weight = head_vector(dev, o->normed, d), bias = head_vector(dev, o->normed && o->bias, d);
+    head_rotation r = make_rotation(dev, o, s, h, d);
     para_head_args a = {.x = x.view,
                         .layer_norm = o->layer_norm,
                         .weight = weight.view,
                         .bias = bias.view,
                         .eps = 1e-6f,
-                        .cos = cosine.view,
-                        .sin = sine.view,
+                        .cos = r.cosine.view,
+                        .sin = r.sine.view,
+                        .positions = r.positions.view,
+                        .frequencies = r.frequencies.view,
                         .rope_interleaved = o->interleaved,
                         .y = y.view};
     const twin_head_options twin = {.kind = o->layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS,
                                     .weight = weight.value,
                                     .bias = bias.value,
                                     .eps = 1e-6f,
-                                    .cosine = cosine.value,
-                                    .sine = sine.value,
-                                    .per_head = o->tables == TABLES_PER_HEAD,
+                                    .cosine = r.cosine.value,
+                                    .sine = r.sine.value,
+                                    .positions = r.positions.value,
+                                    .frequencies = r.frequencies.value,
                                     .interleaved = o->interleaved};
     ops_ok(dev, dev->ops->head(dev, &a));
     twin_head(y.value, x.value, s, h, d, &twin);
-    ops_check(dev, &y, y.value, 1, "head");
+    ops_check(dev, &y, y.value, 1, o->rope == FREQUENCIES ? "head by frequencies" : "head");
     a.y = PARA_PERMUTE(x.view, 1, 0, 2);
     ops_ok(dev, dev->ops->head(dev, &a));
     for (int64_t i = 0; i < s * h * d; i++) x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];
@@ -155,15 +176,14 @@ static void head_case(para_device *dev, para_dtype type, const head_options *o) 
     ops_free(dev, &y);
     ops_free(dev, &weight);
     ops_free(dev, &bias);
-    ops_free(dev, &cosine);
-    ops_free(dev, &sine);
+    free_rotation(dev, &r);
 }
 
 /* The i-th of all that may come together. */
 enum { HEAD_OPTIONS = 2 * 2 * 2 * 3 * 2 };
 static head_options head_options_of(int i) {
     head_options o = {.normed = i % 2, .layer_norm = i / 2 % 2, .bias = i / 4 % 2, .interleaved = i / 8 % 2};
-    o.tables = i / 16;
+    o.rope = i / 16;
     return o;
 }
 

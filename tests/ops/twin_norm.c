@@ -39,22 +39,30 @@ void twin_group_norm(double *y, const double *x, int64_t n, int64_t pixels, int6
         }
 }
 
+/* What the op promises of an angle: products and sum rounded to float32, as fmaf does. */
+static double angle(const twin_head_options *o, int64_t t, int64_t head, int64_t pair, int64_t h, int64_t d) {
+    float sum = 0;
+    for (int64_t a = 0; a < 3; a++)
+        sum = fmaf((float)o->positions[3 * t + a], (float)o->frequencies[(a * h + head) * (d / 2) + pair], sum);
+    return sum;
+}
+
 void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const twin_head_options *o) {
     double *own = malloc((size_t)d * sizeof *own);
     for (int64_t t = 0; t < s; t++)
         for (int64_t head = 0; head < h; head++) {
             const double *in = x + (t * h + head) * d;
             double *out = y + (head * s + t) * d;
-            int64_t row = o->per_head ? t * h + head : t;
             if (o->weight) twin_norm(own, in, d, o->kind, o->eps, o->weight, o->bias, NULL, NULL);
             else memcpy(own, in, (size_t)d * sizeof *own);
             for (int64_t i = 0; i < d; i++) {
                 int64_t partner = o->interleaved ? i ^ 1 : (i + d / 2) % d;
                 bool first = o->interleaved ? i % 2 == 0 : i < d / 2;
                 out[i] = own[i];
-                if (!o->cosine) continue;
-                out[i] *= o->cosine[row * d + i];
-                out[i] += (first ? -own[partner] : own[partner]) * o->sine[row * d + i];
+                if (!o->cosine && !o->positions) continue;
+                double by = o->cosine ? 0 : angle(o, t, head, o->interleaved ? i / 2 : i % (d / 2), h, d);
+                out[i] *= o->cosine ? o->cosine[t * d + i] : cos(by);
+                out[i] += (first ? -own[partner] : own[partner]) * (o->cosine ? o->sine[t * d + i] : sin(by));
             }
         }
     free(own);

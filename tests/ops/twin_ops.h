@@ -37,8 +37,9 @@ typedef struct twin_head_options {
     para_norm_kind kind;
     const double *weight, *bias; /* [d]; without a weight there is no norm */
     double eps;
-    const double *cosine, *sine; /* [s, d], or [s, h, d] per head; NULL: no rotation */
-    bool per_head, interleaved;
+    const double *cosine, *sine; /* [s, d]; or NULL */
+    const double *positions, *frequencies; /* [s, 3] and [3, h, d / 2], whose angles are float32; or NULL */
+    bool interleaved;
 } twin_head_options;
 /* y[h, s, d] from x[s, h, d] */
 void twin_head(double *y, const double *x, int64_t s, int64_t h, int64_t d, const twin_head_options *o);

@@ -17,10 +17,15 @@ static bool vector_of(const para_tensor *t, int64_t d) {
     return !t->data || (t->dim[0] == d && t->dtype == PARA_F32);
 }
 
-/* [S, D], or [S, H, D]. */
-static bool table_of(const para_tensor *t, const int64_t x[3]) {
-    bool per_head = t->rank == 3 && t->dim[1] == x[1];
-    return (t->rank == 2 || per_head) && t->dim[0] == x[0] && t->dim[t->rank - 1] == x[2] && t->dtype == PARA_F32;
+/* [rows, d] of F32, or none. */
+static bool matrix_of(const para_tensor *t, int64_t rows, int64_t d) {
+    return !t->data || (t->rank == 2 && t->dim[0] == rows && t->dim[1] == d && t->dtype == PARA_F32);
+}
+
+/* [3, H, D/2] of F32, or none. */
+static bool frequencies_of(const para_tensor *t, const int64_t x[3]) {
+    return !t->data || (t->rank == 3 && t->dim[0] == 3 && t->dim[1] == x[1] && t->dim[2] == x[2] / 2 &&
+                        t->dtype == PARA_F32);
 }
 
 para_status para_cpu_head(para_device *dev, const para_head_args *a) {
@@ -32,9 +37,15 @@ para_status para_cpu_head(para_device *dev, const para_head_args *a) {
     PARA_TRY(
         para_cpu_check(vector_of(&a->weight, x[2]) && vector_of(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
                        "head", "weight and bias must be [D] of F32, and a bias goes with a weight"));
-    PARA_TRY(para_cpu_check(!a->cos.data == !a->sin.data &&
-                                (!a->cos.data || (table_of(&a->cos, x) && table_of(&a->sin, x) && x[2] % 2 == 0)),
-                            "head", "cos and sin must be [S, D] or [S, H, D] of F32 with an even D"));
+    bool tables = a->cos.data, angles = a->positions.data;
+    PARA_TRY(para_cpu_check(tables == !!a->sin.data && matrix_of(&a->cos, x[0], x[2]) && matrix_of(&a->sin, x[0], x[2]) &&
+                                (!tables || x[2] % 2 == 0),
+                            "head", "cos and sin must be [S, D] of F32 with an even D"));
+    PARA_TRY(para_cpu_check(angles == !!a->frequencies.data && matrix_of(&a->positions, x[0], 3) &&
+                                frequencies_of(&a->frequencies, x) && (!angles || (!tables && x[2] % 2 == 0)),
+                            "head",
+                            "positions [S, 3] and frequencies [3, H, D/2] must be of F32 with an even D, and without "
+                            "cos and sin"));
     para_cpu_split(dev, x[0], para_cpu_grain(x[1] * x[2] * 4), head_range, &task);
     return PARA_OK;
 }

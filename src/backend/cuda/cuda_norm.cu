@@ -19,12 +19,27 @@ template <int N, int PARTS> static __global__ void __launch_bounds__(N == 8 ? 51
         if (at < r.d) para_load(x[j], r.x, r.type, row * r.x_row + at);
     }
     if (r.add) {
+        float factor = 1;
+        if (r.add_rms) { /* read twice: the second time from the cache */
+#pragma unroll
+            for (int j = 0; j < PARTS; j++) {
+                int at = first + j * step;
+                if (at >= r.d) continue;
+                para_load(v, r.add, r.type, row * r.add_row + at);
+#pragma unroll
+                for (int i = 0; i < N; i++) sum = fmaf(v[i], v[i], sum);
+            }
+            factor = 1 / sqrtf(para_block_sum(sum, room) / r.d + r.add_eps);
+            sum = 0;
+        }
 #pragma unroll
         for (int j = 0; j < PARTS; j++) {
             int at = first + j * step;
             if (at >= r.d) continue;
             float gate[N];
             para_load(v, r.add, r.type, row * r.add_row + at);
+#pragma unroll
+            for (int i = 0; i < N; i++) v[i] *= factor;
             if (r.gate) para_load(gate, r.gate, PARA_F32, at);
 #pragma unroll
             for (int i = 0; i < N; i++) x[j][i] = para_rounded(r.gate ? fmaf(gate[i], v[i], x[j][i]) : x[j][i] + v[i], r.type);
@@ -92,7 +107,10 @@ void para_cuda_launch_norm(const para_norm_args *norm, const para_residual_args 
     const para_tensor *x = residual ? &residual->x : &norm->x;
     para_norm_rows r = {};
     r.type = x->dtype, r.d = (int)x->dim[1], r.x = x->data, r.x_row = x->stride[0];
-    if (residual) r.add = residual->y.data, r.add_row = residual->y.stride[0], r.gate = floats(&residual->gate);
+    if (residual) {
+        r.add = residual->y.data, r.add_row = residual->y.stride[0], r.gate = floats(&residual->gate);
+        r.add_rms = residual->rms_norm, r.add_eps = residual->eps;
+    }
     if (norm) {
         r.y = norm->y.data, r.y_row = norm->y.stride[0], r.rms = norm->kind == PARA_NORM_RMS, r.eps = norm->eps;
         r.weight = floats(&norm->weight), r.bias = floats(&norm->bias), r.scale = floats(&norm->scale), r.shift = floats(&norm->shift);

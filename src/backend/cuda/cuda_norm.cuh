@@ -13,6 +13,8 @@ struct para_norm_rows {
     int64_t x_row;
     const void *add; /* [rows, d], or NULL: x += gate · add */
     int64_t add_row;
+    bool add_rms; /* add's rms norm in its place */
+    float add_eps;
     const float *gate; /* [d] */
     void *y; /* [rows, d], or NULL: no norm */
     int64_t y_row;

@@ -69,7 +69,7 @@ static __global__ void __launch_bounds__(512, 2) norm_stream_kernel(const __grid
     for (int i = 0; i < STAGES - 1; i++) begin_row(ahead, r, blockIdx.x + (int64_t)i * gridDim.x, i, at);
     float gate[8], by[8], plus[8];
     read_vectors(r, at, gate, by, plus);
-    int n = 0;
+    int n = 0, sums = 0;
     for (int64_t row = blockIdx.x; row < r.rows; row += gridDim.x, n++) {
         float x[8], v[8];
         int stage = n % STAGES;
@@ -77,12 +77,17 @@ static __global__ void __launch_bounds__(512, 2) norm_stream_kernel(const __grid
         para_load(x, ahead.at(stage, 0), r.type, 0);
         if (r.add) {
             para_load(v, ahead.at(stage, 1), r.type, 0);
+            if (r.add_rms) {
+                float factor = rsqrtf(__fdividef(block_moments(v, true, room[sums++ % 2]).squares, r.d) + r.add_eps);
+#pragma unroll
+                for (int i = 0; i < 8; i++) v[i] *= factor;
+            }
 #pragma unroll
             for (int i = 0; i < 8; i++) x[i] = para_rounded(fmaf(gate[i], v[i], x[i]), r.type);
             para_store(r.x, r.type, row * r.x_row + at, x);
         }
         begin_row(ahead, r, row + (STAGES - 1) * (int64_t)gridDim.x, (n + STAGES - 1) % STAGES, at);
-        moments m = block_moments(x, r.rms, room[n % 2]);
+        moments m = block_moments(x, r.rms, room[sums++ % 2]);
         float factor = rsqrtf(__fdividef(m.squares, r.d) + r.eps);
 #pragma unroll
         for (int i = 0; i < 8; i++) x[i] = fmaf((x[i] - m.mean) * factor, by[i], plus[i]);

@@ -78,10 +78,14 @@ done:
     return status;
 }
 
-/* [S, D], or [S, H, D]. */
-static bool table_of(const para_tensor *t, const int64_t x[3]) {
-    bool per_head = t->rank == 3 && t->dim[1] == x[1];
-    return (t->rank == 2 || per_head) && t->dim[0] == x[0] && t->dim[t->rank - 1] == x[2] && t->dtype == PARA_F32 && para_cuda_aligned(t);
+/* [rows, d] of F32, or none. */
+static bool matrix_of(const para_tensor *t, int64_t rows, int64_t d) {
+    return !t->data || (t->rank == 2 && t->dim[0] == rows && t->dim[1] == d && t->dtype == PARA_F32 && para_cuda_aligned(t));
+}
+
+/* [3, H, D/2] of F32, or none. */
+static bool frequencies_of(const para_tensor *t, const int64_t x[3]) {
+    return !t->data || (t->rank == 3 && t->dim[0] == 3 && t->dim[1] == x[1] && t->dim[2] == x[2] / 2 && t->dtype == PARA_F32 && para_cuda_aligned(t));
 }
 
 para_status para_cuda_head(para_device *dev, const para_head_args *a) {
@@ -90,9 +94,12 @@ para_status para_cuda_head(para_device *dev, const para_head_args *a) {
                         para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_aligned(&a->y) && para_cuda_vector(&a->weight, x[2]) &&
                         para_cuda_vector(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
                "head", "x [S, H, D], y [H, S, D], the weight and the bias [D] of F32 do not fit together");
-    PARA_TRY(para_cuda_check(!a->cos.data == !a->sin.data &&
-                                 (!a->cos.data || (table_of(&a->cos, x) && table_of(&a->sin, x) && x[2] % 2 == 0)),
-                             "head", "cos and sin must be [S, D] or [S, H, D] of F32 with an even D"));
+    bool tables = a->cos.data, angles = a->positions.data;
+    PARA_TRY(para_cuda_check(tables == !!a->sin.data && matrix_of(&a->cos, x[0], x[2]) && matrix_of(&a->sin, x[0], x[2]) && (!tables || x[2] % 2 == 0),
+                             "head", "cos and sin must be [S, D] of F32 with an even D"));
+    PARA_TRY(para_cuda_check(angles == !!a->frequencies.data && matrix_of(&a->positions, x[0], 3) && frequencies_of(&a->frequencies, x) &&
+                                 (!angles || (!tables && x[2] % 2 == 0)),
+                             "head", "positions [S, 3] and frequencies [3, H, D/2] must be of F32 with an even D, and without cos and sin"));
     if (para_tensor_count(&a->x) == 0) return PARA_OK;
     para_cuda_launch_head(a, stream_of(dev));
     return para_cuda_launched("head");

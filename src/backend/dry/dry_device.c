@@ -126,8 +126,7 @@ static para_status dry_group_norm(para_device *dev, const para_group_norm_args *
 }
 
 static para_status dry_head(para_device *dev, const para_head_args *a) {
-    double tables = a->cos.rank == 3 ? bytes_of(&a->cos) + bytes_of(&a->sin) : 0; /* one for all heads hardly counts */
-    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y) + tables);
+    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y)); /* what it turns by hardly counts beside all heads */
 }
 
 static para_status dry_attention(para_device *dev, const para_attention_args *a) {

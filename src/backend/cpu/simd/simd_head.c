@@ -47,9 +47,60 @@ V_INLINE float head_variance(const void *x, int64_t d, para_dtype type, float me
     return v_sum(sum) / (float)d;
 }
 
-/* Where a table has the row of a token and head. */
-V_INLINE const char *table_row(const para_tensor *t, int64_t token, int64_t head) {
-    return (const char *)t->data + (token * t->stride[0] + (t->rank == 3 ? head * t->stride[1] : 0)) * 4;
+/* What turns the elements of a token's head: rows of tables, or frequencies of its pairs and the token's position. */
+typedef struct rotation {
+    const char *cosine, *sine;          /* [D] F32, or NULL */
+    const char *position, *frequencies; /* [3] F32; [D/2] F32 of the first axis, of the next `axis` further on */
+    int64_t axis;
+    bool interleaved;
+} rotation;
+
+V_INLINE const char *float_at(const para_tensor *t, int64_t element) {
+    return (const char *)t->data + element * 4;
+}
+
+V_INLINE float value(const char *p, int64_t i) {
+    float f;
+    memcpy(&f, p + i * 4, sizeof f);
+    return f;
+}
+
+V_INLINE rotation rotation_of(const para_head_args *a, int64_t token, int64_t head) {
+    rotation r = {.interleaved = a->rope_interleaved};
+    if (a->cos.data) {
+        r.cosine = float_at(&a->cos, token * a->cos.stride[0]);
+        r.sine = float_at(&a->sin, token * a->sin.stride[0]);
+    } else {
+        r.position = float_at(&a->positions, token * a->positions.stride[0]);
+        r.frequencies = float_at(&a->frequencies, head * a->frequencies.stride[1]);
+        r.axis = a->frequencies.stride[0];
+    }
+    return r;
+}
+
+/* cos and sin of VL elements from i on; the first half of a head where pairs are not neighbours. */
+V_INLINE void turns_at(const rotation *r, int64_t i, int64_t n, vf *cosine, vf *sine) {
+    if (r->cosine) {
+        *cosine = v_get(r->cosine, i, PARA_F32, n);
+        *sine = v_get(r->sine, i, PARA_F32, n);
+        return;
+    }
+    float c[VL] = {0}, s[VL] = {0};
+    for (int64_t lane = 0; lane < n; lane++) {
+        if (r->interleaved && lane % 2) { /* VL and i are even */
+            c[lane] = c[lane - 1];
+            s[lane] = s[lane - 1];
+            continue;
+        }
+        int64_t pair = r->interleaved ? (i + lane) / 2 : i + lane;
+        float angle = value(r->position, 0) * value(r->frequencies, pair);
+        angle = fmaf(value(r->position, 1), value(r->frequencies, r->axis + pair), angle);
+        angle = fmaf(value(r->position, 2), value(r->frequencies, 2 * r->axis + pair), angle);
+        c[lane] = cosf(angle);
+        s[lane] = sinf(angle);
+    }
+    *cosine = v_loadu(c);
+    *sine = v_loadu(s);
 }
 
 V_INLINE void head_row(const para_head_args *a, int64_t token, int64_t head, const void *x, void *y, int64_t d,
@@ -59,24 +110,26 @@ V_INLINE void head_row(const para_head_args *a, int64_t token, int64_t head, con
         if (a->layer_norm) norm.mean = head_mean(x, d, type);
         norm.factor = 1.0f / sqrtf(head_variance(x, d, type, norm.mean) + a->eps);
     }
-    if (!a->cos.data) {
+    if (!a->cos.data && !a->positions.data) {
         V_FOR(i, n, d) v_put(y, i, type, normed(x, &norm, i, type, n), n);
         return;
     }
-    const char *cosine = table_row(&a->cos, token, head), *sine = table_row(&a->sin, token, head);
-    if (a->rope_interleaved) {
+    rotation r = rotation_of(a, token, head);
+    if (r.interleaved) {
         V_FOR(i, n, d) {
-            vf v = normed(x, &norm, i, type, n);
-            v_put(y, i, type, v * v_get(cosine, i, PARA_F32, n) + turn_pairs(v) * v_get(sine, i, PARA_F32, n), n);
+            vf v = normed(x, &norm, i, type, n), cosine, sine;
+            turns_at(&r, i, n, &cosine, &sine);
+            v_put(y, i, type, v * cosine + turn_pairs(v) * sine, n);
         }
         return;
     }
     int64_t half = d / 2;
     V_FOR(i, n, half) {
-        vf low = normed(x, &norm, i, type, n), high = normed(x, &norm, i + half, type, n);
-        v_put(y, i, type, low * v_get(cosine, i, PARA_F32, n) - high * v_get(sine, i, PARA_F32, n), n);
-        v_put(y, i + half, type, high * v_get(cosine, i + half, PARA_F32, n) + low * v_get(sine, i + half, PARA_F32, n),
-              n);
+        vf low = normed(x, &norm, i, type, n), high = normed(x, &norm, i + half, type, n), cosine, sine;
+        turns_at(&r, i, n, &cosine, &sine);
+        v_put(y, i, type, low * cosine - high * sine, n);
+        if (r.cosine) turns_at(&r, i + half, n, &cosine, &sine);
+        v_put(y, i + half, type, high * cosine + low * sine, n);
     }
 }
 

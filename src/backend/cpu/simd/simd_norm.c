@@ -66,8 +66,9 @@ V_INLINE void residual_rows(const para_residual_args *a, int64_t first, int64_t 
     for (int64_t row = first; row < last; row++) {
         char *x = (char *)a->x.data + row * a->x.stride[0] * size;
         const char *y = (char *)a->y.data + row * a->y.stride[0] * size;
+        float factor = a->rms_norm ? 1.0f / sqrtf(row_squares(y, type, d, 0.0f) / (float)d + a->eps) : 1.0f;
         V_FOR(i, n, d) {
-            vf v = v_get(y, i, type, n);
+            vf v = v_get(y, i, type, n) * factor;
             if (gate) v *= v_get(gate, i, PARA_F32, n);
             v_put(x, i, type, v_get(x, i, type, n) + v, n);
         }
