@@ -1,6 +1,6 @@
 """A whole FLUX picture by para and by diffusers, on the same folder: text encoders, denoising loop and VAE, sides in turn.
 
-    python3 bench/peers/make_flux.py bench/configs/flux.1-dev /tmp/flux --tokenizers models/tiny-flux
+    python3 bench/peers/make_weights.py bench/configs/flux.1-dev /tmp/flux --tokenizers models/tiny-flux
     python3 bench/compare_flux_picture.py /tmp/flux --variants eager,compiled --csv bench/results/flux.csv
 
 Warm: every side has drawn a picture before. In each round every side draws one, in random order. diffusers' "compiled" has the transformer's blocks, the text
