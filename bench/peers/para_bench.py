@@ -1,4 +1,5 @@
 """para bench as one side of a comparison: a process that stays, or several; turns of all sides, and the rows of the CSV. SPDX-License-Identifier: Apache-2.0"""
+import atexit
 import os
 import random
 import socket
@@ -21,31 +22,46 @@ def rank_environments(ranks):
             for i in range(ranks)]
 
 
-class ParaBench:
-    """para bench ... --wait: weights stay loaded, a line starts a run. ready: the numbers that it begins with.
+def end_with_us(processes):
+    """Whatever ends us: they are not left behind."""
+    atexit.register(lambda: [process.kill() for process in processes if process.poll() is None])
 
-    processes: so many of them, as a launcher starts them. prefix: words that start it, mpirun's for example."""
+
+class Served:
+    """A program that says "ready", with numbers, and answers a line with numbers; what it holds stays loaded between.
+
+    processes: so many of them, as a launcher starts them; the first one speaks. prefix: words that start it, mpirun's for example."""
 
     def __init__(self, *words, processes=1, prefix=()):
         environments = rank_environments(processes) if processes > 1 else [None]
-        self.processes = [subprocess.Popen([*prefix, *words, "--quiet", "--wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
-                          for env in environments]
+        self.processes = [subprocess.Popen([*prefix, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) for env in environments]
+        end_with_us(self.processes)
         first, *self.ready = self.processes[0].stdout.readline().split() or [""]
-        assert first == "ready", "para did not start"
+        if first != "ready":
+            raise SystemExit("did not start: " + " ".join([*prefix, *words]))
 
     def run(self):
-        """Milliseconds, as many as the benchmark gives."""
+        """Milliseconds, and what else it gives."""
         for process in self.processes:
             process.stdin.write("\n")
             process.stdin.flush()
         numbers = [float(word) for word in self.processes[0].stdout.readline().split()]
-        assert numbers, "para ended"
+        if not numbers:
+            raise SystemExit("ended: " + " ".join(self.processes[0].args))
         return numbers
 
     def close(self):
         for process in self.processes:
             process.stdin.close()
-        assert all(process.wait() == 0 for process in self.processes), "para failed"
+        if any(process.wait() for process in self.processes):
+            raise SystemExit("failed in the end: " + " ".join(self.processes[0].args))
+
+
+class ParaBench(Served):
+    """para bench ... --wait: a line starts a run. ready: the numbers that it begins with."""
+
+    def __init__(self, *words, **start):
+        super().__init__(*words, "--quiet", "--wait", **start)
 
 
 def para_step(a, family, inputs, output, *words, device=None, **start):

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from para_bench import rank_environments
+from para_bench import end_with_us, rank_environments
 
 MARK = "> "  # before what is meant for the driver; libraries print, too
 
@@ -28,6 +28,7 @@ class TorchSide:
         self.processes = [subprocess.Popen([sys.executable, __file__, words], stdin=subprocess.PIPE if i == 0 else subprocess.DEVNULL,
                                            stdout=subprocess.PIPE if i == 0 else self.log, stderr=self.log, text=True, env=env)
                           for i, env in enumerate(rank_environments(ranks))]
+        end_with_us(self.processes)
 
     def line(self):
         for line in self.processes[0].stdout:
@@ -73,6 +74,7 @@ class Variant:
 
 def native(model, family, name, ranks):
     """diffusers' context parallelism, as NAME or NAME-compiled."""
+    import torch
     from diffusers import ContextParallelConfig
     from torch_step import compile_blocks, sharing
 
@@ -82,6 +84,7 @@ def native(model, family, name, ranks):
         model.set_attention_backend("_native_cudnn")
     else:
         model.set_attention_backend("native")
+        torch.accelerator.device_count = lambda: 1  # it divides by their number
     model.enable_parallelism(config=ContextParallelConfig(**{f"{kind}_degree": ranks}))
     return compile_blocks(model, fullgraph=False) if name != kind else model
 
