@@ -63,6 +63,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "eager,compiled", "-picture")
     parser.add_argument("--max-sequence-length", type=int, default=512, help="tokens of the text (%(default)s)")
+    parser.set_defaults(width=1024, height=1024)
     a = parser.parse_args()
     a.case = a.case or f"flux.1-dev-{a.width}" + (f"x{a.height}" if a.height != a.width else "")
     return a

@@ -13,19 +13,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
+from families import FAMILIES  # noqa: E402
 from para_bench import add_arguments  # noqa: E402
 from step_comparison import add_step_arguments, compare  # noqa: E402
 from torch_step import VARIANTS  # noqa: E402
 
-SIZES = {"hunyuan-video": (960, 544), "mochi": (848, 480), "cogvideox": (720, 480)}
-
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, epilog="variants: " + ", ".join(VARIANTS))
-parser.add_argument("--family", choices=SIZES, required=True)
+parser.add_argument("--family", choices=[name for name in FAMILIES if name != "flux"], required=True)
 add_arguments(parser, "eager,compiled-blocks", "-video", steps=4)
 add_step_arguments(parser)
 parser.add_argument("--name", dest="model_name", help="of the model in rows (the folder's)")
-parser.set_defaults(width=None, height=None)
 a = parser.parse_args()
-a.width, a.height = a.width or SIZES[a.family][0], a.height or SIZES[a.family][1]
 a.model_name = a.model_name or a.model.resolve().name
 compare(a)

@@ -14,12 +14,12 @@ class Family:
 
     halves = 1  # calls of classifier-free guidance that make a step
     text_tokens, padded_text = 512, None  # valid ones, which para gets; with padding, which diffusers gets, with a mask
-    frames = 1
+    size, frames = (1024, 1024), 1  # the usual width and height
     plain_attention = True  # the pipeline gives no mask
     fullgraph = True  # a block compiles as one graph
 
-    def __init__(self, folder, width, height, frames=None, text_tokens=None, padded_text=None):
-        self.folder, self.width, self.height = Path(folder), width, height
+    def __init__(self, folder, width=None, height=None, frames=None, text_tokens=None, padded_text=None):
+        self.folder, self.width, self.height = Path(folder), width or self.size[0], height or self.size[1]
         self.config = json.loads((self.folder / "transformer" / "config.json").read_text())
         vae = self.folder / "vae" / "config.json"
         self.vae = json.loads(vae.read_text()) if vae.exists() else {}
@@ -137,7 +137,8 @@ class Video(Family):
 
 
 class HunyuanVideo(Video):
-    frames, text_tokens, padded_text, plain_attention = 61, 64, 256, False
+    size, frames = (960, 544), 61
+    text_tokens, padded_text, plain_attention = 64, 256, False
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -152,7 +153,8 @@ class HunyuanVideo(Video):
 
 
 class Mochi(Video):
-    halves, frames, text_tokens, padded_text, time, plain_attention = 2, 85, 40, 256, 6, False
+    size, frames = (848, 480), 85
+    halves, text_tokens, padded_text, time, plain_attention = 2, 40, 256, 6, False
     fullgraph = False  # blocks look for the valid tokens of the text
 
     def timestep(self, sigma, inputs):
@@ -163,7 +165,8 @@ class Mochi(Video):
 
 
 class CogVideoX(Video):
-    halves, frames, text_tokens = 2, 49, 226
+    size, frames = (720, 480), 49
+    halves, text_tokens = 2, 226
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

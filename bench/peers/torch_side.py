@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -29,6 +30,15 @@ class TorchSide:
                                            stdout=subprocess.PIPE if i == 0 else self.log, stderr=self.log, text=True, env=env)
                           for i, env in enumerate(rank_environments(ranks))]
         end_with_us(self.processes)
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self):
+        """Where one has ended, the others would wait for it for ever."""
+        while all(process.poll() is None for process in self.processes):
+            time.sleep(0.5)
+        time.sleep(10)  # those that end by themselves do
+        for process in self.processes:
+            process.kill()
 
     def line(self):
         for line in self.processes[0].stdout:
