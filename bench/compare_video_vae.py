@@ -124,9 +124,11 @@ def main():
         programs[side].close()
         times = [ms for ms, _ in runs[side]]
         own = max(size for _, size in runs[side])
-        print(f"{a.case} {system} {variant}: {medians[side]:.1f} ms ({min(times):.1f} to {max(times):.1f}), para takes {medians['para'] / medians[side]:.3f} x; "
-              f"memory {gib(own)}, the whole process {gib(process[side])}")
-        rows += [(a.case, system, variant, medians[side]), (f"{a.case}-mib", system, variant, own / 2**20), (f"{a.case}-process-mib", system, variant, process[side] / 2**20)]
+        memory = f"; GPU memory {gib(own)}, the whole process {gib(process[side])}" if a.device == "cuda" else ""
+        print(f"{a.case} {system} {variant}: {medians[side]:.1f} ms ({min(times):.1f} to {max(times):.1f}), para takes {medians['para'] / medians[side]:.3f} x{memory}", flush=True)
+        rows.append((a.case, system, variant, medians[side]))
+        if memory:
+            rows += [(f"{a.case}-mib", system, variant, own / 2**20), (f"{a.case}-process-mib", system, variant, process[side] / 2**20)]
     append(a.csv, a.run, a.device, rows)
 
 

@@ -151,9 +151,9 @@ def obey(loops, words):
 
     if words[0] == "run":
         return f"{loops[words[1]].run()[0]:.5f}"
-    prediction = loops[words[1]].prediction()
+    prediction = loops[words[1]].prediction().clone()  # of an exchange that may still be under way
     if torch.distributed.get_rank() == 0:
-        save_file({"prediction": prediction.contiguous().cpu()}, words[2])
+        save_file({"prediction": prediction.cpu()}, words[2])
     return "saved"
 
 
