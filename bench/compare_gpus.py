@@ -35,7 +35,7 @@ def para_start(a, variant):
     if variant == "processes":
         return a.device, [], dict(processes=n)
     assert variant == "mpirun", f"para has no variant {variant}"
-    return a.device, [], dict(prefix=["mpirun", "--stdin", "all", "--allow-run-as-root", "--oversubscribe", "-n", str(n)])
+    return a.device, [], dict(prefix=["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(n)], ranks=n)
 
 
 def start_para(a, family, path, work):
@@ -99,8 +99,9 @@ def compare(a):
         if ("para", "1") in medians:
             for name in para:
                 print(f"speed-up of para {name} over one: {medians['para', '1'] / medians['para', name]:.3f} x")
-        fastest = min((ms, side) for side, ms in medians.items() if side[0] != "para" and gpus[side] == a.gpus)
-        print(f"para {best[1]} takes {medians[best] / fastest[0]:.3f} x the fastest of the others, {' '.join(fastest[1])}")
+        others = [(ms, side) for side, ms in medians.items() if side[0] != "para" and gpus[side] == a.gpus]
+        if others:
+            print(f"para {best[1]} takes {medians[best] / min(others)[0]:.3f} x the fastest of the others, {' '.join(min(others)[1])}")
         append(a.csv, a.run, a.device, [(gpus[system, name], a.case, system, name, ms) for (system, name), ms in medians.items()])
         if a.exact:
             show_exact(a, family, path, right, ours, theirs)

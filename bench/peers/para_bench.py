@@ -5,6 +5,7 @@ import random
 import socket
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,29 +31,36 @@ def end_with_us(processes):
 class Served:
     """A program that says "ready", with numbers, and answers a line with numbers; what it holds stays loaded between.
 
-    processes: so many of them, as a launcher starts them; the first one speaks. prefix: words that start it, mpirun's for example."""
+    processes: so many of them, as a launcher starts them; the first one speaks. prefix: words that start `ranks` of them, mpirun's."""
 
-    def __init__(self, *words, processes=1, prefix=()):
+    def __init__(self, *words, processes=1, prefix=(), ranks=1):
         environments = rank_environments(processes) if processes > 1 else [None]
+        if prefix:  # mpirun hands its standard input to the first rank alone
+            self.folder = tempfile.TemporaryDirectory()
+            lines = [os.path.join(self.folder.name, str(i)) for i in range(ranks)]
+            for path in lines:
+                os.mkfifo(path)
+            prefix = [*prefix, "sh", "-c", f'exec "$@" <{self.folder.name}/$OMPI_COMM_WORLD_RANK', "sh"]
         self.processes = [subprocess.Popen([*prefix, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) for env in environments]
         end_with_us(self.processes)
+        self.inputs = [open(os.open(path, os.O_RDWR), "w") for path in lines] if prefix else [process.stdin for process in self.processes]
         first, *self.ready = self.processes[0].stdout.readline().split() or [""]
         if first != "ready":
             raise SystemExit("did not start: " + " ".join([*prefix, *words]))
 
     def run(self):
         """Milliseconds, and what else it gives."""
-        for process in self.processes:
-            process.stdin.write("\n")
-            process.stdin.flush()
+        for lines in self.inputs:
+            lines.write("\n")
+            lines.flush()
         numbers = [float(word) for word in self.processes[0].stdout.readline().split()]
         if not numbers:
             raise SystemExit("ended: " + " ".join(self.processes[0].args))
         return numbers
 
     def close(self):
-        for process in self.processes:
-            process.stdin.close()
+        for lines in self.inputs:
+            lines.close()
         if any(process.wait() for process in self.processes):
             raise SystemExit("failed in the end: " + " ".join(self.processes[0].args))
 
