@@ -97,7 +97,7 @@ def compare(a):
         best = next(key for key in sides if key[0] == "para" and key[1] != "1")
         medians = show_times(a.case, times, best, lambda side, ms: f" a step on {gpus[side]}")
         if ("para", "1") in medians:
-            for name in para:
+            for name in list(para)[1:] if list(para)[0] == "1" else para:
                 print(f"speed-up of para {name} over one: {medians['para', '1'] / medians['para', name]:.3f} x")
         others = [(ms, side) for side, ms in medians.items() if side[0] != "para" and gpus[side] == a.gpus]
         if others:
