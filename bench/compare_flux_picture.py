@@ -1,14 +1,12 @@
 """A whole FLUX picture by para and by diffusers, on the same folder: text encoders, denoising loop and VAE, sides in turn.
 
-    python3 bench/peers/make_flux.py bench/configs/flux.1-dev /tmp/flux --tokenizers models/tiny-flux
+    python3 bench/peers/make_weights.py bench/configs/flux.1-dev /tmp/flux --tokenizers models/tiny-flux
     python3 bench/compare_flux_picture.py /tmp/flux --variants eager,compiled --csv bench/results/flux.csv
 
 Warm: every side has drawn a picture before. In each round every side draws one, in random order. diffusers' "compiled" has the transformer's blocks, the text
 encoders and the VAE's decoder compiled, and cuDNN's attention. Prints medians and ratios; appends rows to the CSV. SPDX-License-Identifier: Apache-2.0
 """
 import argparse
-import random
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -17,9 +15,9 @@ import torch
 from diffusers import FluxPipeline
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-from flux_torch import attention_of, wait  # noqa: E402
-from para_bench import ParaBench, add_arguments, append  # noqa: E402
+from para_bench import ParaBench, add_arguments, append, names, para_dtype, show_times, take_turns  # noqa: E402
 from torch.nn.attention import SDPBackend  # noqa: E402
+from torch_step import attention_of, compile_blocks, wait  # noqa: E402
 
 PROMPT = "a red heart on a blue background"
 STAGES = ("text", "loop", "decode", "picture")
@@ -27,11 +25,11 @@ STAGES = ("text", "loop", "decode", "picture")
 
 class Picture:
     def __init__(self, a, compiled):
-        self.a, self.backend = a, SDPBackend.CUDNN_ATTENTION if compiled else None
+        self.a, self.backend = a, SDPBackend.CUDNN_ATTENTION if compiled and a.device == "cuda" else None
         self.pipe = FluxPipeline.from_pretrained(a.model, torch_dtype=getattr(torch, a.dtype)).to(a.device)
         self.pipe.set_progress_bar_config(disable=True)
         if compiled:
-            self.pipe.transformer.compile_repeated_blocks(fullgraph=True)
+            compile_blocks(self.pipe.transformer, fullgraph=True)
             for model in (self.pipe.text_encoder, self.pipe.text_encoder_2):
                 model.compile()
             self.pipe.vae.decoder.compile()
@@ -52,7 +50,7 @@ class Picture:
     @torch.no_grad()
     def run(self):
         a, pipe = self.a, self.pipe
-        (embeds, pooled, _), text = self.timed(lambda: pipe.encode_prompt(PROMPT, None, device=a.device, max_sequence_length=512))
+        (embeds, pooled, _), text = self.timed(lambda: pipe.encode_prompt(PROMPT, None, device=a.device, max_sequence_length=a.max_sequence_length))
         with attention_of(self.backend):
             latents, loop = self.timed(lambda: pipe(
                 prompt_embeds=embeds, pooled_prompt_embeds=pooled, height=a.height, width=a.width, num_inference_steps=a.steps, output_type="latent",
@@ -64,38 +62,32 @@ class Picture:
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "eager,compiled", "-picture")
-    parser.add_argument("--case", default="flux.1-dev-1024")
-    return parser.parse_args()
+    parser.add_argument("--max-sequence-length", type=int, default=512, help="tokens of the text (%(default)s)")
+    parser.set_defaults(width=1024, height=1024)
+    a = parser.parse_args()
+    a.case = a.case or f"flux.1-dev-{a.width}" + (f"x{a.height}" if a.height != a.width else "")
+    return a
 
 
 def main():
     a = arguments()
     para = ParaBench(a.para, "bench", "pipeline", str(a.model), "--prompt", PROMPT, "--width", str(a.width), "--height", str(a.height), "--steps", str(a.steps),
-                     "--device", a.device, "--dtype", {"bfloat16": "bf16", "float32": "f32"}[a.dtype], *a.para_options.split())
-    sides = {("para", "bf16" if a.dtype == "bfloat16" else "f32"): para}
-    for name in filter(None, a.variants.split(",")):
+                     "--max-sequence-length", str(a.max_sequence_length), "--device", a.device, "--dtype", para_dtype(a), *a.para_options.split())
+    sides = {("para", para_dtype(a)): para}
+    for name in names(a.variants):
         start = time.perf_counter()
         sides["diffusers", name] = Picture(a, name == "compiled")
         sides["diffusers", name].run()
         print(f"{name}: loaded and drawn once in {time.perf_counter() - start:.0f} s", flush=True)
-
-    times = {side: [] for side in sides}
-    for _ in range(a.rounds):
-        for side in random.sample(list(sides), len(sides)):
-            times[side].append(sides[side].run())
+    runs = take_turns(sides, a.rounds)
     para.close()
 
-    ours, *_ = times.values()
     rows = []
-    for stage, column in zip(STAGES, range(len(STAGES))):
-        own = statistics.median(run[column] for run in ours)
-        for (system, variant), runs in times.items():
-            values = [run[column] for run in runs]
-            ms = statistics.median(values)
-            rows.append((f"{a.case}-{stage}", system, variant, ms))
-            print(f"{a.case}-{stage} {system} {variant}: {ms:.1f} ms ({min(values):.1f} to {max(values):.1f}); para takes {own / ms:.3f} x")
-    if a.csv:
-        append(a.csv, a.run, torch.cuda.get_device_name() if a.device == "cuda" else "CPU", rows)
+    for column, stage in enumerate(STAGES):
+        times = {side: [run[column] for run in values] for side, values in runs.items()}
+        medians = show_times(f"{a.case}-{stage}", times, list(sides)[0])
+        rows += [(f"{a.case}-{stage}", system, variant, ms) for (system, variant), ms in medians.items()]
+    append(a.csv, a.run, a.device, rows)
 
 
 main()

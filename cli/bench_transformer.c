@@ -19,9 +19,10 @@ typedef struct transformer_options {
 
 static progress_view view;
 
-/* A tensor of the file, without the dimensions of 1 before the last `rank`. */
-static para_status load_input(para_tensor *out, int rank, const char *name, const char *path) {
+/* A tensor of the file, without the dimensions of 1 before the last `rank`; no data where the file has none and need not. */
+static para_status load_input(para_tensor *out, int rank, bool needed, const char *name, const char *path) {
     para_status status = para_load_tensor(out, name, path);
+    if (status == PARA_ERR_NOT_FOUND && !needed) return PARA_OK;
     while (status == PARA_OK && out->rank > rank && out->dim[0] == 1)
         *out = para_tensor_make(out->data, out->dtype, out->rank - 1, out->dim + 1);
     return status;
@@ -29,9 +30,11 @@ static para_status load_input(para_tensor *out, int rank, const char *name, cons
 
 static para_status open_inputs(const transformer_options *o, para_pipeline *pipe, para_bench_inputs *out) {
     if (!o->inputs) return para_bench_inputs_random(pipe, &o->request.request, o->text_tokens, 0, out);
-    para_status status = load_input(&out->latents, para_pipeline_makes_videos(pipe) ? 5 : 3, "latents", o->inputs);
-    if (status == PARA_OK) status = load_input(&out->prompt_embeds, 2, "encoder_hidden_states", o->inputs);
-    if (status == PARA_OK) status = load_input(&out->pooled_prompt_embeds, 2, "pooled_projections", o->inputs);
+    para_status status = load_input(&out->latents, para_pipeline_makes_videos(pipe) ? 5 : 3, true, "latents", o->inputs);
+    if (status == PARA_OK) status = load_input(&out->prompt_embeds, 2, true, "encoder_hidden_states", o->inputs);
+    if (status == PARA_OK) status = load_input(&out->pooled_prompt_embeds, 2, false, "pooled_projections", o->inputs);
+    if (status == PARA_OK)
+        status = load_input(&out->negative_prompt_embeds, 2, false, "negative_encoder_hidden_states", o->inputs);
     return status;
 }
 
@@ -73,17 +76,18 @@ static para_status show_profile(const session *s, const para_request *request) {
     return status;
 }
 
-/* Says that it is ready, with the FLOPs of a step and attention's part; then for each line of standard input the milliseconds of a run. */
+/* Says that it is ready, with the FLOPs of a step and attention's part; then for each line of standard input the milliseconds of a run. Of several processes each
+ * gets the lines, and the first one speaks. */
 static para_status measure_on_demand(const session *s, const para_request *r, const para_plan *p) {
     char line[64];
     int hits = 0;
     double ms = 0;
-    printf("ready %.0f %.0f\n", p->step_flops, p->step_attention_flops);
+    if (s->first) printf("ready %.0f %.0f\n", p->step_flops, p->step_attention_flops);
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
         para_status status = measure(s, r, &ms, &hits);
         if (status != PARA_OK) return status;
-        printf("%.5f\n", ms);
+        if (s->first) printf("%.5f\n", ms);
         fflush(stdout);
     }
     return PARA_OK;
@@ -158,7 +162,8 @@ int bench_transformer(int argc, char **argv) {
         {"--wait", OPTION_FLAG, &o.wait, NULL, NULL,
          "time one run for each line of standard input instead, and print its milliseconds a step"},
         {"--inputs", OPTION_TEXT, &o.inputs, "FILE", NULL,
-         "not random: latents, encoder_hidden_states and pooled_projections of a safetensors file"},
+         "not random: latents, encoder_hidden_states and, if the model takes them, pooled_projections and "
+         "negative_encoder_hidden_states of a safetensors file"},
         {"--save-output", OPTION_TEXT, &o.save_output, "FILE", NULL,
          "write the prediction at the first timestep as safetensors"},
         {"--profile", OPTION_FLAG, &o.profile, NULL, NULL,

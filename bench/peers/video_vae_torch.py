@@ -1,45 +1,54 @@
-"""Times the decoders of diffusers' video VAEs at their default configs with random weights in bfloat16 on a GPU, tiled as enable_tiling() tiles, and says what
-memory they take: what bench/bench_video_vae.c times of para. SPDX-License-Identifier: Apache-2.0
+"""diffusers' decoder of a video VAE, tiled as enable_tiling() tiles: one side of bench/compare_video_vae.py.
 
-usage: video_vae_torch.py [hunyuan|mochi|cogvideox] [--whole]
+    video_vae_torch.py FOLDER LATENTS VIDEO DEVICE DTYPE tiled|other|whole
+
+Decodes `latents`, saves `video`, [frames, height, width, 3], says "ready", and for each line of standard input times another decode: its milliseconds, and the bytes of
+weights and of what it took beside them. other: tiles of another size, which shows what a difference in tiling makes. SPDX-License-Identifier: Apache-2.0
 """
-
+import json
 import sys
 import time
+from pathlib import Path
 
+import diffusers
 import torch
-from diffusers import AutoencoderKLCogVideoX, AutoencoderKLHunyuanVideo, AutoencoderKLMochi
+from safetensors.torch import load_file, save_file
 
-KINDS = {"hunyuan": (AutoencoderKLHunyuanVideo, 16, (33, 90, 160)), "mochi": (AutoencoderKLMochi, 12, (15, 60, 106)),
-         "cogvideox": (AutoencoderKLCogVideoX, 16, (13, 60, 90))}
-ROUNDS = 3
+
+def load(folder, device, dtype, tiling):
+    name = json.loads((Path(folder) / "config.json").read_text())["_class_name"]
+    vae = getattr(diffusers, name).from_pretrained(folder, torch_dtype=dtype).to(device).eval().requires_grad_(False)
+    if tiling != "whole":
+        vae.enable_tiling()
+    if tiling == "other":
+        for key in ("tile_sample_min_height", "tile_sample_min_width", "tile_latent_min_height", "tile_latent_min_width"):
+            if hasattr(vae, key):
+                setattr(vae, key, getattr(vae, key) // 4 * 3)
+        for key in ("tile_sample_stride_height", "tile_sample_stride_width"):
+            if hasattr(vae, key):
+                setattr(vae, key, getattr(vae, key) // 3 * 2)
+    return vae
 
 
 @torch.no_grad()
-def main(words):
-    for name, (cls, channels, size) in KINDS.items():
-        if any(w in KINDS for w in words) and name not in words:
-            continue
-        torch.manual_seed(0)
-        with torch.device("cuda"):
-            vae = cls().to(torch.bfloat16).eval()
-        if "--whole" not in words:
-            vae.enable_tiling()
-        latents = torch.rand(1, channels, *size, device="cuda", dtype=torch.bfloat16) * 2 - 1
-        vae.decode(latents)
+def main(folder, latents, video, device, dtype, tiling):
+    torch.set_grad_enabled(False)
+    cuda = device == "cuda"
+    vae = load(folder, device, getattr(torch, dtype), tiling)
+    x = load_file(latents)["latents"].to(device, getattr(torch, dtype))
+    image = vae.decode(x, return_dict=False)[0]
+    save_file({"video": image[0].permute(1, 2, 3, 0).contiguous().cpu()}, video)
+    del image
+    if cuda:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-        before, seconds = torch.cuda.memory_allocated(), []
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            vae.decode(latents)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        vae.decode(x, return_dict=False)
+        if cuda:
             torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-        print(f"{name:10s} diffusers decode {sorted(seconds)[ROUNDS // 2]:.3f} s ({min(seconds):.3f} to {max(seconds):.3f}), "
-              f"{(torch.cuda.max_memory_allocated() - before) / 2**30:.2f} GiB beside weights and latents", flush=True)
-        del vae, latents
-        torch.cuda.empty_cache()
+        print(f"{1e3 * (time.perf_counter() - start):.5f} {torch.cuda.max_memory_allocated() if cuda else 0}", flush=True)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+main(*sys.argv[1:])

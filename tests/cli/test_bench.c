@@ -70,7 +70,7 @@ static float *prediction(const char *path, int64_t *n) {
 }
 
 /* What the files of a transformer's inputs hold: 6 tokens of 16 channels, 9 of text. */
-static void save_inputs(const char *path, int text_width) {
+static void save_inputs(const char *path, int text_width, int tensors) {
     static float latents[6 * 16], text[9 * 32], pooled[32];
     static const char *const names[] = {"latents", "encoder_hidden_states", "pooled_projections"};
     for (int i = 0; i < 6 * 16; i++) latents[i] = (float)(i % 7) - 3;
@@ -81,7 +81,7 @@ static void save_inputs(const char *path, int text_width) {
         para_tensor_make(text, PARA_F32, 3, (int64_t[]){1, 9 * 32 / text_width, text_width}),
         para_tensor_make(pooled, PARA_F32, 2, (int64_t[]){1, 32}),
     };
-    assert_int_equal(para_safetensors_write(path, 3, names, t, NULL), PARA_OK);
+    assert_int_equal(para_safetensors_write(path, tensors, names, t, NULL), PARA_OK);
 }
 
 static void inputs_from_a_file(void **state) {
@@ -90,7 +90,7 @@ static void inputs_from_a_file(void **state) {
     int64_t n[2];
     float *got[2];
     const char *in = temp_path("in.safetensors");
-    save_inputs(in, 32);
+    save_inputs(in, 32, 3);
     for (int i = 0; i < 2; i++) {
         snprintf(out[i], sizeof out[i], "%s%d", temp_path("out.safetensors"), i);
         if (i == 0)
@@ -107,11 +107,34 @@ static void inputs_from_a_file(void **state) {
     assert_memory_not_equal(got[0], got[1], 6 * 16 * sizeof(float)); /* random inputs give another */
     free(got[0]);
     free(got[1]);
-    save_inputs(in, 16);
+    save_inputs(in, 16, 3);
     program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--inputs", in);
     program_expect(&p, 1, "prompt_embeds must be contiguous [18, 32]");
     program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--inputs", temp_path("nothing.safetensors"));
     program_expect(&p, 1, "nothing.safetensors");
+}
+
+/* Mochi takes no pooled text, and the negative half that guidance needs; a file without what is needed is refused. */
+static void halves_from_a_file(void **state) {
+    (void)state;
+    static float latents[12 * 2 * 4 * 6], text[9 * 24];
+    static const char *const names[] = {"latents", "encoder_hidden_states", "negative_encoder_hidden_states"};
+    const para_tensor t[] = {
+        para_tensor_make(latents, PARA_F32, 5, (int64_t[]){1, 12, 2, 4, 6}),
+        para_tensor_make(text, PARA_F32, 2, (int64_t[]){9, 24}),
+        para_tensor_make(text, PARA_F32, 2, (int64_t[]){9, 24}),
+    };
+    const char *in = temp_path("halves.safetensors");
+    for (int i = 0; i < 9 * 24; i++) text[i] = (float)(i % 5) - 2;
+    for (int given = 3; given >= 2; given--) {
+        assert_int_equal(para_safetensors_write(in, given, names, t, NULL), PARA_OK);
+        program_run(&p, NULL, "bench", "transformer", GOLDEN("mochi-video"), "--width", "48", "--height", "32", "--frames", "7", "--steps", "2", "--threads",
+                    "1", "--quiet", "--repeats", "1", "--inputs", in);
+        program_expect(&p, given == 3 ? 0 : 2, given == 3 ? "" : "prompt_embeds come without a negative half");
+    }
+    save_inputs(in, 32, 2);
+    program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--inputs", in);
+    program_expect(&p, 2, "prompt_embeds need pooled_prompt_embeds beside them");
 }
 
 /* Lines of standard input, each answered with `columns` numbers. */
@@ -200,6 +223,7 @@ int main(void) {
         cmocka_unit_test(transformer),
         cmocka_unit_test(cached),
         cmocka_unit_test(inputs_from_a_file),
+        cmocka_unit_test(halves_from_a_file),
         cmocka_unit_test(a_run_for_each_line),
         cmocka_unit_test(pipeline),
         cmocka_unit_test(config_by_name),
