@@ -4,7 +4,10 @@ import random
 import sys
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 import shared  # noqa: F401
+from models import CROP, TEMPLATE
 from motions import BACKGROUNDS, COLOUR_WORDS, EMOJI_NAMES, MOTION_WORDS, all_combinations, caption
 
 sys.path.insert(1, str(Path(__file__).parents[1] / "reference"))
@@ -25,6 +28,9 @@ def corpus():
 
 def main(target=MADE):
     write_llama_folder(str(Path(target) / "tokenizer"), corpus(), MERGES)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(Path(target) / "tokenizer")
+    if len(tokenizer(TEMPLATE)["input_ids"]) - 2 != CROP:
+        raise SystemExit("the pipeline's template has another number of tokens than the pipeline cuts off")
     write_clip_folder(str(Path(target) / "tokenizer_2"), corpus(), CLIP_MERGES)
 
 

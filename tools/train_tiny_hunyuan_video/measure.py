@@ -152,7 +152,7 @@ def write_card(folder, result, pipeline):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("models/tiny-hunyuan-video"))
-    parser.add_argument("--number", type=int, default=100, help="how many of the held-out combinations")
+    parser.add_argument("--number", type=int, help="only so many combinations")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--para", type=Path, help="draw with this program instead of diffusers")
     parser.add_argument("--batch", type=int, default=4)
@@ -162,12 +162,13 @@ def main():
     parser.add_argument("--sheet-only", action="store_true")
     parser.add_argument("--card", action="store_true", help="write the folder's README.md with the figures")
     parser.add_argument("--figures", type=Path, help="take the card's figures from this file of an earlier --json, without measuring")
-    parser.add_argument("--true", action="store_true", help="only what the measure says of true videos, of all combinations")
+    parser.add_argument("--true", action="store_true", help="only what the measure says of true videos, of all combinations or --number")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = False  # float32 it says
     renderer = Renderer(device)
     if options.true:
-        print(json.dumps(measure_truth(renderer, all_combinations(), False), indent=1))
+        print(json.dumps(measure_truth(renderer, shuffled(all_combinations())[:options.number], False), indent=1))
         return
     pipeline = HunyuanVideoPipeline.from_pretrained(options.folder, torch_dtype=torch.float32).to(device)
     pipeline.set_progress_bar_config(disable=True)

@@ -54,8 +54,10 @@ def all_combinations():
 
 
 def held_out(number=HELD_OUT, seed=21):
-    """The combinations that training never sees."""
-    return random.Random(seed).sample(all_combinations(), number)
+    """The combinations that training never sees: as many of each motion, to one."""
+    rng = random.Random(seed)
+    of_motion = [rng.sample([c for c in all_combinations() if c.motion == motion], -(-number // len(MOTIONS))) for motion in range(len(MOTIONS))]
+    return [c for same_place in zip(*of_motion) for c in same_place][:number]
 
 
 def trained_on(limit=None):

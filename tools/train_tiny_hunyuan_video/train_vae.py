@@ -1,6 +1,8 @@
 """Stage one: the autoencoder. L1, L2, L1 of the gradients, structural similarity, more of each on the emoji; a small KL term."""
 
 import math
+import time
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +21,24 @@ from videos import Renderer
 KL_WEIGHT = 5e-4
 ON_EMOJI = 4.0  # how much more a pixel of an emoji counts than one of the background
 TAIL_WEIGHT = 0.25
-WHOLE_FROM = 0.5  # share of the run that sees parts of the videos; the rest sees them whole, with their norms' own statistics
+
+
+@dataclass
+class Way:
+    """How convolutions are computed, of which the GPU says what is fastest."""
+
+    bf16: bool
+    channels_last: bool
+
+
+way = Way(bf16=True, channels_last=False)
 
 
 def pad_by_copying(self, x):
-    """HunyuanVideoCausalConv3d's forward with the padding put together from slices: the same numbers, and a much faster backward."""
+    """HunyuanVideoCausalConv3d's forward with the padding put together from slices: the same numbers, and a backward without atomic sums."""
     w, _, h, _, t, _ = self.time_causal_padding
+    if way.channels_last:
+        x = x.contiguous(memory_format=torch.channels_last_3d)
     if t:
         x = torch.cat([x[:, :, :1]] * t + [x], 2)
     if h:
@@ -83,20 +97,39 @@ def normalise(vae, renderer, combinations):
     return mean, std
 
 
-def train(worker, state_folder, end, lr, batch, part_batch, part, compiled, measured):
+def choose_way(worker, attempt):
+    """Tries attempt() in every way and keeps the fastest."""
+    seconds = {}
+    for bf16, channels_last in ((True, False), (True, True), (False, False)):
+        way.bf16, way.channels_last = bf16, channels_last
+        try:
+            for _ in range(2):
+                attempt()
+            torch.cuda.synchronize()
+            began = time.time()
+            for _ in range(3):
+                attempt()
+            torch.cuda.synchronize()
+            seconds[bf16, channels_last] = worker.agree((time.time() - began) / 3)
+        except RuntimeError as error:  # a GPU's library may lack one
+            worker.say(f"vae: bf16 {bf16}, channels last {channels_last}: {error}")
+    way.bf16, way.channels_last = min(seconds, key=seconds.get)
+    worker.say("vae: seconds of a step by (bf16, channels last):", {k: round(v, 4) for k, v in seconds.items()}, "- uses", way)
+
+
+def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, compiled, measured):
     """Trains until the clock (time.time()) reads `end`; then normalises the latents, and measures the PSNR on `measured` combinations.
-    part: edge of the parts of videos that are seen first, part_batch of them at once."""
+    part: edge of the parts of videos that are seen first, part_batch of them at once; from whole_from of the schedule on videos are seen
+    whole, with the statistics that the norms then have."""
     torch.manual_seed(1)
     of_diffusers.HunyuanVideoCausalConv3d.forward = pad_by_copying
     vae = make_vae().to(worker.device)
-    if worker.device.type == "cuda":
-        vae = vae.to(memory_format=torch.channels_last_3d)
     path = state_folder / "vae.pt"
     start = 0.0
     if path.exists():
         state = run_state.load(path)
         vae.load_state_dict(state["weights"])
-        start = state["progress"] if state["progress"] < 1 else WHOLE_FROM  # a finished one is refined
+        start = state["progress"] if state["progress"] < 1 else whole_from  # a finished one is refined
         worker.say(f"vae: goes on from {path}, {start:.1%} of the schedule")
     flat = Flat(vae, 0.998)
     worker.say(f"vae: {parameters(vae)} parameters")
@@ -107,11 +140,11 @@ def train(worker, state_folder, end, lr, batch, part_batch, part, compiled, meas
         vae.decoder.compile(dynamic=False)
 
     def loss_of(step, progress):
-        whole = progress >= WHOLE_FROM
+        whole = progress >= whole_from
         videos, alpha = renderer.random(batch if whole else part_batch, generator, EDGE if whole else part)
         target = videos * 2 - 1
         weight = 1 + ON_EMOJI * F.max_pool2d(alpha, 3, 1, 1)[:, None]
-        with worker.autocast():
+        with torch.autocast(worker.device.type, torch.bfloat16, enabled=way.bf16):
             mean, logvar = vae.quant_conv(vae.encoder(target)).float().chunk(2, 1)
             logvar = logvar.clamp(-30, 20)
             z = vae.post_quant_conv(mean + (0.5 * logvar).exp() * torch.randn_like(mean))
@@ -128,6 +161,9 @@ def train(worker, state_folder, end, lr, batch, part_batch, part, compiled, meas
     def save(step, progress):
         run_state.save({"weights": vae.state_dict(), "progress": progress}, path)
 
+    if worker.device.type == "cuda" and not compiled:
+        choose_way(worker, lambda: loss_of(0, 1.0)[0].backward())
+    way.bf16 &= worker.device.type == "cuda"
     step = train_until(end, worker, flat, "vae", loss_of, rate_of, start=start, save=save)
     if worker.chief:
         flat.use_average()
