@@ -9,7 +9,7 @@ import backgrounds
 from emoji import emoji_list
 
 FRAMES, EDGE = 17, 128
-# Emoji that look alike from no two sides, so that spinning shows.
+# Of each, a turn of a few degrees shows.
 EMOJI = ["red heart", "yellow star", "pumpkin", "fox", "panda", "frog", "chick", "fish", "crab", "red apple", "banana", "strawberry",
          "red car", "rocket", "key", "christmas tree"]
 BACKGROUNDS = ["white", "black", "grey", "green", "turquoise", "blue", "purple", "pink"]
