@@ -1,9 +1,9 @@
 """Reads from a video's pixels which of the seven motions it shows. Nothing here is learnt.
 
-The background is the median colour of the outermost pixels of all frames. What differs from it by more than THRESHOLD is the emoji. Over the
-frames, straight lines are fitted to its centroid's x and y and to the logarithm of its area; how it turns is what turns one frame, about the
-centroid and brought to the same area, best into the one TURN_STEP frames later. Each of these is divided by what a true video has; the largest is
-the motion, unless even that is below NOTHING.
+The background is the median colour of the outermost pixels of all frames. What differs from it by more than THRESHOLD is the emoji. Over
+the frames, straight lines are fitted to its centroid's x and y and to the logarithm of its area; how it turns is what turns one frame,
+about the centroid and brought to the same area, best into the one TURN_STEP frames later, if any clearly does. Each of these is divided by
+what a true video has; the largest is the motion, unless even that is below NOTHING.
 """
 
 import math
@@ -19,6 +19,7 @@ LEAST = 40  # pixels; fewer are no emoji
 NOTHING = 0.25
 TURN_STEP = 2  # frames
 TURN_ANGLES = [a * 7.5 for a in range(-6, 7)]  # degrees
+TURN_CLEAR = 0.8  # how much less an angle must leave of the difference than no turn does
 TURN_EDGE = 48  # pixels of the picture that is turned
 
 
@@ -59,7 +60,10 @@ def turned(video, x, y, area, present):
         radius = [1.1 * math.sqrt(area[i].item() / math.pi) for i in (a, b)]
         before = cut(video[:, a][None], x[a].item(), y[a].item(), radius[0], TURN_ANGLES)
         after = cut(video[:, b][None], x[b].item(), y[b].item(), radius[1], [0.0])
-        steps.append(TURN_ANGLES[(before - after).square().mean((1, 2, 3)).argmin().item()])
+        errors = (before - after).square().mean((1, 2, 3)).tolist()
+        best = min(range(len(errors)), key=errors.__getitem__)
+        clear = errors[best] < TURN_CLEAR * errors[TURN_ANGLES.index(0)]  # of noise, one angle is as bad as the other
+        steps.append(TURN_ANGLES[best] if clear else 0.0)
     return sum(steps) / len(steps) * (video.shape[1] - 1) / TURN_STEP if steps else 0.0
 
 
