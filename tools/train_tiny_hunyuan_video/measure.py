@@ -141,7 +141,8 @@ def write_card(folder, result, pipeline):
 
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name != "README.md")
     text = (Path(__file__).parent / "model_card.md").read_text(encoding="utf-8").format(
-        rows=table(result), combinations=result["combinations"], held_out=len(held_out()), all=len(all_combinations()), steps=result["steps"], by=result["by"],
+        rows=table(result), combinations=result["combinations"], held_out=len(held_out()),
+        all=len(all_combinations()), steps=result["steps"], by=result["by"],
         guidance=f"{GUIDANCE:g}", nothing=f"{100 * NOTHING:.0f}", jitter=JITTER, emoji=", ".join(EMOJI), backgrounds=", ".join(BACKGROUNDS),
         mib=size / 2**20, example=plain_caption(held_out()[0]), transformer=parameters(pipeline.transformer), vae=parameters(pipeline.vae),
         llama=parameters(pipeline.text_encoder), clip=parameters(pipeline.text_encoder_2), llama_vocabulary=len(pipeline.tokenizer),
