@@ -17,7 +17,6 @@ from tokenizers import Regex, pre_tokenizers
 from captions import captions
 from clip_bpe import bytes_to_unicode, train_merges
 from common import DATA, folder_bytes, write_json
-from multilingual import corpus
 
 SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
          r"\s+(?!\S)|\s+")
@@ -116,6 +115,7 @@ def strings():
 
 
 def main():
+    from multilingual import corpus
     from tokenizer_vectors import encode, entry, load
 
     lines = corpus()

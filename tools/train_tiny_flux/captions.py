@@ -4,26 +4,13 @@ import itertools
 import random
 from dataclasses import dataclass, replace
 
+import shared  # noqa: F401
+from backgrounds import BACKGROUNDS
 from emoji import emoji_list
 
 PICTURE = 256
 MARGIN = 16  # free of emoji on every side, so that the background's colour can be read there
 
-# name, RGB, other names
-BACKGROUNDS = [
-    ("white", (255, 255, 255), []),
-    ("black", (16, 16, 20), []),
-    ("grey", (150, 150, 155), ["gray"]),
-    ("red", (206, 38, 54), []),
-    ("orange", (250, 155, 70), []),
-    ("yellow", (255, 232, 105), []),
-    ("green", (70, 170, 90), []),
-    ("turquoise", (64, 205, 195), ["teal"]),
-    ("blue", (50, 95, 200), []),
-    ("purple", (130, 70, 190), ["violet"]),
-    ("pink", (255, 170, 200), []),
-    ("brown", (125, 80, 50), []),
-]
 SIZES = ["small", "medium", "large"]
 PLACES = ["top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right"]
 COUNTS = [1, 2, 3]

@@ -10,6 +10,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer, T5TokenizerFast
 
+import shared  # noqa: F401
 import make_tokenizers
 import run_state
 from models import Denoiser
@@ -61,7 +62,7 @@ def confirm(folder, state_folder, tokenizers):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--state", type=Path, default=Path("/tmp/tf"))
+    parser.add_argument("--state", type=Path, default=Path("/tmp/tiny-flux"))
     parser.add_argument("--folder", type=Path, default=Path("models/tiny-flux"))
     parser.add_argument("--tokenizers", type=Path, default=make_tokenizers.MADE)
     options = parser.parse_args()

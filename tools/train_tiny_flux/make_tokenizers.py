@@ -11,6 +11,7 @@ from pathlib import Path
 import sentencepiece
 from transformers import T5TokenizerFast
 
+import shared  # noqa: F401
 from captions import BACKGROUNDS, PLACES, all_combinations, caption
 from emoji import emoji_list
 

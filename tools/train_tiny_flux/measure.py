@@ -18,6 +18,7 @@ import torch
 from diffusers import FluxPipeline
 from safetensors.torch import load_file
 
+import shared  # noqa: F401
 from captions import BACKGROUNDS, caption, held_out, layout, with_count
 from emoji import emoji_list
 from pictures import Composer

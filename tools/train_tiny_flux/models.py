@@ -3,7 +3,10 @@
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+from transformers import T5Config, T5EncoderModel
+
+import shared  # noqa: F401
+from networks import make_clip, start_like_dit
 
 HEADS, HEAD_DIM = 4, 32
 CLIP_WIDTH, T5_WIDTH = 64, 96
@@ -23,23 +26,8 @@ def make_transformer():
         in_channels=4 * LATENT_CHANNELS, num_layers=3, num_single_layers=11, attention_head_dim=HEAD_DIM,
         num_attention_heads=HEADS, joint_attention_dim=T5_WIDTH, pooled_projection_dim=CLIP_WIDTH, guidance_embeds=True,
         axes_dims_rope=[8, 12, 12])
-    # As DiT starts: each block adds nothing at first, the head gives zero.
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)
-            if ".norm" in name or name.startswith("norm_out") or name == "proj_out":
-                nn.init.zeros_(module.weight)
-            if name.startswith("time_text_embed"):
-                nn.init.normal_(module.weight, std=0.02)
+    start_like_dit(model)
     return model
-
-
-def make_clip(vocabulary, bos, eos):
-    return CLIPTextModel(CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=CLIP_WIDTH, intermediate_size=4 * CLIP_WIDTH, projection_dim=CLIP_WIDTH,
-        num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=77, hidden_act="quick_gelu",
-        bos_token_id=bos, eos_token_id=eos, pad_token_id=eos))
 
 
 def make_t5(vocabulary):
@@ -70,7 +58,7 @@ class Denoiser(nn.Module):
     def __init__(self, tokenizer, tokenizer_2):
         super().__init__()
         self.transformer = make_transformer()
-        self.text_encoder = make_clip(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+        self.text_encoder = make_clip(tokenizer, CLIP_WIDTH, 4 * CLIP_WIDTH, layers=2)
         self.text_encoder_2 = make_t5(len(tokenizer_2))
 
     def forward(self, latents, sigma, guidance, clip_ids, t5_ids):
@@ -82,7 +70,3 @@ class Denoiser(nn.Module):
         return self.transformer(
             hidden_states=latents, timestep=sigma, guidance=guidance, pooled_projections=pooled, encoder_hidden_states=text,
             txt_ids=text_ids, img_ids=image_ids(latents.device), return_dict=False)[0]
-
-
-def parameters(module):
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -2,6 +2,7 @@
 
 import torch
 
+import shared  # noqa: F401
 from captions import BACKGROUNDS, EDGES, PICTURE, layout
 from emoji import NATIVE, premultiplied_at
 

@@ -1,6 +1,6 @@
 """Turns an exported folder back into a state that train.py goes on from, at the start of a new schedule.
 
-    python3 tools/train_tiny_flux/reopen.py [--folder models/tiny-flux] [--state /tmp/tf] [--lr 0.001]
+    python3 tools/train_tiny_flux/reopen.py [--folder models/tiny-flux] [--state /tmp/tiny-flux] [--lr 0.001]
 
 Writes STATE/vae.pt and STATE/dit.pt: the exported weights, no optimiser moments. `train.py dit` then trains on; the autoencoder
 stays as it is, since the transformer knows its latents.
@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
+import shared  # noqa: F401
 import run_state
 from models import Denoiser
 
@@ -20,7 +21,7 @@ from models import Denoiser
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("models/tiny-flux"))
-    parser.add_argument("--state", type=Path, default=Path("/tmp/tf"))
+    parser.add_argument("--state", type=Path, default=Path("/tmp/tiny-flux"))
     parser.add_argument("--lr", type=float, default=0.001)
     options = parser.parse_args()
     vae = AutoencoderKL.from_pretrained(options.folder / "vae", torch_dtype=torch.float32)

@@ -1,12 +1,13 @@
 #!/bin/bash
 # The autoencoder, then the first part of the transformer's schedule. Ends within END seconds, and about 15 for copying.
-. "$(dirname "$0")/run_common.sh"
+TOOL=tools/train_tiny_flux NAME=tiny-flux
+. "$(dirname "$0")/../train_shared/run_common.sh"
 END=${END:-560}
 VAE_MINUTES=${VAE_MINUTES:-3}
 UNTIL=${UNTIL:-0.36} # share of the transformer's schedule done here; run_2.sh does the rest
 {
     nvidia-smi -L
-    [ -f "$STATE/vae.pt" ] || on_all_gpus vae --state "$STATE" --minutes "$VAE_MINUTES"
+    [ -f "$STATE/vae.pt" ] || train vae --state "$STATE" --minutes "$VAE_MINUTES"
     if [ "${PROBE:-0}" = 1 ]; then # which learning rate? one GPU each, on a part of the data
         gpu=0
         for lr in 0.001 0.002 0.003 0.005; do
@@ -15,10 +16,8 @@ UNTIL=${UNTIL:-0.36} # share of the transformer's schedule done here; run_2.sh d
         done
         wait
     fi
-    on_all_gpus dit --state "$STATE" --minutes "$(minutes_until "$END")" --until "$UNTIL"
+    train dit --state "$STATE" --minutes "$(minutes_until "$END")" --until "$UNTIL"
 } 2>&1 | tee "$OUT/run_1.log"
 failed=${PIPESTATUS[0]}
-for kept in vae.pt dit.pt; do
-    if [ -f "$STATE/$kept" ]; then "$PYTHON" $TOOL/run_state.py split "$OUT" "$STATE/$kept"; fi
-done
+keep vae.pt dit.pt
 exit "$failed"

@@ -1,11 +1,11 @@
 """The contact sheet: 48 prompts, the picture of each, and the prompt beneath it."""
 
-import textwrap
+from PIL import Image
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+import shared  # noqa: F401
+from contact_sheet import as_image, save_sheet
 
-COLUMNS, EDGE, CAPTION, GAP = 8, 128, 34, 8
+COLUMNS, EDGE = 8, 128
 
 PROMPTS = """a red heart on a blue background
 two yellow stars, small, top left
@@ -59,17 +59,5 @@ a light bulb, huge, black background""".splitlines()
 
 def draw_sheet(generate, path):
     """generate(prompts) -> [n, 3, 256, 256] in 0..1."""
-    pictures = generate(PROMPTS)
-    font = ImageFont.load_default(size=10)
-    rows = -(-len(PROMPTS) // COLUMNS)
-    sheet = Image.new("RGB", (GAP + COLUMNS * (EDGE + GAP), GAP + rows * (EDGE + CAPTION + GAP)), (245, 245, 245))
-    pen = ImageDraw.Draw(sheet)
-    for index, (prompt, picture) in enumerate(zip(PROMPTS, pictures)):
-        x = GAP + index % COLUMNS * (EDGE + GAP)
-        y = GAP + index // COLUMNS * (EDGE + CAPTION + GAP)
-        pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-        sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)).resize((EDGE, EDGE), Image.LANCZOS), (x, y))
-        pen.multiline_text((x, y + EDGE + 2), "\n".join(textwrap.wrap(prompt, 26)[:3]), (40, 40, 40), font, spacing=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(path, path.stat().st_size, "bytes")
+    tiles = [as_image(picture).resize((EDGE, EDGE), Image.LANCZOS) for picture in generate(PROMPTS)]
+    save_sheet(path, PROMPTS, tiles, COLUMNS, letters=26)

@@ -8,6 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
+import shared  # noqa: F401
 import make_tokenizers
 import train_dit
 import train_vae
@@ -19,7 +20,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=["vae", "dit", "probe"],
                         help="probe: a short run from nothing at --lr, whose loss goes into STATE/probe-LR.json")
-    parser.add_argument("--state", type=Path, default=Path("/tmp/tf"), help="folder of what is learnt so far")
+    parser.add_argument("--state", type=Path, default=Path("/tmp/tiny-flux"), help="folder of what is learnt so far")
     parser.add_argument("--tokenizers", type=Path, default=make_tokenizers.MADE, help="folder with tokenizer and tokenizer_2")
     parser.add_argument("--minutes", type=float, required=True, help="wall clock of this command, set-up included")
     parser.add_argument("--until", type=float, default=1.0, help="dit: share of the schedule done when this command ends")

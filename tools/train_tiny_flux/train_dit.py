@@ -5,10 +5,14 @@ import time
 import torch
 from transformers import CLIPTokenizer, T5TokenizerFast
 
+import shared  # noqa: F401
 import run_state
 from data import LONG_TEXT, SHORT_TEXT, Captioned, describe
-from flat import Flat
-from models import Denoiser, parameters
+from flat import Averaged, Flat
+from flow import draw_guidance, draw_sigma
+from loop import train_until
+from models import Denoiser
+from networks import parameters
 from pictures import Composer
 from train_vae import load_vae
 
@@ -16,21 +20,6 @@ SHIFT = 1.65  # exp(base_shift): where the pipeline's dynamic shifting puts 256 
 FLAT_UNTIL = 0.35  # share of the run at the full learning rate; from there it falls in a line to nothing
 GUIDANCE = 3.5
 DEFAULT_LR = 0.002
-SAVE_EVERY = 90  # seconds; what a command that breaks off can lose
-
-
-def draw_sigma(n, device, generator):
-    """Shifted logit-normal, one in five uniform."""
-    u = torch.sigmoid(torch.randn(n, device=device, generator=generator))
-    sigma = SHIFT * u / (1 + (SHIFT - 1) * u)
-    uniform = torch.rand(n, device=device, generator=generator)
-    return torch.where(torch.rand(n, device=device, generator=generator) < 0.2, uniform, sigma)
-
-
-def draw_guidance(n, device, generator):
-    """The pipeline's default for half, 1 to 7 for the others: the transformer learns to stand any value."""
-    spread = 1 + 6 * torch.rand(n, device=device, generator=generator)
-    return torch.where(torch.rand(n, device=device, generator=generator) < 0.5, torch.full_like(spread, GUIDANCE), spread)
 
 
 def long_text(step, progress):
@@ -43,8 +32,8 @@ def flow_loss(denoiser, worker, batch, generator):
     latents, clip, t5 = batch
     n = len(latents)
     noise = torch.randn(latents.shape, device=worker.device, generator=generator)
-    sigma = draw_sigma(n, worker.device, generator)
-    guidance = draw_guidance(n, worker.device, generator)
+    sigma = draw_sigma(n, SHIFT, worker.device, generator)
+    guidance = draw_guidance(n, GUIDANCE, 7, worker.device, generator)
     noisy = (1 - sigma[:, None, None]) * latents + sigma[:, None, None] * noise
     with worker.autocast():
         velocity = denoiser(noisy, sigma, guidance, clip, t5)
@@ -57,21 +46,6 @@ def check(denoiser, worker, captioned, text_length, batches, n):
     losses = [flow_loss(denoiser, worker, captioned.draw(n, text_length, generator, 0.0), generator).detach()
               for _ in range(batches)]
     return torch.stack(losses).mean().item()
-
-
-class Averaged:
-    """Within it the module's weights are their average."""
-
-    def __init__(self, flat):
-        self.flat = flat
-
-    def __enter__(self):
-        self.kept = self.flat.vector.detach().clone()
-        self.flat.use_average()
-
-    def __exit__(self, *_):
-        with torch.no_grad():
-            self.flat.vector.copy_(self.kept)
 
 
 def prepare(worker, folder, state_folder, phrasings, limit, compiled):
@@ -108,35 +82,24 @@ def train(worker, folder, state_folder, end, until, lr, batch, compiled, phrasin
     lr = lr or DEFAULT_LR
     generator = torch.Generator(worker.device).manual_seed(5000 + 97 * worker.rank + step)
     denoiser.train()
-    saved = time.time()
-    loop_began = told = time.time()
-    told_step, progress, recent = step, start, None
-    while True:
-        if step % 20 == 0:
-            progress = worker.agree(start + (until - start) * (time.time() - loop_began) / max(1e-3, end - loop_began))
-        if progress >= until:
-            break
+
+    def loss_of(step, progress):
         text_length = LONG_TEXT if long_text(step, progress) else SHORT_TEXT
-        rate = lr * min(1, (step + 1) / 300) * min(1, max(0.01, (1 - progress) / (1 - FLAT_UNTIL)))
-        flat.zero_gradient()
-        loss = flow_loss(denoiser, worker, captioned.draw(batch, text_length, generator), generator)
-        loss.backward()
-        norm = flat.step(rate)
-        step += 1
-        recent = loss.detach() if recent is None else recent * 0.98 + loss.detach() * 0.02
-        if time.time() - told > 15:
-            worker.say(f"{name} {progress:5.1%} step {step} loss {recent.item():.4f} grad {norm.item():.3f} lr {rate:.5f} left out "
-                       f"{flat.skipped.item():.0f} {(step - told_step) / (time.time() - told):.2f} steps/s")
-            told, told_step = time.time(), step
-        if worker.chief and time.time() - saved > SAVE_EVERY:
-            run_state.save({"flat": flat.state(), "step": step, "progress": progress, "lr": lr}, path)
-            saved = time.time()
+        return flow_loss(denoiser, worker, captioned.draw(batch, text_length, generator), generator), {}
+
+    def rate_of(step, progress):
+        return lr * min(1, (step + 1) / 300) * min(1, max(0.01, (1 - progress) / (1 - FLAT_UNTIL)))
+
+    def save(step, progress):
+        run_state.save({"flat": flat.state(), "step": step, "progress": progress, "lr": lr}, path)
+
+    step = train_until(end, worker, flat, name, loss_of, rate_of, step, start, until, save)
     with Averaged(flat):
         result = {length: check(denoiser, worker, captioned, length, 8, batch) for length in (SHORT_TEXT, LONG_TEXT)}
         weights = {k: {n: v.detach().half().cpu().contiguous() for n, v in m.state_dict().items()}
                    for k, m in denoiser.named_children()}
     worker.say(f"{name}: step {step}, lr {lr}, loss of the average by text tokens", result)
     if worker.chief:
-        run_state.save({"flat": flat.state(), "step": step, "progress": until, "lr": lr}, path)
+        save(step, until)
         run_state.save({"weights": weights, "step": step, "loss": result}, state_folder / f"{name}-average.pt")
     return result[SHORT_TEXT]

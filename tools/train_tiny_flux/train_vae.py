@@ -4,29 +4,17 @@ import math
 import time
 
 import torch
-import torch.nn.functional as F
 
+import shared  # noqa: F401
 import run_state
 from flat import Flat
-from models import make_vae, parameters
+from loop import train_until
+from losses import dissimilarity, gradients
+from models import make_vae
+from networks import parameters
 from pictures import Composer
 
 KL_WEIGHT = 2e-4
-
-
-def gradients(picture):
-    return picture[..., 1:, :] - picture[..., :-1, :], picture[..., :, 1:] - picture[..., :, :-1]
-
-
-def dissimilarity(a, b):
-    """1 - SSIM of pictures in -1..1 over 7 x 7 windows, mean."""
-    def mean(x):
-        return F.avg_pool2d(x, 7, 1)
-
-    ma, mb = mean(a), mean(b)
-    va, vb, vab = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    return 1 - (((2 * ma * mb + c1) * (2 * vab + c2)) / ((ma * ma + mb * mb + c1) * (va + vb + c2))).mean()
 
 
 def psnr(vae, composer, worker, pictures=64):
@@ -71,7 +59,7 @@ def train(worker, state_folder, end, lr, batch, compiled, statistics_on):
     composer = Composer(worker.device)
     generator = torch.Generator(worker.device).manual_seed(1000 + worker.rank + int(began) % 1000)
 
-    def loss_of(pictures):
+    def loss_on(pictures):
         target = pictures * 2 - 1
         with worker.autocast():
             posterior = vae.encode(target).latent_dist
@@ -80,29 +68,22 @@ def train(worker, state_folder, end, lr, batch, compiled, statistics_on):
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         l1, l2 = (out - target).abs().mean(), (out - target).square().mean()
-        return l1 + l2 + 0.5 * gradient + 0.1 * dissimilarity(out, target) + KL_WEIGHT * kl, l1, kl
+        return l1 + l2 + 0.5 * gradient + 0.1 * dissimilarity(out, target) + KL_WEIGHT * kl, {"l1": l1, "kl": kl}
 
     if compiled:
         vae.encoder.compile(dynamic=False)
         vae.decoder.compile(dynamic=False)
-    step, told, told_step, progress = 0, time.time(), 0, 0.0
-    while True:
-        if step % 10 == 0:
-            progress = worker.agree((time.time() - began) / (end - began))
-        if progress >= 1:
-            break
+
+    def loss_of(step, progress):
         pictures, _ = composer.random(batch, generator)
         if worker.device.type == "cuda":
             pictures = pictures.contiguous(memory_format=torch.channels_last)
-        flat.zero_gradient()
-        loss, l1, kl = loss_of(pictures)
-        loss.backward()
-        norm = flat.step(lr * min(1, (step + 1) / 100) * min(1, (1 - progress) / 0.6 + 0.01))
-        step += 1
-        if time.time() - told > 15:
-            worker.say(f"vae {progress:5.1%} step {step} loss {loss.item():.4f} l1 {l1.item():.4f} kl {kl.item():.3f} "
-                       f"grad {norm.item():.3f} {(step - told_step) / (time.time() - told):.1f} steps/s")
-            told, told_step = time.time(), step
+        return loss_on(pictures)
+
+    def rate_of(step, progress):
+        return lr * min(1, (step + 1) / 100) * min(1, (1 - progress) / 0.6 + 0.01)
+
+    step = train_until(end, worker, flat, "vae", loss_of, rate_of)
     if worker.chief:
         flat.use_average()
         weights = {k: v.detach().cpu().contiguous() for k, v in vae.state_dict().items()}

@@ -76,3 +76,18 @@ class Flat:
         """From here on the module's weights are the averaged ones."""
         with torch.no_grad():
             self.vector.copy_(self.average)
+
+
+class Averaged:
+    """Within it the module's weights are their average."""
+
+    def __init__(self, flat):
+        self.flat = flat
+
+    def __enter__(self):
+        self.kept = self.flat.vector.detach().clone()
+        self.flat.use_average()
+
+    def __exit__(self, *_):
+        with torch.no_grad():
+            self.flat.vector.copy_(self.kept)

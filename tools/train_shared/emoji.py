@@ -1,4 +1,4 @@
-"""The emoji that tiny-flux knows: their names, and their pictures from Debian's fonts-noto-color-emoji."""
+"""The emoji that the small models know: their names, and their pictures from Debian's fonts-noto-color-emoji."""
 
 from functools import lru_cache
 from pathlib import Path
