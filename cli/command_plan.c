@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "complain.h"
+#include "plan_hosts.h"
 #include "session.h"
 
 enum { MAX_MESHES = 1024 };
@@ -12,6 +13,7 @@ enum { MAX_MESHES = 1024 };
 typedef struct plan_options {
     request_options request;
     float rate, link;
+    number_list hosts;
 } plan_options;
 
 /* What it is given, all ranks beside each other. */
@@ -159,6 +161,7 @@ static void show(const plan_options *o, const cost *c, const para_machine *m) {
     if (c->meshes) {
         show_ranks(c);
         show_meshes(o, c, m);
+        plan_show_hosts(&c->plan, c->mesh, c->meshes);
     }
     show_times(o, c, m);
 }
@@ -213,6 +216,7 @@ int command_plan(int argc, char **argv) {
         REQUEST_OPTIONS(o.request),
         RANK_OPTIONS(o.request),
         CACHE_ARGUMENTS(o.request.cache),
+        {"--hosts", OPTION_NUMBERS, &o.hosts, "N|R,R,...", NULL, "count the ranks as being on N hosts, or on hosts with R ranks each (where they are)"},
         {"--rate", OPTION_FLOAT, &o.rate, "TFLOPS", NULL, "10^12 operations a second of one rank, for times"},
         {"--link", OPTION_FLOAT, &o.link, "GB/S", NULL, "10^9 bytes a second that one rank sends (5)"},
         {0},
@@ -225,17 +229,19 @@ int command_plan(int argc, char **argv) {
             "Shows what a request would cost: tokens, floating-point operations, memory and, at a given rate, time.",
         .details = "\nComputes nothing and reads no weights: the configs alone suffice. With ranks, also what each of "
                    "them holds and\n"
-                   "sends, and the predicted time of a step on every mesh.\n"
+                   "sends, and the predicted time of a step on every mesh; with several hosts what passes between them.\n"
                    "\nExamples:\n"
                    "  para plan models/tiny-flux\n"
                    "  para plan models/tiny-flux --width 512 --height 384 --steps 20 --rate 0.1\n"
-                   "  para plan models/tiny-flux --ranks 4 --link 1\n",
+                   "  para plan models/tiny-flux --ranks 4 --link 1\n"
+                   "  para plan models/tiny-flux --ranks 16 --hosts 2\n",
         .options = options,
     };
     const char *model;
     bool help;
     int code = parse_options(&c, argc, argv, &model, &help);
     if (code == EXIT_DONE && !help) code = check_rates(&o);
+    if (code == EXIT_DONE && !help) code = plan_check_hosts(&o.hosts, &o.request);
     if (code == EXIT_DONE && !help) code = cache_arguments_finish(&o.request.cache, c.name, false);
     if (code == EXIT_DONE && !help) {
         request_options_finish(&o.request);
@@ -243,5 +249,6 @@ int command_plan(int argc, char **argv) {
         code = run(&o, model);
     }
     request_options_free(&o.request);
+    free(o.hosts.value);
     return code;
 }

@@ -56,12 +56,12 @@ static json_t *step_ops(const para_result *result) {
 para_status report_write(const char *path, const char *model, const request_options *o, const para_result *result) {
     double step = result->denoise_seconds / o->request.num_inference_steps;
     json_t *report = json_pack(
-        "{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I, s:I}, s:i, s:{s:i, s:i, s:i}, s:o, s:o}", "version",
+        "{s:s, s:s, s:o, s:{s:f, s:f, s:f, s:f, s:f, s:f}, s:{s:I, s:I, s:I, s:I, s:I}, s:i, s:{s:i, s:i, s:i}, s:o, s:o}", "version",
         para_version(), "build", para_build_info(), "settings", settings(model, o, result), "seconds", "load",
         result->load_seconds, "text", result->text_seconds, "denoise", result->denoise_seconds, "step", step, "decode",
-        result->decode_seconds, "bytes", "peak_memory", (json_int_t)peak_memory(), "activations",
+        result->decode_seconds, "exchange_wait", result->exchange_wait_seconds, "bytes", "peak_memory", (json_int_t)peak_memory(), "activations",
         (json_int_t)result->arena_bytes, "weights", (json_int_t)result->weight_bytes, "exchanged",
-        (json_int_t)result->exchanged_bytes, "ranks", result->ranks, "mesh", "batch", result->batch, "ring",
+        (json_int_t)result->exchanged_bytes, "between_hosts", (json_int_t)result->between_hosts_bytes, "ranks", result->ranks, "mesh", "batch", result->batch, "ring",
         result->ring, "ulysses", result->ulysses, "cache", cache_report(&o->cache, result), "step_ops", step_ops(result));
     char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
     json_decref(report);

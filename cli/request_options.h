@@ -7,11 +7,14 @@
 #include "cache_arguments.h"
 #include "options.h"
 
+enum { MAX_HOSTS = 256 };
+
 typedef struct request_options {
     para_request request;
     int rng, dtype, attention, compile; /* indices into the choices below */
     device_choice device;
     int ranks, threads, batch, ring, ulysses, head_groups;
+    int hosts, host_ranks[MAX_HOSTS]; /* that the ranks count as being on; ranks on each, all 0: as even as can be */
     float timeout;
     number_list sigmas;
     bool vae_tiling, dynamic_cfg, parallel_vae, random_weights, offload;

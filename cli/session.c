@@ -72,6 +72,8 @@ para_status session_open_world(session *s, const char *name, const request_optio
     w.threads = o->threads;
     w.mpi = para_started_by_mpi() || para_started_by_launcher();
     w.timeout = o->timeout;
+    w.num_hosts = o->hosts;
+    w.host_ranks = o->host_ranks[0] ? o->host_ranks : NULL;
     w.memory_limit = o->memory_limit;
     w.log = s->first && view ? on_log : NULL;
     w.log_user = s;

@@ -71,6 +71,10 @@ add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)
 # What starts processes without MPI, with the variables that torchrun and others set.
 add_executable(launch tests/parallel/launch.c)
+# What tests/parallel/rehearsal.sh runs on two network namespaces.
+add_executable(slow_link tests/parallel/slow_link.c)
+add_executable(ring_overlap tests/parallel/ring_overlap.c)
+target_link_libraries(ring_overlap PRIVATE para_static)
 add_test(NAME parallel/failures COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/failures.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(parallel/failures PROPERTIES TIMEOUT 1800 LABELS parallel PROCESSORS 2
   ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR};MPIRUN=${PARA_MPIRUN};${PARA_MPI_ENVIRONMENT};ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0") # some crash on purpose
@@ -114,6 +118,10 @@ if(NOT PARA_SANITIZE)
 endif()
 
 # Where one build tells all and the sanitizers have nothing to add: two hosts; the tree, and what is installed of it.
+if(NOT PARA_SANITIZE)
+  add_test(NAME parallel/rehearsal COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/rehearsal.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(parallel/rehearsal PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS parallel PROCESSORS 2 ENVIRONMENT "BUILD=${CMAKE_BINARY_DIR}")
+endif()
 if(MPI_C_FOUND AND NOT PARA_SANITIZE)
   add_test(NAME parallel/two_hosts COMMAND sh ${CMAKE_SOURCE_DIR}/tests/parallel/two_hosts.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   set_tests_properties(parallel/two_hosts PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77 LABELS parallel

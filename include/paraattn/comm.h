@@ -50,6 +50,8 @@ PARA_API para_status para_comm_barrier(para_comm comm);
 
 /* Bytes that this rank has sent to others since the world was opened (or planned). */
 PARA_API int64_t para_rank_bytes_sent(const para_rank *rank);
+/* Of them, to ranks on other hosts. */
+PARA_API int64_t para_rank_bytes_between_hosts(const para_rank *rank);
 
 #ifdef __cplusplus
 }

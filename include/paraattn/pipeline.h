@@ -108,6 +108,8 @@ typedef struct para_result {
     int ranks;              /* that took part: batch · ring · ulysses */
     int batch, ring, ulysses; /* the mesh of the denoising loop */
     int64_t exchanged_bytes;  /* sent by all ranks to each other in the denoising loop */
+    int64_t between_hosts_bytes; /* of them, from one host to another */
+    double exchange_wait_seconds; /* that a rank's host thread waited in it for others, the longest of all; GPUs wait without theirs */
     const struct para_cache_step *cache_steps; /* cache.h: [num_cache_steps] by step, picture, half; NULL without a cache */
     int num_cache_steps;
     int cache_hits;           /* of them */
@@ -140,7 +142,7 @@ typedef struct para_parallel_options {
 
 /* Context parallelism: requests are computed by all ranks of the world, each with a part of the tokens, arranged as batch × ring × ulysses. Pixels stay
  * the same up to rounding. Without it, rank 0 computes alone. Axes that are not given are chosen: batch, as far as items share out evenly; then
- * Ulysses, as far as heads do; then ring. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT where the axes cannot fill the world, naming the
+ * Ulysses, as far as heads do, and on several hosts only among ranks of one; then ring. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT where the axes cannot fill the world, naming the
  * meshes that do; whether there are enough items for `batch` turns out with the request. */
 PARA_API para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *options);
 
@@ -228,6 +230,9 @@ typedef struct para_component_info {
 PARA_API int para_pipeline_components(const para_pipeline *pipe);
 PARA_API para_status para_pipeline_component(para_pipeline *pipe, int i, para_component_info *out);
 
+/* Room for the sentence why_mesh. */
+enum { PARA_WHY_MESH = 320 };
+
 /* What a request would cost, found without weights and without computing. */
 typedef struct para_plan {
     int height, width;           /* pixels, after rounding */
@@ -238,6 +243,8 @@ typedef struct para_plan {
     int ranks;                   /* that work on it: batch · ring · ulysses */
     int batch, ring, ulysses;    /* the mesh that it gets */
     int64_t heads;               /* of the transformer's attention */
+    int hosts;                   /* that the world's ranks are on */
+    char why_mesh[PARA_WHY_MESH]; /* with several: what the mesh has to do with them, in a sentence; else "" */
     double step_flops;           /* of one step, all items: 2 per multiply-add, attention included */
     double step_attention_flops; /* attention's part of it */
     double hit_step_flops;       /* of one step in which the First Block Cache hits for all items (0: there is no cache) */
@@ -263,6 +270,8 @@ typedef struct para_rank_plan {
     int64_t image_tokens, text_tokens; /* that it holds of an item */
     double step_flops;                 /* of one step */
     int64_t step_bytes, step_messages; /* that it sends to other ranks in one step */
+    int host;                          /* on which it is, counted from 0 */
+    int64_t step_host_bytes;           /* of step_bytes, to ranks on other hosts */
     int64_t arena_bytes;               /* activations at their peak */
 } para_rank_plan;
 
@@ -282,6 +291,9 @@ typedef struct para_machine {
 /* A mesh that could carry out a request. */
 typedef struct para_mesh_plan {
     int batch, ring, ulysses;
+    int64_t sent_bytes;      /* by all ranks together in a step */
+    int64_t host_bytes;      /* of them, from one host to another */
+    bool ulysses_in_hosts;   /* ranks that exchange tokens for heads are on one host */
     bool chosen;             /* it is the one that the request gets */
     para_rank_plan most;     /* the largest of each over the ranks */
     double compute_seconds;  /* of a step, on the rank that takes longest: FLOPs / flops, */

@@ -1,7 +1,7 @@
 /* A world: the ranks that work on requests. Part of libparaattn; SPDX-License-Identifier: Apache-2.0
  *
  * A rank is one worker: a host thread with a device of its own (a share of the CPU's cores, or a GPU). A process hosts its ranks as threads; under
- * mpirun, or a launcher such as torchrun, the ranks of all processes make one world, numbered process by process.
+ * mpirun, or a launcher such as torchrun, the ranks of all processes make one world, numbered host by host, and on each host process by process.
  *
  * Under MPI every call on a world, a mesh or a pipeline is collective: every process makes the same calls in the same order.
  */
@@ -41,9 +41,11 @@ typedef struct para_world_options {
     void (*log)(void *user, para_log_level level, const char *message); /* one line, no newline; any thread (NULL: nowhere) */
     void *log_user;          /* handed to log (NULL) */
     int64_t memory_limit;    /* bytes that each GPU may use, CUDA and its libraries included; on the CPU, that a request's predicted peak may reach (0: all) */
+    int num_hosts;           /* its ranks count as being on so many hosts, which decides about meshes and what passes between hosts; for plans and rehearsals (0: those where they are) */
+    const int *host_ranks;   /* how many ranks on each, the first ones of the world on the first [num_hosts] (NULL: as even as can be) */
 } para_world_options;
 
-#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL, 0 }
+#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL, 0, 0, NULL }
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.
@@ -71,6 +73,10 @@ PARA_API const char *para_cuda_info(void);
 PARA_API int para_world_size(const para_world *world);
 PARA_API int para_world_process(const para_world *world);
 PARA_API int para_world_processes(const para_world *world);
+/* Hosts of all ranks; on which of them, counted from 0, a rank is (-1: there is no such rank). Processes share a host where its name, its start and its network
+ * namespace are the same. */
+PARA_API int para_world_hosts(const para_world *world);
+PARA_API int para_world_host_of(const para_world *world, int rank);
 
 /* What a rank does; user is shared by the ranks of a process. */
 typedef para_status (*para_rank_body)(para_rank *rank, void *user);

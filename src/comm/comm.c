@@ -3,6 +3,7 @@
 
 #include "comm/rank.h"
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/error.h"
 
 enum { MOST_TERMS = 4 }; /* of the op combine */
@@ -124,7 +125,12 @@ para_status para_comm_send_receive(para_comm c, int to, para_tensor send, int fr
 para_status para_comm_wait(para_exchange *x) {
     para_pending *pending = x->pending;
     x->pending = NULL;
-    return pending ? pending->endpoint->transport->finish(pending) : PARA_OK;
+    if (!pending) return PARA_OK;
+    para_endpoint *e = pending->endpoint;
+    double start = para_seconds();
+    para_status status = e->transport->finish(pending);
+    e->waited += para_seconds() - start;
+    return status;
 }
 
 para_status para_comm_broadcast(para_comm c, int root, para_tensor x) {
@@ -209,4 +215,8 @@ para_status para_comm_barrier(para_comm c) {
 
 int64_t para_rank_bytes_sent(const para_rank *rank) {
     return rank->endpoint ? rank->endpoint->bytes_sent : 0;
+}
+
+int64_t para_rank_bytes_between_hosts(const para_rank *rank) {
+    return rank->endpoint ? rank->endpoint->bytes_between_hosts : 0;
 }

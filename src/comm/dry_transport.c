@@ -7,7 +7,7 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
     (void)dev;
     (void)receives;
     (void)receive;
-    for (int i = 0; i < sends; i++) para_endpoint_count(e, &send[i].tensor);
+    for (int i = 0; i < sends; i++) para_endpoint_count(e, &send[i]);
     *pending = NULL;
     return PARA_OK;
 }

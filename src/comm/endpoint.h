@@ -32,13 +32,18 @@ typedef struct para_transport {
 struct para_endpoint {
     const para_transport *transport;
     int index, size;    /* place among all ranks of the world, and their number */
+    const int *host;    /* [size]: on which host each rank is; NULL: all on one */
     int64_t bytes_sent; /* to other ranks */
+    int64_t bytes_between_hosts; /* of them, to ranks on other hosts */
     int64_t messages;   /* transfers sent */
+    double waited;      /* seconds that the host has waited for transfers */
 };
 
-/* For transports: counts a tensor that is sent. */
-static inline void para_endpoint_count(para_endpoint *e, const para_tensor *t) {
-    e->bytes_sent += para_tensor_count(t) * (int64_t)para_dtype_size(t->dtype);
+/* For transports: counts a transfer that is sent. */
+static inline void para_endpoint_count(para_endpoint *e, const para_transfer *send) {
+    int64_t bytes = para_tensor_count(&send->tensor) * (int64_t)para_dtype_size(send->tensor.dtype);
+    e->bytes_sent += bytes;
+    if (e->host && e->host[send->rank] != e->host[e->index]) e->bytes_between_hosts += bytes;
     e->messages++;
 }
 

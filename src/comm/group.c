@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "comm/group_state.h"
 #include "comm/watch.h"
@@ -39,29 +38,66 @@ void para_wait_until(para_group *g, pthread_cond_t *wake, int64_t until) {
 /* What processes tell each other when they meet first. */
 typedef struct introduction {
     int32_t ranks;
-    char host[256];
+    para_host_identity host;
     uint64_t cores;
 } introduction;
 
-/* Numbers the ranks process by process. */
-static void number_ranks(para_group *g, const introduction *all) {
+int para_number_ranks(para_process *peer, int processes, int *hosts) {
+    int size = 0;
+    *hosts = 0;
+    for (int p = 0; p < processes; p++) {
+        int same = 0;
+        while (!para_host_same(&peer[same].host, &peer[p].host)) same++;
+        peer[p].host_number = same < p ? peer[same].host_number : (*hosts)++;
+    }
+    for (int host = 0; host < *hosts; host++)
+        for (int p = 0; p < processes; p++) {
+            if (peer[p].host_number != host) continue;
+            peer[p].first = size;
+            size += peer[p].ranks;
+        }
+    return size;
+}
+
+static void take_introductions(para_group *g, const introduction *all) {
     for (int p = 0; p < g->processes; p++) {
         para_process *peer = &g->peer[p];
-        peer->first = g->size;
+        peer->ranks = all[p].ranks;
         peer->cores = all[p].cores;
-        memcpy(peer->host, all[p].host, sizeof peer->host);
+        peer->host = all[p].host;
         peer->heard = para_now();
-        g->size += all[p].ranks;
     }
+    g->size = para_number_ranks(g->peer, g->processes, &g->hosts);
     g->first = g->peer[g->process].first;
+}
+
+/* On hosts that were named, all the same on every process. */
+static para_status take_hosts(para_group *g, const para_group_options *o) {
+    int rank = 0;
+    g->hosts = o->hosts;
+    for (int h = 0; h < o->hosts; h++)
+        for (int n = o->host_ranks ? o->host_ranks[h] : g->size / o->hosts + (h < g->size % o->hosts); n > 0; n--, rank++)
+            if (rank < g->size) g->host[rank] = h;
+    if (rank == g->size && o->hosts <= g->size) return PARA_OK;
+    if (!o->host_ranks)
+        return para_fail(PARA_ERR_ARGUMENT, "%d hosts (--hosts) for %d ranks; each needs a rank", o->hosts, g->size);
+    return para_fail(PARA_ERR_ARGUMENT, "the hosts (--hosts) have %d ranks, but there are %d (--ranks)", rank, g->size);
+}
+
+static para_status find_hosts(para_group *g, const para_group_options *o) {
+    if (!(g->host = para_alloc((size_t)g->size, sizeof *g->host))) return PARA_ERR_MEMORY;
+    if (o->hosts) return take_hosts(g, o);
+    for (int p = 0; p < g->processes; p++)
+        for (int i = 0; i < g->peer[p].ranks; i++) g->host[g->peer[p].first + i] = g->peer[p].host_number;
+    return PARA_OK;
 }
 
 static para_status meet_first(para_group *g, const para_group_options *options) {
     introduction own = {.ranks = options->ranks, .cores = options->cores};
-    if (gethostname(own.host, sizeof own.host - 1) != 0) snprintf(own.host, sizeof own.host, "this host");
+    para_host_identify(&own.host);
     para_status status = para_meet(g, PARA_MEET_OPEN, &own, sizeof own, g->room);
     pthread_mutex_lock(&g->lock);
-    if (status == PARA_OK) number_ranks(g, g->room);
+    if (status == PARA_OK) take_introductions(g, g->room);
     pthread_mutex_unlock(&g->lock);
     return status;
 }
@@ -92,11 +128,13 @@ static para_status open_parts(para_group *g, const para_group_options *options) 
     PARA_TRY(open_members(g));
     if (g->local > 1 || g->processes > 1) PARA_TRY(para_watch_open(g)); /* it tells the others that this process lives while it waits for them */
     PARA_TRY(meet_first(g, options));
+    PARA_TRY(find_hosts(g, options));
     for (int i = 0; i < g->local; i++)
         g->member[i].endpoint =
             (para_endpoint){.transport = g->processes > 1 ? &para_group_mpi_transport : &para_group_transport,
                             .index = g->first + i,
-                            .size = g->size};
+                            .size = g->size,
+                            .host = g->host};
     return PARA_OK;
 }
 
@@ -151,6 +189,7 @@ void para_group_close(para_group **group) {
     para_free(g->member);
     para_free(g->channel);
     para_free(g->peer);
+    para_free(g->host);
     para_free(g->room);
     pthread_cond_destroy(&g->back);
     pthread_mutex_destroy(&g->intake);
@@ -187,21 +226,29 @@ int para_group_neighbours(const para_group *g) {
     const para_process *own = &g->peer[g->process];
     int n = 0;
     for (int p = 0; p < g->processes; p++)
-        n += g->peer[p].cores == own->cores && strcmp(g->peer[p].host, own->host) == 0;
+        n += g->peer[p].cores == own->cores && g->peer[p].host_number == own->host_number;
     return n;
 }
 
 int para_group_earlier_here(const para_group *g) {
     int n = 0;
     for (int p = 0; p < g->process; p++)
-        if (strcmp(g->peer[p].host, g->peer[g->process].host) == 0) n += g->peer[p + 1].first - g->peer[p].first;
+        if (g->peer[p].host_number == g->peer[g->process].host_number) n += g->peer[p].ranks;
     return n;
 }
 
-int para_group_host_of(const para_group *g, int rank) {
-    int p = g->processes - 1;
-    while (p > 0 && g->peer[p].first > rank) p--;
+int para_group_process_of(const para_group *g, int rank) {
+    int p = 0;
+    while (rank < g->peer[p].first || rank >= g->peer[p].first + g->peer[p].ranks) p++;
     return p;
+}
+
+int para_group_hosts(const para_group *g) {
+    return g->hosts;
+}
+
+const int *para_group_host_list(const para_group *g) {
+    return g->host;
 }
 
 para_endpoint *para_group_endpoint(para_group *g, int local) {

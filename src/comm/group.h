@@ -12,6 +12,8 @@ typedef struct para_group_options {
     double timeout; /* seconds without a sign of life after which a rank counts as lost */
     bool mpi;       /* with the ranks of the other processes that mpirun started */
     uint64_t cores; /* which processors this process may use: equal numbers are equal sets */
+    int hosts;      /* the ranks count as being on so many hosts; 0: on those where they are */
+    const int *host_ranks; /* [hosts]: how many on each; NULL: as even as can be */
 } para_group_options;
 
 /* leave: takes leave of the other processes, and ends what runs beside the ranks; close, after the threads of its ranks have come back, frees. */
@@ -25,6 +27,9 @@ int para_group_first(const para_group *g);
 int para_group_local(const para_group *g);
 int para_group_process(const para_group *g);
 int para_group_processes(const para_group *g);
+/* Ranks are numbered host by host, and on each process by process. How many hosts there are; on which each rank is, [para_group_size] from 0 on. */
+int para_group_hosts(const para_group *g);
+const int *para_group_host_list(const para_group *g);
 /* Processes on this host that may use the same processors, this one included. */
 int para_group_neighbours(const para_group *g);
 /* The way of the local-th rank of this process to the others, the group's own; NULL in a world of one. */

@@ -30,15 +30,15 @@ void para_group_fail(para_group *g, para_status status, int rank, const char *fo
 void para_group_lose(para_group *g, int process, bool ended) {
     const para_process *p = &g->peer[process];
     if (g->loss.status != PARA_OK) return;
-    int last = (process + 1 < g->processes ? g->peer[process + 1].first : g->size) - 1;
+    int last = p->first + p->ranks - 1;
     g->loss = (para_failure){.status = PARA_ERR_LOST, .rank = -1};
     if (ended)
-        snprintf(g->loss.sentence, sizeof g->loss.sentence, "process %d%s%s has ended before the others", process, *p->host ? " on " : "", p->host);
+        snprintf(g->loss.sentence, sizeof g->loss.sentence, "process %d%s%s has ended before the others", process, *p->host.name ? " on " : "", p->host.name);
     else
         snprintf(g->loss.sentence, sizeof g->loss.sentence,
              "process %d on %s (ranks %d to %d) gave no sign of life for %g seconds: it ended, was stopped or cannot be reached; "
              "where it only needs longer, raise timeout (--timeout)",
-             process, p->host, p->first, last, g->timeout);
+             process, p->host.name, p->first, last, g->timeout);
     para_group_fail(g, PARA_ERR_LOST, -1, "%s", g->loss.sentence);
     para_mpi_give_up(g->mpi);
 }
@@ -185,7 +185,7 @@ para_status para_group_end(para_group *g, bool *lost) {
     *lost = away >= 0;
     if (*lost)
         blame_loss(g, "rank %d (process %d on %s) did not come back within %g seconds (timeout, --timeout)", g->first + away,
-                   g->process, g->peer[g->process].host, g->timeout);
+                   g->process, g->peer[g->process].host.name, g->timeout);
     pthread_mutex_unlock(&g->lock);
     if (g->processes > 1) {
         para_status status = agree(g, lost);

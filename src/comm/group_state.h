@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "comm/group.h"
+#include "comm/host_identity.h"
 #include "comm/meeting.h"
 #include "comm/mpi_link.h"
 #include "comm/nccl_link.h"
@@ -60,8 +61,9 @@ typedef struct para_note {
 
 /* A process as the others know it. */
 typedef struct para_process {
-    int first;         /* its first rank */
-    char host[256];
+    int first, ranks;  /* its first rank, and how many */
+    para_host_identity host;
+    int host_number;   /* among the hosts of the world, in the order of their processes */
     uint64_t cores;    /* which processors it may use: equal numbers are equal sets */
     int64_t heard;     /* nanoseconds of the clock at its last message */
     bool idle;         /* all its ranks waited when it last said so */
@@ -74,6 +76,7 @@ struct para_group {
     double timeout;
     para_mpi *mpi;          /* NULL: one process */
     para_process *peer;     /* [processes], itself included */
+    int *host, hosts;       /* [size]: on which host each rank is, from 0 on and never falling; how many there are */
     void *room;             /* [processes][PARA_NOTE_MAX]: what a meeting brings together; its own, so that none fails for want of memory */
 
     pthread_mutex_t lock;   /* of all below that is not atomic, and of `peer` */
@@ -113,8 +116,12 @@ static inline int64_t para_group_bound(const para_group *g) {
     return (int64_t)(g->timeout * 1e9);
 }
 
-/* A rank of the world: the process that hosts it. */
-int para_group_host_of(const para_group *g, int rank);
+/* Numbers the ranks host by host, and on each process by process, whatever the order in which a launcher went over the hosts: ranks next to each other are
+ * near each other. Process 0 has rank 0. Fills in `first` and `host_number`, returns how many ranks there are. */
+int para_number_ranks(para_process *peer, int processes, int *hosts);
+
+/* A rank of the world: the process that it is a thread of. */
+int para_group_process_of(const para_group *g, int rank);
 
 static inline para_channel *para_group_channel(para_group *g, int from, int to) {
     return &g->channel[from * g->local + to];

@@ -60,7 +60,7 @@ static void take_out(para_channel *c, const para_parcel *p) {
 }
 
 static void fill(para_batch *b, para_parcel *p, const para_group *g, const para_transfer *t) {
-    int process = para_group_host_of(g, t->rank);
+    int process = para_group_process_of(g, t->rank);
     *p = (para_parcel){.tensor = t->tensor, .process = process, .peer = t->rank - g->peer[process].first};
     b->remote |= process != g->process;
 }
@@ -150,7 +150,7 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
             return status;
         }
     }
-    for (int i = 0; i < sends; i++) para_endpoint_count(e, &send[i].tensor);
+    for (int i = 0; i < sends; i++) para_endpoint_count(e, &send[i]);
     *pending = &b->base;
     return PARA_OK;
 }

@@ -33,7 +33,7 @@ static void look_at_ranks(para_group *g, int64_t now) {
             para_group_fail(g, PARA_ERR_LOST, -1,
                             "rank %d (process %d on %s) gave no sign of life for %g seconds; where it only needs longer, "
                             "raise timeout (--timeout)",
-                            g->first + i, g->process, g->peer[g->process].host, g->timeout);
+                            g->first + i, g->process, g->peer[g->process].host.name, g->timeout);
     }
 }
 

@@ -2,6 +2,7 @@
 #include "parallel/mesh_choice.h"
 
 #include "core/error.h"
+#include "parallel/mesh_hosts.h"
 
 /* A mesh may leave its busiest rank this much more than the best mesh does, where it exchanges less. */
 static const double WORTH = 1.1;
@@ -42,15 +43,25 @@ para_status para_mesh_check(para_mesh wish, int ranks) {
     return para_mesh_misfit(wish, ranks, ranks);
 }
 
+/* Whether the wish leaves a mesh whose ulysses groups are on one host each. */
+static bool can_keep_hosts(para_mesh wish, const para_mesh_needs *n) {
+    for (para_mesh m = {0}; next_mesh(&m, wish, n->ranks, n->items);)
+        if (para_mesh_axis_in_hosts(m, PARA_AXIS_ULYSSES, n->host)) return true;
+    return false;
+}
+
 para_status para_mesh_choose(para_mesh *out, para_mesh wish, const para_mesh_needs *n) {
     PARA_TRY(para_mesh_check(wish, n->ranks));
     double best = 0;
-    for (para_mesh m = {0}; next_mesh(&m, wish, n->ranks, n->items);)
+    const int *host = can_keep_hosts(wish, n) ? n->host : NULL;
+    for (para_mesh m = {0}; next_mesh(&m, wish, n->ranks, n->items);) {
+        if (!para_mesh_axis_in_hosts(m, PARA_AXIS_ULYSSES, host)) continue;
         if (best == 0 || para_mesh_share(m, n) < best) best = para_mesh_share(m, n);
+    }
     /* Of those that share the work out well: batch first, since items need no exchange while they are computed; then Ulysses, which exchanges less
      * than a ring. */
     for (para_mesh m = {0}; next_mesh(&m, wish, n->ranks, n->items);) {
-        if (para_mesh_share(m, n) > WORTH * best) continue;
+        if (!para_mesh_axis_in_hosts(m, PARA_AXIS_ULYSSES, host) || para_mesh_share(m, n) > WORTH * best) continue;
         *out = m;
         return PARA_OK;
     }

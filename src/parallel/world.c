@@ -23,6 +23,15 @@ static int usable_threads(uint64_t *cores) {
     return n > 0 ? n : 1;
 }
 
+static para_status check_hosts(const para_world_options *o) {
+    if (o->num_hosts < 0)
+        return para_fail(PARA_ERR_ARGUMENT, "num_hosts (--hosts) is %d; give 1 or more, or 0 for those where the ranks are", o->num_hosts);
+    for (int i = 0; i < o->num_hosts && o->host_ranks; i++)
+        if (o->host_ranks[i] < 1 || o->host_ranks[i] > MAX_RANKS)
+            return para_fail(PARA_ERR_ARGUMENT, "host_ranks[%d] (--hosts) is %d; give each host 1 to %d ranks", i, o->host_ranks[i], (int)MAX_RANKS);
+    return PARA_OK;
+}
+
 static para_status check_options(const para_world_options *o) {
     PARA_TRY(para_check_size(o->size, sizeof *o, "para_world_open: options", "PARA_WORLD_OPTIONS_INIT"));
     if (o->device != PARA_CPU && o->device != PARA_CUDA)
@@ -40,6 +49,7 @@ static para_status check_options(const para_world_options *o) {
         return para_fail(PARA_ERR_ARGUMENT,
                          "memory_limit (--memory-limit) is %lld bytes; give a number above 0, or 0 for all",
                          (long long)o->memory_limit);
+    PARA_TRY(check_hosts(o));
     if (!(o->timeout > 0) || !isfinite(o->timeout))
         return para_fail(PARA_ERR_ARGUMENT, "timeout (--timeout) is %g seconds; give a number above 0", o->timeout);
     return PARA_OK;
@@ -97,12 +107,15 @@ static para_status choose_gpus(para_world *world) {
 /* All processes on one kind of device, whose GPUs meet. */
 static para_status join_devices(para_world *world) {
     PARA_TRY(para_meet_same(world->group, &world->options.device, sizeof world->options.device, "device (--device)"));
+    PARA_TRY(para_meet_same(world->group, para_group_host_list(world->group), (size_t)para_group_size(world->group) * sizeof(int),
+                            "list of hosts (--hosts)"));
     return world->options.device == PARA_CUDA ? para_group_join_gpus(world->group, world->gpu) : PARA_OK;
 }
 
 static para_status open_parts(para_world *world) {
     para_group_options g = {
-        .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi};
+        .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi,
+        .hosts = world->options.num_hosts, .host_ranks = world->options.host_ranks};
     int usable = usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
     /* Processes that may use the same processors share them. */
@@ -188,4 +201,12 @@ int para_world_process(const para_world *world) {
 
 int para_world_processes(const para_world *world) {
     return para_group_processes(world->group);
+}
+
+int para_world_hosts(const para_world *world) {
+    return para_group_hosts(world->group);
+}
+
+int para_world_host_of(const para_world *world, int rank) {
+    return rank >= 0 && rank < para_world_size(world) ? para_group_host_list(world->group)[rank] : -1;
 }

@@ -197,10 +197,12 @@ static para_status denoise(denoiser *d, para_conditioning_inputs *inputs, para_t
     PARA_TRY(open_buffers(d));
     if (d->schedule.table->begin) PARA_TRY(d->schedule.table->begin(&d->schedule, d->dev, d->latents));
     PARA_TRY(para_loop_cache_open(&d->cache, d->run, d->batch, d->conditioning));
-    int64_t before = para_rank_bytes_sent(d->run->rank);
+    const para_endpoint none = {0}, *way = d->run->rank->endpoint ? d->run->rank->endpoint : &none, before = *way;
     PARA_TRY(all_steps(d));
     PARA_TRY(para_loop_cache_report(&d->cache));
-    d->run->exchanged_bytes = para_rank_bytes_sent(d->run->rank) - before;
+    d->run->exchanged_bytes = way->bytes_sent - before.bytes_sent;
+    d->run->between_hosts_bytes = way->bytes_between_hosts - before.bytes_between_hosts;
+    d->run->waited = (int64_t)(1e9 * (way->waited - before.waited));
     if (para_mesh_size(&d->run->mesh, PARA_AXIS_TOKENS) == 1) return PARA_OK;
     return para_gather_tokens(d->run->rank, &d->shard[PARA_COND], PARA_IMAGE, 1, d->latents, whole);
 }

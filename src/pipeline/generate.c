@@ -1,4 +1,6 @@
 /* Requests: from the call to the ranks, on one process or on many. SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "core/alloc.h"
 #include "core/clock.h"
 #include "core/error.h"
@@ -36,6 +38,16 @@ static para_run run_of(para_pipeline *pipe, para_rank *rank) {
                       .stage_start = w->start};
 }
 
+/* On several hosts the log says why the mesh is as it is, again where it is another one. */
+static void tell_mesh(para_pipeline *pipe) {
+    const para_work *w = &pipe->work;
+    char why[PARA_WHY_MESH];
+    if (memcmp(&pipe->told_mesh, &w->mesh, sizeof w->mesh) == 0) return;
+    para_request_explain_mesh(pipe, &w->request, &w->geometry, w->mesh, why, sizeof why);
+    if (*why) para_pipeline_log(pipe, PARA_LOG_INFO, "%s", why);
+    pipe->told_mesh = w->mesh;
+}
+
 /* What of a request is decided before anything is loaded: process 0 logs what is odd about it. */
 static para_status decide(para_pipeline *pipe, const para_request *request) {
     para_work *w = &pipe->work;
@@ -47,6 +59,7 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
         para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1); /* else of MB, once they are known */
     PARA_TRY(para_request_geometry(pipe, &w->request, &w->geometry));
     PARA_TRY(para_request_mesh(pipe, &w->request, &w->geometry, &w->mesh));
+    tell_mesh(pipe);
     if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
     pipe->told_alone = true;
     para_pipeline_log(pipe, PARA_LOG_INFO, "rank 0 of %d computes alone; to use all of them call para_parallelize",

@@ -1,5 +1,6 @@
 /* Declaring that a pipeline runs on many ranks. SPDX-License-Identifier: Apache-2.0 */
 #include "core/error.h"
+#include "parallel/mesh_hosts.h"
 #include "pipeline/pipeline_state.h"
 
 para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *options) {
@@ -31,13 +32,26 @@ para_status para_parallelize_vae(para_pipeline *pipe, const para_parallel_vae_op
     return PARA_OK;
 }
 
+static para_mesh_needs needs_of(const para_pipeline *pipe, const para_request *request, const para_geometry *g) {
+    return (para_mesh_needs){.ranks = para_world_size(pipe->world),
+                             .items = para_request_items(pipe, request),
+                             .heads = g->heads,
+                             .tokens = para_geometry_tokens(g) + g->text_tokens,
+                             .host = para_group_host_list(pipe->world->group)};
+}
+
 para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g,
                               para_mesh *out) {
     *out = (para_mesh){1, 1, 1};
     if (!pipe->parallel) return PARA_OK;
-    para_mesh_needs needs = {.ranks = para_world_size(pipe->world),
-                             .items = para_request_items(pipe, request),
-                             .heads = g->heads,
-                             .tokens = para_geometry_tokens(g) + g->text_tokens};
+    const para_mesh_needs needs = needs_of(pipe, request, g);
     return para_mesh_choose(out, pipe->wish, &needs);
+}
+
+void para_request_explain_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh mesh, char *text,
+                               size_t bytes) {
+    *text = '\0';
+    if (!pipe->parallel) return;
+    const para_mesh_needs needs = needs_of(pipe, request, g);
+    para_mesh_explain(text, bytes, mesh, pipe->wish, &needs);
 }

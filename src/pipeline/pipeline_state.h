@@ -132,6 +132,7 @@ struct para_pipeline {
     int offload_slots;  /* para_offload: blocks of the transformer on the device at a time; 0: all */
     para_cache_options cache; /* all zero: none; skip_layers is the pipeline's own */
     bool told_alone;    /* the log says that rank 0 computes alone */
+    para_mesh told_mesh; /* the log says why it is this one, on these hosts */
     bool muted;         /* trials of a calibration are not logged */
     bool left;          /* process 0 has closed it */
     void *family_state;
@@ -156,6 +157,8 @@ struct para_run {
     void *user;          /* of stage_done */
     double stage_start;    /* seconds */
     int64_t exchanged_bytes; /* sent by the rank while denoising */
+    int64_t between_hosts_bytes; /* of them, to ranks on other hosts */
+    int64_t waited;          /* nanoseconds that the host thread has waited for other ranks while denoising */
 };
 
 /* A rank's place among those of its process; where its weights are. */
@@ -190,6 +193,8 @@ int64_t para_request_items(const para_pipeline *pipe, const para_request *reques
 bool para_request_needs(const para_pipeline *pipe, const para_request *request, int i);
 /* The mesh that the request gets as the pipeline is parallelized. */
 para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh *out);
+/* Why it gets this one, in a sentence, where the ranks are on several hosts; else "". */
+void para_request_explain_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh mesh, char *text, size_t bytes);
 
 /* Checks the fields of a request that no model decides, and fills in the model's own values: *out points to what `request` points to. */
 para_status para_request_take(const para_pipeline *pipe, const para_request *request, para_request *out);

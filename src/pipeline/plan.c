@@ -41,6 +41,7 @@ static para_status open_dry_rank(const para_pipeline *pipe, para_rank *out, para
     para_endpoint *endpoint = NULL;
     para_status status = para_dry_open(&device);
     if (status == PARA_OK && which.size > 1) status = para_dry_endpoint_open(&endpoint, which.index, which.size);
+    if (endpoint) endpoint->host = para_group_host_list(pipe->world->group);
     if (status == PARA_OK) {
         para_dry_stand_for(device, which.gpu ? PARA_CUDA : pipe->world->options.device);
         device->threads = which.like->threads;
@@ -91,6 +92,7 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
     if (status == PARA_OK) status = para_run_all(&run);
     out->arena_bytes = (int64_t)rank.device->arena.peak;
     out->exchanged_bytes = run.exchanged_bytes;
+    out->between_hosts_bytes = run.between_hosts_bytes;
     if (rank.endpoint) out->exchanged_messages = rank.endpoint->messages;
     for (int i = 0; i < pipe->num_components; i++) para_instance_close(&instance[i]);
     close_dry_rank(&rank);
@@ -209,7 +211,9 @@ para_status para_pipeline_plan(para_pipeline *pipe, const para_request *request,
                        .ranks = para_mesh_ranks(&s.mesh),
                        .batch = s.mesh.batch,
                        .ring = s.mesh.ring,
-                       .ulysses = s.mesh.ulysses};
+                       .ulysses = s.mesh.ulysses,
+                       .hosts = para_world_hosts(pipe->world)};
+    para_request_explain_mesh(pipe, &s.request, g, s.mesh, out->why_mesh, sizeof out->why_mesh);
     PARA_TRY(plan_flops(&s, out));
     PARA_TRY(plan_memory(&s, out));
     return plan_gpu(&s, out);

@@ -9,6 +9,7 @@ typedef struct para_dry_result {
     para_counts stage[PARA_STAGES]; /* what each stage counted */
     int64_t arena_bytes;            /* peak */
     int64_t exchanged_bytes;        /* that the rank sends while denoising */
+    int64_t between_hosts_bytes;    /* of them, to ranks on other hosts */
     int64_t exchanged_messages;     /* that it sends in all */
     int64_t stage_bytes;            /* of all stages that a trace would see, on a rank that is alone */
     int64_t weight_bytes;           /* all components that the request needs, in the files' types */

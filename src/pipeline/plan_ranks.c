@@ -4,7 +4,15 @@
 
 #include "core/alloc.h"
 #include "core/error.h"
+#include "parallel/mesh_hosts.h"
 #include "pipeline/plan.h"
+
+enum { AXES = PARA_AXIS_TOKENS + 2 }; /* those of a mesh, and all its ranks together */
+
+/* What the ranks of an axis that are on other hosts hold, and compute where their ulysses axis exchanges. */
+typedef struct abroad {
+    int64_t ranks, tokens[PARA_SEGMENTS], heads;
+} abroad;
 
 /* Ranks of a mesh with equal keys have the same to do. */
 typedef struct rank_key {
@@ -14,10 +22,36 @@ typedef struct rank_key {
     int64_t tokens[PARA_SEGMENTS]; /* that it holds */
     int64_t heads;                 /* that it computes where its ulysses axis exchanges */
     int64_t row, next;             /* tokens of its place on the ring, and of the rank after it */
+    int64_t next_abroad;           /* whether that one is on another host */
+    abroad axis[AXES];
 } rank_key;
 
 static int64_t even_share(int64_t total, int parts, int index) {
     return total / parts + (index < total % parts);
+}
+
+/* Whether two ranks are in one group of an axis. */
+static bool share_axis(const para_mesh *m, int axis, int a, int b) {
+    int tokens = m->ring * m->ulysses;
+    switch (axis) {
+    case PARA_AXIS_BATCH: return a % tokens == b % tokens;
+    case PARA_AXIS_RING: return a / tokens == b / tokens && a % m->ulysses == b % m->ulysses;
+    case PARA_AXIS_ULYSSES: return a / m->ulysses == b / m->ulysses;
+    case PARA_AXIS_TOKENS: return a / tokens == b / tokens;
+    default: return true;
+    }
+}
+
+static abroad abroad_of(const para_plan_subject *s, const para_mesh *m, const para_layout *l, int index, int axis) {
+    abroad all = {0};
+    const int *host = para_group_host_list(s->pipe->world->group);
+    for (int i = 0; i < para_mesh_ranks(m); i++) {
+        if (host[i] == host[index] || !share_axis(m, axis, index, i)) continue;
+        all.ranks++;
+        all.heads += even_share(s->geometry.heads, m->ulysses, i % m->ulysses);
+        for (int k = 0; k < PARA_SEGMENTS; k++) all.tokens[k] += para_layout_count(l, (para_segment)k, i % (m->ring * m->ulysses));
+    }
+    return all;
 }
 
 static rank_key key_of(const para_plan_subject *s, const para_mesh *m, const para_layout *l, int index) {
@@ -29,6 +63,9 @@ static rank_key key_of(const para_plan_subject *s, const para_mesh *m, const par
                   .row = para_layout_tokens(l, place - u, m->ulysses),
                   .next = para_layout_tokens(l, (place + m->ulysses) % tokens, 1)};
     for (int i = 0; i < PARA_SEGMENTS; i++) k.tokens[i] = para_layout_count(l, (para_segment)i, place);
+    const int *host = para_group_host_list(s->pipe->world->group);
+    k.next_abroad = host[index] != host[index - place + (place + m->ulysses) % tokens];
+    for (int i = 0; i < AXES; i++) k.axis[i] = abroad_of(s, m, l, index, i);
     return k;
 }
 
@@ -52,6 +89,7 @@ static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &two));
     out->step_flops = flops(&two) - flops(&one);
     out->step_bytes = two.exchanged_bytes - one.exchanged_bytes;
+    out->step_host_bytes = two.between_hosts_bytes - one.between_hosts_bytes;
     out->step_messages = two.exchanged_messages - one.exchanged_messages;
     out->arena_bytes = all.arena_bytes;
     return PARA_OK;
@@ -67,15 +105,17 @@ static para_status open_layout(const para_plan_subject *s, const para_mesh *m, p
 
 static para_status plan_among_equals(const para_plan_subject *s, const para_mesh *m, const para_layout *l,
                                      rank_key *key, para_rank_plan *out) {
+    const int *host = para_group_host_list(s->pipe->world->group);
     for (int i = 0; i < para_world_size(s->pipe->world); i++) {
         int same = 0, place = i % (m->ring * m->ulysses);
         key[i] = key_of(s, m, l, i);
         while (memcmp(&key[same], &key[i], sizeof *key) != 0) same++;
         if (same < i) {
             out[i] = out[same];
+            out[i].host = host[i];
             continue;
         }
-        out[i] = (para_rank_plan){0};
+        out[i] = (para_rank_plan){.host = host[i]};
         if (i < para_mesh_ranks(m)) {
             out[i].image_tokens = para_layout_count(l, PARA_IMAGE, place);
             out[i].text_tokens = para_layout_count(l, PARA_TEXT, place);
@@ -116,10 +156,13 @@ static void take_rank(para_mesh_plan *p, const para_rank_plan *r, const para_mac
         p->compute_seconds = compute;
         p->exchange_seconds = exchange;
     }
+    p->sent_bytes += r->step_bytes;
+    p->host_bytes += r->step_host_bytes;
     if (r->step_flops > p->most.step_flops) p->most.step_flops = r->step_flops;
     take_larger(&p->most.image_tokens, r->image_tokens);
     take_larger(&p->most.text_tokens, r->text_tokens);
     take_larger(&p->most.step_bytes, r->step_bytes);
+    take_larger(&p->most.step_host_bytes, r->step_host_bytes);
     take_larger(&p->most.step_messages, r->step_messages);
     take_larger(&p->most.arena_bytes, r->arena_bytes);
 }
@@ -145,6 +188,7 @@ static para_status plan_meshes(const para_plan_subject *s, const para_machine *m
             para_mesh_plan *p = &out[(*count)++];
             *p = (para_mesh_plan){.batch = m.batch, .ring = m.ring, .ulysses = m.ulysses};
             p->chosen = memcmp(&m, &s->mesh, sizeof m) == 0;
+            p->ulysses_in_hosts = para_mesh_axis_in_hosts(m, PARA_AXIS_ULYSSES, para_group_host_list(s->pipe->world->group));
             for (int i = 0; i < ranks; i++) take_rank(p, &rank[i], machine);
         }
     }

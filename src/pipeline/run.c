@@ -167,11 +167,14 @@ static para_status text_stage(para_run *run, para_conditioning_inputs *inputs) {
 }
 
 /* What each rank tells the leading one in the end. */
-typedef enum tally { EXCHANGED, ARENA, TALLIES } tally;
+typedef enum tally { EXCHANGED, BETWEEN_HOSTS, WAITED, ARENA, TALLIES } tally;
 
 static void sum_up(para_result *out, int ranks, const int64_t (*of)[TALLIES]) {
     for (int i = 0; i < ranks; i++) {
         out->exchanged_bytes += of[i][EXCHANGED];
+        out->between_hosts_bytes += of[i][BETWEEN_HOSTS];
+        double waited = 1e-9 * (double)of[i][WAITED];
+        if (waited > out->exchange_wait_seconds) out->exchange_wait_seconds = waited;
         if ((size_t)of[i][ARENA] > out->arena_bytes) out->arena_bytes = (size_t)of[i][ARENA];
     }
 }
@@ -190,7 +193,10 @@ static para_status gather_tallies(para_run *run, const int64_t *own, int64_t (*a
 
 static para_status report(para_run *run) {
     int ranks = with_others(run) ? run->rank->size : 1;
-    int64_t own[TALLIES] = {[EXCHANGED] = run->exchanged_bytes, [ARENA] = (int64_t)run->rank->device->arena.peak};
+    int64_t own[TALLIES] = {[EXCHANGED] = run->exchanged_bytes,
+                            [BETWEEN_HOSTS] = run->between_hosts_bytes,
+                            [WAITED] = run->waited,
+                            [ARENA] = (int64_t)run->rank->device->arena.peak};
     int64_t(*all)[TALLIES] = para_alloc((size_t)ranks, sizeof *all);
     para_tensor *part = para_alloc((size_t)ranks, sizeof *part);
     para_status status = all && part ? PARA_OK : PARA_ERR_MEMORY;

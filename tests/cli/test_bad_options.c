@@ -39,6 +39,17 @@ static void usage(void **state) {
     program_expect(&p, 2, "--rate 'fast'", "a number");
     program_run(&p, NULL, "plan", MODEL, "--rate", "-1");
     program_expect(&p, 2, "--rate", "above 0");
+    static const char *const hosts[] = {"0", "1.5", "3,0", "3,-1", "257"};
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
+        program_run(&p, NULL, "plan", MODEL, "--hosts", hosts[i]);
+        program_expect(&p, 2, "--hosts", "the ranks of each, such as 3,5");
+    }
+    program_run(&p, NULL, "plan", MODEL, "--hosts", "3,");
+    program_expect(&p, 2, "--hosts '3,'", "numbers separated by commas");
+    program_run(&p, NULL, "plan", MODEL, "--ranks", "4", "--hosts", "3,5");
+    program_expect(&p, 2, "the hosts (--hosts) have 8 ranks", "there are 4");
+    program_run(&p, NULL, "plan", MODEL, "--ranks", "2", "--hosts", "3");
+    program_expect(&p, 2, "3 hosts (--hosts) for 2 ranks", NULL);
     program_run(&p, NULL, "plan", MODEL, "--rate", "nan");
     program_expect(&p, 2, "--rate", "above 0");
     expect_nothing_left();

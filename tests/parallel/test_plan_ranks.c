@@ -12,7 +12,8 @@ typedef struct place {
     para_request request;
 } place;
 
-static void open_place(place *p, const char *config, int ranks) {
+/* On one host, or on two with the first so many ranks on one. */
+static void open_on_hosts(place *p, const char *config, int ranks, int first) {
     char folder[512];
     snprintf(folder, sizeof folder, "%s/tests/golden/%s", PARA_SOURCE_DIR, config);
     golden_open(&p->golden, folder, false);
@@ -20,8 +21,14 @@ static void open_place(place *p, const char *config, int ranks) {
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.threads = 2;
     w.ranks = ranks;
+    w.num_hosts = first ? 2 : 0;
+    w.host_ranks = first ? (int[]){first, ranks - first} : NULL;
     assert_int_equal(para_world_open(&p->world, &w), PARA_OK);
     assert_int_equal(para_pipeline_open(&p->pipe, p->world, folder, NULL), PARA_OK);
+}
+
+static void open_place(place *p, const char *config, int ranks) {
+    open_on_hosts(p, config, ranks, 0);
 }
 
 static void close_place(place *p) {
@@ -51,6 +58,7 @@ static para_rank_plan plan_one(const place *p, const para_plan_subject *s, int i
     const para_counts *a = &one.stage[PARA_STAGE_DENOISE], *b = &two.stage[PARA_STAGE_DENOISE];
     return (para_rank_plan){.step_flops = b->matmul_flops + b->attention_flops - a->matmul_flops - a->attention_flops,
                             .step_bytes = two.exchanged_bytes - one.exchanged_bytes,
+                            .step_host_bytes = two.between_hosts_bytes - one.between_hosts_bytes,
                             .step_messages = two.exchanged_messages - one.exchanged_messages,
                             .arena_bytes = all.arena_bytes};
 }
@@ -63,10 +71,11 @@ static void compare_with_each(place *p) {
     for (int i = 0; i < para_world_size(p->world); i++) {
         para_rank_plan own = plan_one(p, &s, i);
         if (own.step_bytes != plan[i].step_bytes || own.step_messages != plan[i].step_messages ||
-            own.step_flops != plan[i].step_flops || own.arena_bytes != plan[i].arena_bytes)
-            fail_msg("rank %d of %d x %d x %d: %lld bytes, %lld messages, planned %lld, %lld", i, s.mesh.batch,
-                     s.mesh.ring, s.mesh.ulysses, (long long)own.step_bytes, (long long)own.step_messages,
-                     (long long)plan[i].step_bytes, (long long)plan[i].step_messages);
+            own.step_flops != plan[i].step_flops || own.arena_bytes != plan[i].arena_bytes ||
+            own.step_host_bytes != plan[i].step_host_bytes || plan[i].host != para_world_host_of(p->world, i))
+            fail_msg("rank %d of %d x %d x %d: %lld bytes, %lld between hosts, %lld messages, planned %lld, %lld, %lld", i, s.mesh.batch, s.mesh.ring,
+                     s.mesh.ulysses, (long long)own.step_bytes, (long long)own.step_host_bytes, (long long)own.step_messages,
+                     (long long)plan[i].step_bytes, (long long)plan[i].step_host_bytes, (long long)plan[i].step_messages);
     }
 }
 
@@ -74,12 +83,13 @@ static void equal_ranks_are_equal(void **state) {
     (void)state;
     static const struct {
         const char *config;
-        int ranks, groups;
-    } cases[] = {{"flux-odd", 4, 1}, {"flux-odd", 5, 1}, {"flux-odd", 8, 1}, {"flux-cfg", 6, 2}};
+        int ranks, groups, first; /* on the first of two hosts */
+    } cases[] = {{"flux-odd", 4, 1, 0}, {"flux-odd", 5, 1, 0}, {"flux-odd", 8, 1, 0}, {"flux-cfg", 6, 2, 0},
+                 {"flux-odd", 4, 1, 2}, {"flux-odd", 8, 1, 3}, {"flux-cfg", 6, 2, 4}, {"flux-cfg", 6, 2, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         place p;
         int ranks = cases[i].ranks;
-        open_place(&p, cases[i].config, ranks);
+        open_on_hosts(&p, cases[i].config, ranks, cases[i].first);
         for (int batch = 1; batch <= cases[i].groups; batch++)
             for (int ring = 1; ring <= ranks; ring++) {
                 if (ranks % (batch * ring)) continue;
@@ -93,30 +103,34 @@ static void equal_ranks_are_equal(void **state) {
 /* A run sends what was planned, to the byte, and its activations take what was planned. */
 static void runs_are_as_planned(void **state) {
     (void)state;
-    static const int meshes[][3] = {{1, 2, 2}, {2, 1, 2}, {1, 1, 5}, {2, 3, 1}};
+    static const int meshes[][4] = {{1, 2, 2, 2}, {2, 1, 2, 3}, {1, 1, 5, 2}, {2, 3, 1, 3}}; /* and ranks on the first of two hosts */
     for (size_t k = 0; k < sizeof meshes / sizeof *meshes; k++) {
         place p;
         para_plan plan;
         para_rank_plan rank[MAX_RANKS];
         para_result *result;
         const int *m = meshes[k], ranks = m[0] * m[1] * m[2];
-        open_place(&p, "flux-cfg", ranks);
+        open_on_hosts(&p, "flux-cfg", ranks, m[3]);
         parallelize(&p, m[0], m[1], m[2]);
         assert_int_equal(para_pipeline_plan(p.pipe, &p.request, &plan), PARA_OK);
         assert_int_equal(para_pipeline_plan_ranks(p.pipe, &p.request, rank), PARA_OK);
         assert_int_equal(para_generate(p.pipe, &p.request, &result), PARA_OK);
-        int64_t bytes = 0, arena = 0, most = 0;
+        int64_t bytes = 0, between = 0, arena = 0, most = 0;
         for (int i = 0; i < ranks; i++) {
             bytes += rank[i].step_bytes * p.request.num_inference_steps;
+            between += rank[i].step_host_bytes * p.request.num_inference_steps;
             arena += rank[i].arena_bytes;
             if (rank[i].arena_bytes > most) most = rank[i].arena_bytes;
         }
-        print_message("  %d x %d x %d: %lld bytes planned, %lld exchanged; activations %lld planned, %zu taken\n", m[0],
-                      m[1], m[2], (long long)bytes, (long long)result->exchanged_bytes, (long long)most,
-                      result->arena_bytes);
+        print_message("  %d x %d x %d: %lld bytes planned, %lld exchanged, between hosts %lld, %lld; activations %lld planned, %zu taken\n", m[0],
+                      m[1], m[2], (long long)bytes, (long long)result->exchanged_bytes, (long long)between,
+                      (long long)result->between_hosts_bytes, (long long)most, result->arena_bytes);
         assert_int_equal(plan.ranks, ranks);
         assert_int_equal(plan.arena_bytes, arena);
         assert_int_equal(result->exchanged_bytes, bytes);
+        assert_int_equal(result->between_hosts_bytes, between);
+        assert_true(between > 0 && between < bytes);
+        assert_non_null(strstr(plan.why_mesh, "2 hosts of "));
         assert_int_equal(result->arena_bytes, most);
         para_result_close(&result);
         close_place(&p);

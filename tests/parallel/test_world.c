@@ -408,13 +408,78 @@ static void alloc_failure(void **state) {
     para_world_close(&world);
 }
 
+/* ---- hosts */
+
+static para_process process_on(const char *name, uint64_t boot, uint64_t network, int ranks) {
+    para_process p = {.ranks = ranks, .host = {.boot = boot, .network = network}};
+    snprintf(p.host.name, sizeof p.host.name, "%s", name);
+    return p;
+}
+
+/* A launcher dealt processes out to the hosts in turn: ranks are numbered host by host. */
+static void numbers_by_host(void **state) {
+    (void)state;
+    para_process p[] = {process_on("a", 1, 1, 2), process_on("b", 1, 1, 3), process_on("a", 2, 1, 1), process_on("a", 1, 1, 4),
+                        process_on("a", 1, 7, 5), process_on("b", 1, 1, 1)};
+    static const int host[] = {0, 1, 2, 0, 3, 1}, first[] = {0, 6, 10, 2, 11, 9};
+    int hosts;
+    assert_int_equal(para_number_ranks(p, 6, &hosts), 16);
+    assert_int_equal(hosts, 4);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(p[i].host_number, host[i]);
+        assert_int_equal(p[i].first, first[i]);
+    }
+    para_host_identity here, again;
+    para_host_identify(&here);
+    para_host_identify(&again);
+    assert_true(para_host_same(&here, &again) && here.boot && here.network && *here.name);
+}
+
+static void named_hosts(void **state) {
+    (void)state;
+    para_world *w;
+    para_world_options o = PARA_WORLD_OPTIONS_INIT;
+    o.ranks = 5;
+    assert_int_equal(para_world_open(&w, &o), PARA_OK);
+    assert_int_equal(para_world_hosts(w), 1);
+    assert_int_equal(para_world_host_of(w, 4), 0);
+    para_world_close(&w);
+    o.num_hosts = 2; /* 3 and 2 */
+    assert_int_equal(para_world_open(&w, &o), PARA_OK);
+    assert_int_equal(para_world_hosts(w), 2);
+    assert_int_equal(para_world_host_of(w, 2), 0);
+    assert_int_equal(para_world_host_of(w, 3), 1);
+    assert_int_equal(para_world_host_of(w, 5), -1);
+    assert_int_equal(para_world_host_of(w, -1), -1);
+    para_world_close(&w);
+    o.host_ranks = (int[]){1, 4};
+    assert_int_equal(para_world_open(&w, &o), PARA_OK);
+    assert_int_equal(para_world_host_of(w, 1), 1);
+    para_world_close(&w);
+    static const struct {
+        int hosts, ranks[3];
+        const char *says;
+    } bad[] = {{-1, {0}, "num_hosts (--hosts) is -1"},
+               {6, {0}, "6 hosts (--hosts) for 5 ranks"},
+               {2, {4, 2}, "have 6 ranks, but there are 5"},
+               {2, {3, 1}, "have 4 ranks, but there are 5"},
+               {2, {5, 0}, "host_ranks[1] (--hosts) is 0"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        o.num_hosts = bad[i].hosts;
+        o.host_ranks = bad[i].ranks[0] ? bad[i].ranks : NULL;
+        assert_int_equal(para_world_open(&w, &o), PARA_ERR_ARGUMENT);
+        assert_non_null(strstr(para_last_error(), bad[i].says));
+        assert_null(w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_rank_fails), cmocka_unit_test(status_alone), cmocka_unit_test(cancel),
         cmocka_unit_test(stall),             cmocka_unit_test(long_work),    cmocka_unit_test(lost),
         cmocka_unit_test(lost_after_error),  cmocka_unit_test(busy),         cmocka_unit_test(threads),
         cmocka_unit_test(bad_options),       cmocka_unit_test(arena_grows),  cmocka_unit_test(tensors),
-        cmocka_unit_test(alloc_failure),
+        cmocka_unit_test(alloc_failure),     cmocka_unit_test(numbers_by_host), cmocka_unit_test(named_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

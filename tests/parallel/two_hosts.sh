@@ -3,29 +3,11 @@
 # ranks count as sent is what the interfaces carried, but for the protocol. SPDX-License-Identifier: Apache-2.0
 # Environment: BUILD (a finished build), MPIRUN. Works in the source root, as root.
 set -u
-[ "$(id -u)" -eq 0 ] || { echo "skipped: only root makes network namespaces"; exit 77; }
-command -v ip >/dev/null && command -v unshare >/dev/null || { echo "skipped: there is no ip (iproute2) or no unshare (util-linux)"; exit 77; }
-left=para$$a right=para$$b # namespaces, and the interfaces in them
-work=$(mktemp -d) || exit 1
-mkdir "$work/tmp"
-
-clean() {
-    for pid in $(ip netns pids "$left" 2>/dev/null) $(ip netns pids "$right" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
-    ip netns del "$left" 2>/dev/null
-    ip netns del "$right" 2>/dev/null
-    rm -rf "$work"
-}
-trap clean EXIT
-trap 'exit 1' HUP INT TERM
-
-host() { # namespace, address
-    ip netns add "$1" && ip -n "$1" link set lo up
-}
-{ host "$left" && host "$right" && ip link add "$left" netns "$left" type veth peer name "$right" netns "$right" &&
+. tests/parallel/namespaces.sh
+{ ip link add "$left" netns "$left" type veth peer name "$right" netns "$right" &&
     ip -n "$left" addr add 10.213.77.1/30 dev "$left" && ip -n "$right" addr add 10.213.77.2/30 dev "$right" &&
-    ip -n "$left" link set "$left" up && ip -n "$right" link set "$right" up &&
-    ip netns exec "$left" unshare --uts true; } 2>"$work/said" || {
-    echo "skipped: network namespaces cannot be made here: $(cat "$work/said")"
+    ip -n "$left" link set "$left" up && ip -n "$right" link set "$right" up; } 2>"$work/said" || {
+    echo "skipped: a pair of interfaces cannot be made here: $(cat "$work/said")"
     exit 77
 }
 
@@ -36,13 +18,11 @@ shift
 exec ip netns exec $right unshare --uts sh -c "hostname para-right; \$*"
 TEXT
 chmod +x "$work/agent"
-on_two_hosts() {
-    TMPDIR="$work/tmp" ip netns exec "$left" unshare --uts sh -c 'hostname para-left; exec "$@"' sh \
-        timeout -s KILL 200 "$MPIRUN" --mca plm_rsh_agent "$work/agent" --mca pml ob1 --mca btl self,tcp --mca btl_tcp_if_include 10.213.77.0/30 \
-        --mca oob_tcp_if_include 10.213.77.0/30 --host 10.213.77.1:1,10.213.77.2:1 --map-by node -n 2 "$@"
-}
-carried() { # bytes that the left interface has sent and received
-    ip netns exec "$left" cat "/sys/class/net/$left/statistics/tx_bytes" "/sys/class/net/$left/statistics/rx_bytes" | awk '{ n += $1 } END { print n }'
+on_two_hosts() { # processes command …
+    processes=$1
+    shift
+    on_left timeout -s KILL 200 "$MPIRUN" --mca plm_rsh_agent "$work/agent" --mca pml ob1 --mca btl self,tcp --mca btl_tcp_if_include 10.213.77.0/30 \
+        --mca oob_tcp_if_include 10.213.77.0/30 --host 10.213.77.1:4,10.213.77.2:4 --map-by node -n "$processes" "$@"
 }
 
 failed=0
@@ -52,7 +32,7 @@ complain() {
 }
 draw() { # steps name; sets bytes (of the interface), counted (by the ranks, in the denoising loop)
     before=$(carried)
-    on_two_hosts "$BUILD/para" generate models/tiny-flux --prompt "a red heart" --seed 7 --steps "$1" --threads 1 --timeout 60 \
+    on_two_hosts 2 "$BUILD/para" generate models/tiny-flux --prompt "a red heart" --seed 7 --steps "$1" --threads 1 --timeout 60 \
         --report "$work/$2.json" -o "$work/$2.safetensors" >"$work/said" 2>&1 || {
         cat "$work/said"
         complain "$1 steps on two hosts: no picture"
@@ -62,12 +42,20 @@ draw() { # steps name; sets bytes (of the interface), counted (by the ranks, in 
     counted=$(sed -n 's/.*"exchanged": *\([0-9]*\).*/\1/p' "$work/$2.json")
     [ -n "$counted" ] || { complain "the report does not count bytes"; exit 1; }
     grep -q '"ranks": *2[,}]' "$work/$2.json" || complain "it was not drawn by two ranks"
+    grep -q "\"between_hosts\": *$counted[,}]\{0,1\}\$" "$work/$2.json" || complain "not all that two ranks on two hosts exchange is counted as between hosts"
 }
 
 "$BUILD/para" generate models/tiny-flux --prompt "a red heart" --seed 7 --steps 2 --threads 1 -o "$work/one.safetensors" >"$work/said" 2>&1 || {
     cat "$work/said"
     exit 1
 }
+# Four processes, which mpirun deals out to the hosts in turn: ranks next to each other are on one host all the same, and exchange heads there.
+on_two_hosts 4 "$BUILD/para" generate models/tiny-flux --prompt "a red heart" --seed 7 --steps 1 --threads 1 --timeout 60 --report "$work/four.json" \
+    -o "$work/four.safetensors" >"$work/said" 2>&1 || { cat "$work/said"; complain "four processes: no picture"; }
+grep "^para generate: 2 hosts of 2 ranks, hence batch 1 x ring 2 x ulysses 2" "$work/said" || complain "the log does not say so"
+planned=$("$BUILD/para" plan models/tiny-flux --prompt "a red heart" --ranks 4 --hosts 2 | sed -n 's/.*a step sends \([0-9]*\) bytes from host to host.*/\1/p')
+counted=$(sed -n 's/.*"between_hosts": *\([0-9]*\).*/\1/p' "$work/four.json")
+[ -n "$planned" ] && [ "$planned" = "$counted" ] || complain "planned were $planned bytes between the hosts, counted $counted"
 draw 2 two
 few_bytes=$bytes few_counted=$counted
 difference=$("$BUILD/compare_tensors" "$work/one.safetensors" "$work/two.safetensors" 1e-4) || complain "the picture differs by $difference"
