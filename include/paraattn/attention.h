@@ -97,6 +97,8 @@ typedef struct para_attention_job {
     const para_attention_mode *mode; /* what carries it out; NULL: nothing is between it and the device */
     int depth;                       /* modes below `mode` on the stack */
     void *state;                     /* the mode's own */
+    int segments;                    /* that were put one by one */
+    bool ended;                      /* all rows of `out` are there */
 } para_attention_job;
 
 /* Starts an attention. args says types and sizes; an operand or `out` without data gets room in the rank's memory, which lasts as long as the job,
@@ -108,6 +110,11 @@ PARA_API para_status para_attention_put(para_rank *rank, para_attention_job *job
 PARA_API para_status para_attention_put_all(para_rank *rank, para_attention_job *job);
 PARA_API para_status para_attention_compute(para_rank *rank, para_attention_job *job);
 PARA_API para_status para_attention_end(para_rank *rank, para_attention_job *job);
+/* Where segments have work of their own, in place of puts and end: a segment's rows of all operands are there, and move while the next segment's are made; its
+ * rows of `out` are there, and used while others are on their way. Each segment once, also empty ones, in the same order on all ranks. What was put last comes
+ * back first. */
+PARA_API para_status para_attention_put_segment(para_rank *rank, para_attention_job *job, para_segment segment);
+PARA_API para_status para_attention_end_segment(para_rank *rank, para_attention_job *job, para_segment segment);
 
 /* All of it at once; the operands and `out` have data. PARA_ERR_SHAPE (sizes that do not fit together or to the layout), PARA_ERR_MEMORY, and what
  * other ranks fail with. */
@@ -128,6 +135,8 @@ struct para_attention_mode {
     int head_groups;                        /* parts that heads are cut into, so that exchange and compute overlap */
     const void *user;                       /* a mode's own */
     para_status (*put_all)(para_rank *rank, para_attention_job *job); /* NULL: put for each operand, values first */
+    para_status (*put_segment)(para_rank *rank, para_attention_job *job, para_segment segment); /* NULL: put_all with the last of them, and one end for all */
+    para_status (*end_segment)(para_rank *rank, para_attention_job *job, para_segment segment);
 };
 
 /* Puts a mode on top of the rank's stack, and takes the top away. 16 modes fit. PARA_ERR_STATE. */

@@ -115,6 +115,19 @@ para_status para_attention_end(para_rank *rank, para_attention_job *job) {
     return job->mode ? job->mode->end(rank, job) : para_rank_check(rank);
 }
 
+para_status para_attention_put_segment(para_rank *rank, para_attention_job *job, para_segment segment) {
+    job->segments++;
+    if (job->mode && job->mode->put_segment) return job->mode->put_segment(rank, job, segment);
+    return job->segments == PARA_SEGMENTS ? para_attention_put_all(rank, job) : para_rank_check(rank);
+}
+
+para_status para_attention_end_segment(para_rank *rank, para_attention_job *job, para_segment segment) {
+    if (job->mode && job->mode->end_segment) return job->mode->end_segment(rank, job, segment);
+    if (job->ended) return PARA_OK;
+    job->ended = true;
+    return para_attention_end(rank, job);
+}
+
 para_status para_attention_all_phases(para_rank *rank, para_attention_job *job) {
     PARA_TRY(para_attention_put_all(rank, job));
     PARA_TRY(para_attention_compute(rank, job));

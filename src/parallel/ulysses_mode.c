@@ -20,8 +20,8 @@ typedef struct head_group {
 
 typedef struct ulysses {
     para_parts queries, keys;
-    bool
-        by_rank; /* "all tokens" are one rank's after the other's, which nobody can tell from the order of the layout */
+    bool by_rank;    /* "all tokens" are one rank's after the other's, which nobody can tell from the order of the layout */
+    bool by_segment; /* segments move one by one */
     int64_t key_heads, shared; /* of all ranks; query heads of each */
     para_attention_mode ring;  /* inside, where there is one */
     para_mask_gather columns;  /* of the mask */
@@ -56,17 +56,33 @@ typedef struct token_run {
     int64_t here, there, count;
 } token_run;
 
-/* The s-th run of rank i: its tokens of a segment; by rank, all that it holds. */
-static token_run tokens_of(const ulysses *u, const para_parts *p, int i, int s) {
-    const para_span *part = &p->part[i];
-    if (!u->by_rank) return (token_run){para_span_row(part, part, s), para_span_row(&p->all, part, s), part->count[s]};
-    token_run run = {0, 0, para_span_tokens(part)};
+/* All that rank i holds, where "all tokens" are by rank. */
+static token_run tokens_of_rank(const para_parts *p, int i) {
+    token_run run = {0, 0, para_span_tokens(&p->part[i])};
     for (int before = 0; before < i; before++) run.there += para_span_tokens(&p->part[before]);
     return run;
 }
 
+/* Whether segments need not be told apart. */
+static bool joined(const ulysses *u) {
+    return u->by_rank && !u->by_segment;
+}
+
+/* The s-th run of rank i: its tokens of a segment, or all that it holds. */
+static token_run tokens_of(const ulysses *u, const para_parts *p, int i, int s) {
+    const para_span *part = &p->part[i];
+    if (joined(u)) return tokens_of_rank(p, i);
+    int64_t here = para_span_row(part, part, s);
+    return (token_run){here, u->by_rank ? tokens_of_rank(p, i).there + here : para_span_row(&p->all, part, s), part->count[s]};
+}
+
 static int runs(const ulysses *u) {
-    return u->by_rank ? 1 : PARA_SEGMENTS;
+    return joined(u) ? 1 : PARA_SEGMENTS;
+}
+
+/* Whether nobody has tokens of the s-th run. */
+static bool is_empty(const ulysses *u, const para_parts *p, int s) {
+    return !joined(u) && p->all.count[s] == 0;
 }
 
 /* Between `local` [B, all heads, own tokens, …] and `whole` [B, own heads, tokens of all parts, …], there or back.
@@ -95,8 +111,8 @@ static void lay_out(const ulysses *u, const crossing *c, int group, int s, para_
 
 static para_status exchange(const ulysses *u, const crossing *c, int group, para_exchange x[PARA_SEGMENTS]) {
     const para_parts *p = c->parts;
-    for (int s = 0; s < runs(u); s++) {
-        if (!u->by_rank && p->all.count[s] == 0) continue;
+    for (int s = runs(u) - 1; s >= 0; s--) { /* what is used first, first */
+        if (is_empty(u, p, s)) continue;
         lay_out(u, c, group, s, p->send, p->receive);
         PARA_TRY(para_comm_all_to_all(p->comm, p->send, p->receive, &x[s]));
     }
@@ -178,14 +194,14 @@ static para_status room_by_rank(ulysses *u, para_attention_args *a) {
     for (int o = 0; o < PARA_OPERANDS; o++) {
         const para_parts *p = o == PARA_QUERY ? &u->queries : &u->keys;
         para_tensor *t = para_attention_operand(a, (para_operand)o);
-        token_run run = tokens_of(u, p, own, 0);
+        token_run run = tokens_of_rank(p, own);
         if (t->data) continue;
         PARA_TRY(PARA_NEW(dev, &u->whole[o], t->dtype, t->dim[0], t->dim[1], para_span_tokens(&p->all), t->dim[3]));
         *t = para_slice(u->whole[o], 2, run.there, run.count);
     }
     if (a->out.data) return PARA_OK;
     const int64_t *out = a->out.dim;
-    token_run run = tokens_of(u, &u->queries, own, 0);
+    token_run run = tokens_of_rank(&u->queries, own);
     para_tensor rows;
     PARA_TRY(PARA_NEW(dev, &rows, a->out.dtype, out[0], para_span_tokens(&u->queries.all), out[1], out[3]));
     u->whole_out = PARA_PERMUTE(rows, 0, 2, 1, 3);
@@ -258,20 +274,36 @@ static para_status ulysses_put(para_rank *rank, para_attention_job *job, para_op
     return PARA_OK;
 }
 
+/* The s-th runs of a group's operands, together. */
+static para_status put_run(ulysses *u, para_attention_job *job, int group, int s) {
+    const int ranks = u->queries.comm.size;
+    for (int o = 0; o < PARA_OPERANDS; o++) {
+        crossing c = there(u, job, group, (para_operand)o);
+        lay_out(u, &c, group, s, u->send + o * ranks, u->receive + o * ranks);
+    }
+    return para_comm_all_to_all_of(u->queries.comm, PARA_OPERANDS, u->send, u->receive, &u->group[group].there[0][s]);
+}
+
 static para_status ulysses_put_all(para_rank *rank, para_attention_job *job) {
     ulysses *u = job->state;
-    const int ranks = u->queries.comm.size;
     (void)rank;
     PARA_TRY(para_mask_gather_start(&u->columns, &u->keys));
     if (u->local_mask.data) PARA_TRY(put_mask_rows(u));
     for (int g = 0; g < u->groups; g++)
-        for (int s = 0; s < runs(u); s++) {
-            for (int o = 0; o < PARA_OPERANDS; o++) {
-                crossing c = there(u, job, g, (para_operand)o);
-                lay_out(u, &c, g, s, u->send + o * ranks, u->receive + o * ranks);
-            }
-            PARA_TRY(para_comm_all_to_all_of(u->queries.comm, PARA_OPERANDS, u->send, u->receive, &u->group[g].there[0][s]));
-        }
+        for (int s = 0; s < runs(u); s++) PARA_TRY(put_run(u, job, g, s));
+    return PARA_OK;
+}
+
+static para_status ulysses_put_segment(para_rank *rank, para_attention_job *job, para_segment segment) {
+    ulysses *u = job->state;
+    (void)rank;
+    if (job->segments == 1) {
+        PARA_TRY(para_mask_gather_start(&u->columns, &u->keys));
+        if (u->local_mask.data) PARA_TRY(put_mask_rows(u));
+        u->by_segment = true;
+    }
+    if (u->queries.all.count[segment] + u->keys.all.count[segment] == 0) return PARA_OK;
+    for (int g = 0; g < u->groups; g++) PARA_TRY(put_run(u, job, g, segment));
     return PARA_OK;
 }
 
@@ -292,6 +324,16 @@ static para_status ulysses_compute(para_rank *rank, para_attention_job *job) {
     return PARA_OK;
 }
 
+static para_status ulysses_end_segment(para_rank *rank, para_attention_job *job, para_segment segment) {
+    ulysses *u = job->state;
+    (void)rank;
+    for (int i = 0; i < u->groups; i++) {
+        PARA_TRY(para_comm_wait(&u->group[i].back[segment]));
+        PARA_TRY(para_comm_wait(&u->group[i].back_lse[segment]));
+    }
+    return PARA_OK;
+}
+
 static para_status ulysses_end(para_rank *rank, para_attention_job *job) {
     ulysses *u = job->state;
     (void)rank;
@@ -308,6 +350,8 @@ para_attention_mode para_ulysses_mode(para_rank *rank, const para_mesh *mesh, co
                                  .begin = ulysses_begin,
                                  .put = ulysses_put,
                                  .put_all = ulysses_put_all,
+                                 .put_segment = ulysses_put_segment,
+                                 .end_segment = ulysses_end_segment,
                                  .compute = ulysses_compute,
                                  .end = ulysses_end,
                                  .mesh = mesh,

@@ -111,7 +111,7 @@ static void random_cases(mode_kind mode, int cases) {
         c.s.ring = mode == MODE_ULYSSES ? 1 : (int)draw(1, mode == MODE_RING ? MOST_RANKS : 4);
         c.s.ulysses = mode == MODE_RING ? 1 : (int)draw(1, MOST_RANKS / c.s.ring);
         c.s.head_groups = (int)draw(1, 3);
-        c.s.phased = draw(0, 1);
+        c.s.call = (call_kind)draw(0, CALL_KINDS - 1);
         c.s.out_f32 = draw(0, 3) == 0;
         int ranks = c.s.ring * c.s.ulysses;
         p->in_batch = mode == MODE_IN_BATCH;
