@@ -96,7 +96,8 @@ static para_status open_parts(para_group *g, const para_group_options *options) 
         g->member[i].endpoint =
             (para_endpoint){.transport = g->processes > 1 ? &para_group_mpi_transport : &para_group_transport,
                             .index = g->first + i,
-                            .size = g->size};
+                            .size = g->size,
+                            .addressable = g->processes == 1};
     return PARA_OK;
 }
 

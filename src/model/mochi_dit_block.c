@@ -123,7 +123,7 @@ static para_status finish_stream(const para_mochi_dit_block *b, const para_mochi
 /* Norm before attention, and Q, K and V of one stream. */
 static para_status begin_stream(const para_mochi_dit_block *b, const para_mochi_dims *m, para_rank *rank,
                                 const para_item *item, const para_mochi_turn *turn, int s,
-                                const para_joint_attention *attention) {
+                                para_joint_attention *attention) {
     const para_mochi_stream *w = &b->stream[s];
     const para_conditioning *c = item->conditioning;
     para_tensor normed = normed_of(item, s);
