@@ -11,7 +11,7 @@ enum { MAX_HOSTS = 256 };
 
 typedef struct request_options {
     para_request request;
-    int rng, dtype, attention, compile; /* indices into the choices below */
+    int rng, dtype, attention, compile, exchange; /* indices into the choices below */
     device_choice device;
     int ranks, threads, batch, ring, ulysses, head_groups;
     int hosts, host_ranks[MAX_HOSTS]; /* that the ranks count as being on; ranks on each, all 0: as even as can be */
@@ -22,7 +22,7 @@ typedef struct request_options {
     cache_arguments cache;
 } request_options;
 
-extern const char *const rng_choices[], *const dtype_choices[], *const attention_choices[], *const compile_choices[];
+extern const char *const rng_choices[], *const dtype_choices[], *const attention_choices[], *const compile_choices[], *const exchange_choices[];
 enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
 
 #define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120, .cache = CACHE_ARGUMENTS_INIT }
@@ -73,6 +73,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
         {"--ring", OPTION_INT, &(o).ring, "N", NULL, "of them, those that pass keys and values round (0: chosen)"},          \
         {"--batch", OPTION_INT, &(o).batch, "N", NULL, "groups of them that share out pictures and halves of --true-cfg (0: chosen)"}, \
         {"--head-groups", OPTION_INT, &(o).head_groups, "N", NULL, "parts of the heads, one exchanged while another is computed (0: chosen)"}, \
+        {"--exchange", OPTION_CHOICE, &(o).exchange, NULL, exchange_choices, "how ranks of one process exchange tokens for heads: copy what others made, or store it where others need it (auto: direct with cpu, copy with cuda, where direct is not measured yet)"}, \
         {"--parallel-vae", OPTION_FLAG, &(o).parallel_vae, NULL, NULL, "decode tiles on all ranks; turns on --vae-tiling"},   \
         {"--timeout", OPTION_FLOAT, &(o).timeout, "SECONDS", NULL, "give up on a rank that gave no sign of life for so long (120)"}
 

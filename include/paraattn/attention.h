@@ -97,6 +97,9 @@ typedef struct para_attention_job {
     const para_attention_mode *mode; /* what carries it out; NULL: nothing is between it and the device */
     int depth;                       /* modes below `mode` on the stack */
     void *state;                     /* the mode's own */
+    bool spread;                     /* the operands are written where para_attention_places says */
+    int segments;                    /* that were put one by one */
+    bool ended;                      /* all rows of `out` are there */
 } para_attention_job;
 
 /* Starts an attention. args says types and sizes; an operand or `out` without data gets room in the rank's memory, which lasts as long as the job,
@@ -108,6 +111,25 @@ PARA_API para_status para_attention_put(para_rank *rank, para_attention_job *job
 PARA_API para_status para_attention_put_all(para_rank *rank, para_attention_job *job);
 PARA_API para_status para_attention_compute(para_rank *rank, para_attention_job *job);
 PARA_API para_status para_attention_end(para_rank *rank, para_attention_job *job);
+
+/* Where rows of an operand are written: the heads in parts, some of which may lie in other ranks' memory. */
+enum { PARA_MOST_PLACES = 16 };
+typedef struct para_places {
+    int parts;
+    para_tensor part[PARA_MOST_PLACES]; /* [heads, rows, D], any strides but the last; all heads in order */
+} para_places;
+
+/* As para_attention_begin, for a caller that writes operands only where para_attention_places says: where ranks address each other's memory, the exchange is done with
+ * that. Then put_all, or put_segment for each; what was made since the last of them is theirs. Operands without data have none in job->args where they lie elsewhere. */
+PARA_API para_status para_attention_begin_spread(para_rank *rank, const para_attention_args *args, para_attention_job *job);
+/* Where rows [first, first + rows) of an operand of one batch entry go. To be asked for directly before they are written: others may have to wait until the next put. */
+PARA_API para_status para_attention_places(para_rank *rank, para_attention_job *job, para_operand operand, int64_t first, int64_t rows, para_places *out);
+
+/* Where segments have work of their own, in place of puts and end: a segment's rows of all operands are there, and move while the next segment's are made; its
+ * rows of `out` are there, and used while others are on their way. Each segment once, also empty ones, in the same order on all ranks. What was put last comes
+ * back first. */
+PARA_API para_status para_attention_put_segment(para_rank *rank, para_attention_job *job, para_segment segment);
+PARA_API para_status para_attention_end_segment(para_rank *rank, para_attention_job *job, para_segment segment);
 
 /* All of it at once; the operands and `out` have data. PARA_ERR_SHAPE (sizes that do not fit together or to the layout), PARA_ERR_MEMORY, and what
  * other ranks fail with. */
@@ -126,8 +148,12 @@ struct para_attention_mode {
     const para_mesh *mesh;                  /* of the modes that exchange */
     const para_layout *layout, *kv_layout;  /* of the queries; of the keys and values */
     int head_groups;                        /* parts that heads are cut into, so that exchange and compute overlap */
+    para_exchange_way exchange;             /* of the modes that exchange tokens for heads */
     const void *user;                       /* a mode's own */
     para_status (*put_all)(para_rank *rank, para_attention_job *job); /* NULL: put for each operand, values first */
+    para_status (*put_segment)(para_rank *rank, para_attention_job *job, para_segment segment); /* NULL: put_all with the last of them, and one end for all */
+    para_status (*end_segment)(para_rank *rank, para_attention_job *job, para_segment segment);
+    para_status (*places)(para_rank *rank, para_attention_job *job, para_operand operand, int64_t first, int64_t rows, para_places *out); /* NULL: in job->args */
 };
 
 /* Puts a mode on top of the rank's stack, and takes the top away. 16 modes fit. PARA_ERR_STATE. */

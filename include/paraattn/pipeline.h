@@ -136,9 +136,10 @@ typedef struct para_parallel_options {
     int ulysses;     /* ranks that exchange tokens for heads (0: chosen) */
     int head_groups; /* parts that heads are cut into, so that their exchange and their attention overlap (0: chosen) */
     bool off;        /* takes it back: rank 0 computes alone (false) */
+    para_exchange_way exchange; /* how ranks of one process exchange tokens for heads (PARA_EXCHANGE_AUTO) */
 } para_parallel_options;
 
-#define PARA_PARALLEL_OPTIONS_INIT { sizeof(para_parallel_options), 0, 0, 0, 0, false }
+#define PARA_PARALLEL_OPTIONS_INIT { sizeof(para_parallel_options), 0, 0, 0, 0, false, PARA_EXCHANGE_AUTO }
 
 /* Context parallelism: requests are computed by all ranks of the world, each with a part of the tokens, arranged as batch × ring × ulysses. Pixels stay
  * the same up to rounding. Without it, rank 0 computes alone. Axes that are not given are chosen: batch, as far as items share out evenly; then

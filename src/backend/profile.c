@@ -19,6 +19,7 @@
     X(group_norm, (para_device * dev, const para_group_norm_args *a), (dev, a))                                        \
     X(head, (para_device * dev, const para_head_args *a), (dev, a))                                                    \
     X(attention, (para_device * dev, const para_attention_args *a), (dev, a))                                          \
+    X(attention_parts, (para_device * dev, int parts, const para_attention_args *a), (dev, parts, a))                  \
     X(attention_merge, (para_device * dev, const para_merge_args *a), (dev, a))                                        \
     X(activate, (para_device * dev, para_activation f, para_tensor x, para_tensor y), (dev, f, x, y))                  \
     X(gated, (para_device * dev, para_activation f, para_tensor a, para_tensor b, para_tensor y), (dev, f, a, b, y))   \

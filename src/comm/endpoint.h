@@ -27,6 +27,14 @@ typedef struct para_transport {
     /* Waits for them and frees `pending`, also on failure. */
     para_status (*finish)(para_pending *pending);
     void (*close)(para_endpoint *e);
+
+    /* Where ranks address each other's memory: offers room for what others store, and asks for room at others, whose tensors say sizes and types. Then reach, which
+     * waits for it, place, the i-th that was asked for, leave, and finish; see comm/landing.h. NULL: they do not. */
+    para_status (*offer)(para_endpoint *e, para_device *dev, int offers, const para_transfer *offer, int places, const para_transfer *place,
+                         para_pending **pending);
+    para_status (*reach)(para_pending *pending);
+    para_tensor (*place)(const para_pending *pending, int i);
+    para_status (*leave)(para_pending *pending, bool done);
 } para_transport;
 
 struct para_endpoint {
@@ -37,6 +45,7 @@ struct para_endpoint {
     int64_t bytes_between_hosts; /* of them, to ranks on other hosts */
     int64_t messages;   /* transfers sent */
     double waited;      /* seconds that the host has waited for transfers */
+    bool addressable;   /* all ranks are of one address space: they may store where others want it */
 };
 
 /* For transports: counts a transfer that is sent. */
@@ -47,7 +56,8 @@ static inline void para_endpoint_count(para_endpoint *e, const para_transfer *se
     e->messages++;
 }
 
-/* An endpoint that moves nothing and counts: it stands for any rank of any world. Closed with its transport's close. */
+/* An endpoint that moves nothing and counts: it stands for any rank of any world, of one process unless
+ * `addressable` is cleared. Closed with its transport's close. */
 para_status para_dry_endpoint_open(para_endpoint **out, int index, int size);
 
 #endif

@@ -134,7 +134,9 @@ static para_status open_parts(para_group *g, const para_group_options *options) 
             (para_endpoint){.transport = g->processes > 1 ? &para_group_mpi_transport : &para_group_transport,
                             .index = g->first + i,
                             .size = g->size,
-                            .host = g->host};
+                            .host = g->host,
+
+                            .addressable = g->processes == 1};
     return PARA_OK;
 }
 

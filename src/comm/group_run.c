@@ -107,12 +107,15 @@ para_status para_group_check(para_group *g, int local) {
 
 void para_group_finish(para_group *g, int local, para_status status) {
     para_member *m = &g->member[local];
-    int left = para_group_give_up(m);
+    int left = para_group_left(m);
     if (status == PARA_OK && left)
         status = para_fail(PARA_ERR_STATE, "returned without waiting for %d of its exchanges (para_comm_wait)", left);
     const char *sentence = *para_last_error() ? para_last_error() : para_status_text(status);
     pthread_mutex_lock(&g->lock);
     if (status != PARA_OK) para_group_fail(g, status, g->first + local, "%s", sentence);
+    pthread_mutex_unlock(&g->lock);
+    para_group_give_up(m); /* others, who may hold what is given up, know of the failure by now */
+    pthread_mutex_lock(&g->lock);
     m->state = PARA_MEMBER_BACK;
     pthread_cond_broadcast(&g->back);
     pthread_mutex_unlock(&g->lock);

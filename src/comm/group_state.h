@@ -165,8 +165,10 @@ para_status para_lane_start(para_member *m, para_device *dev, int n, para_lane_i
 para_status para_lane_unpack(para_device *dev, int n, const para_lane_item *item);
 void para_lane_close(para_device *dev, para_lane *lane);
 
-/* The transport between members. What a rank started and did not finish: gives it up, tells how many there were. */
+/* The transport between members. What a rank started and did not finish: how many there are; gives them up, once
+ * the others can know that the run has failed. */
 extern const para_transport para_group_transport, para_group_mpi_transport; /* in one process; in several */
-int para_group_give_up(para_member *m);
+int para_group_left(const para_member *m);
+void para_group_give_up(para_member *m);
 
 #endif

@@ -1,44 +1,12 @@
 /* Transfers between ranks. In a process the sender shows where a tensor lies, and the receiver copies it; to other processes MPI or TCP carries it, between
  * their GPUs NCCL.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "comm/group_state.h"
+#include "comm/group_parcels.h"
 #include "core/alloc.h"
 #include "core/error.h"
 
 /* Nanoseconds between two looks at what MPI carries, longer each time. A look that took longer than BUSY moved data: the next one follows at once. */
 enum { FIRST_NAP = 10 * 1000, LONGEST_NAP = 200 * 1000, BUSY = 10 * 1000 };
-
-typedef enum parcel_state { PARCEL_STARTED, PARCEL_COPYING, PARCEL_DONE } parcel_state;
-
-/* One transfer as one side sees it. */
-struct para_parcel {
-    para_tensor tensor;
-    int process;    /* of the other side */
-    int peer;       /* the other side's rank among those of its process */
-    int64_t number; /* in its channel */
-    parcel_state state;
-    const para_mark *ready;    /* when the tensor holds what is sent, or may be overwritten; or NULL: now */
-    para_mark *passed;         /* when it was read, or has arrived; or NULL: once it is done */
-    para_parcel *next;         /* of those sent through the channel; with the lock held */
-    para_mpi_request *request; /* to or from another process */
-};
-
-/* What one call started. */
-typedef struct para_batch {
-    para_pending base; /* first, so that it leads here */
-    struct para_batch *next;
-    int sends, receives;
-    bool remote;          /* some go to or come from other processes */
-    para_mark *ready;     /* of all parcels; or NULL */
-    para_lane lane;       /* to and from GPUs of other processes */
-    int items;
-    para_lane_item *item; /* [items]; behind the parcels */
-    para_parcel parcel[]; /* [sends + receives] */
-} para_batch;
-
-static para_member *member_of(para_endpoint *e) {
-    return (para_member *)e;
-}
 
 /* With the lock held: puts it at the channel's end. */
 static void post(para_group *g, para_member *from, para_parcel *p) {
@@ -51,7 +19,7 @@ static void post(para_group *g, para_member *from, para_parcel *p) {
 }
 
 /* With the lock held: takes it out of the channel, where it still is. */
-static void take_out(para_channel *c, const para_parcel *p) {
+void para_parcel_take_out(para_channel *c, const para_parcel *p) {
     for (para_parcel **at = &c->first; *at; at = &(*at)->next) {
         if (*at != p) continue;
         *at = p->next;
@@ -111,15 +79,16 @@ static para_status start_lane(const para_group *g, para_member *m, para_batch *b
 
 static void close_batch(para_member *m, para_batch *b);
 
-static para_status start(para_endpoint *e, para_device *dev, int sends, const para_transfer *send, int receives,
-                         const para_transfer *receive, para_pending **pending) {
-    para_member *m = member_of(e);
+para_status para_batch_start(para_endpoint *e, para_device *dev, bool lands, int sends, const para_transfer *send, int receives,
+                             const para_transfer *receive, para_batch **out) {
+    para_member *m = para_member_of(e);
     para_group *g = m->group;
     PARA_TRY(para_group_check(g, m->local));
     size_t bytes = sizeof(para_batch) + (size_t)(sends + receives) * (sizeof(para_parcel) + sizeof(para_lane_item));
     para_batch *b = para_alloc(1, bytes);
     if (!b) return PARA_ERR_MEMORY;
     b->base = (para_pending){e, dev};
+    b->lands = lands;
     b->sends = sends;
     b->receives = receives;
     for (int i = 0; i < sends; i++) fill(b, &b->parcel[i], g, &send[i]);
@@ -135,6 +104,16 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
     pthread_mutex_lock(&g->lock);
     start_here(g, m, b);
     pthread_mutex_unlock(&g->lock);
+    *out = b;
+    return PARA_OK;
+}
+
+static para_status start(para_endpoint *e, para_device *dev, int sends, const para_transfer *send, int receives,
+                         const para_transfer *receive, para_pending **pending) {
+    para_member *m = para_member_of(e);
+    para_group *g = m->group;
+    para_batch *b;
+    PARA_TRY(para_batch_start(e, dev, false, sends, send, receives, receive, &b));
     if (b->remote && g->gpu) {
         para_status status = start_lane(g, m, b);
         if (status != PARA_OK) {
@@ -156,13 +135,13 @@ static para_status start(para_endpoint *e, para_device *dev, int sends, const pa
 }
 
 /* With the lock held: what was sent to match p, or NULL. */
-static para_parcel *match(para_group *g, const para_member *m, const para_parcel *p) {
+para_parcel *para_parcel_match(para_group *g, const para_member *m, const para_parcel *p) {
     para_parcel *at = para_group_channel(g, p->peer, m->local)->first;
     while (at && at->number != p->number) at = at->next;
     return at;
 }
 
-static bool same_shape(const para_tensor *a, const para_tensor *b) {
+bool para_parcel_same_shape(const para_tensor *a, const para_tensor *b) {
     bool same = a->dtype == b->dtype && a->rank == b->rank;
     for (int i = 0; same && i < a->rank; i++) same = a->dim[i] == b->dim[i];
     return same;
@@ -176,7 +155,7 @@ typedef struct moving {
 } moving;
 
 static para_status check_shapes(const para_group *g, const para_parcel *to, const para_parcel *from) {
-    if (same_shape(&to->tensor, &from->tensor)) return PARA_OK;
+    if (para_parcel_same_shape(&to->tensor, &from->tensor)) return PARA_OK;
     return para_fail(PARA_ERR_SHAPE,
                      "rank %d sent %lld elements of %s, of another shape or type than the %lld of %s expected here; the "
                      "ranks did not make the same calls",
@@ -189,7 +168,7 @@ static para_status copy(const para_batch *b, const moving *m) {
     para_device *dev = b->base.device;
     para_tensor dst[MOST_AT_ONCE], src[MOST_AT_ONCE];
     for (int i = 0; i < m->count; i++) {
-        PARA_TRY(check_shapes(member_of(b->base.endpoint)->group, m->to[i], m->from[i]));
+        PARA_TRY(check_shapes(para_member_of(b->base.endpoint)->group, m->to[i], m->from[i]));
         dst[i] = m->to[i]->tensor;
         src[i] = m->from[i]->tensor;
     }
@@ -215,11 +194,11 @@ static para_status wait_on_device(para_batch *b) {
 /* With the lock held: takes the receives of the batch whose parcels are there, those of one call of one rank. */
 static void take_matching(para_group *g, const para_member *m, para_batch *b, moving *out) {
     out->count = 0;
-    for (int i = b->sends; i < b->sends + b->receives && out->count < MOST_AT_ONCE; i++) {
+    for (int i = b->lands ? b->sends + b->receives : b->sends; i < b->sends + b->receives && out->count < MOST_AT_ONCE; i++) {
         para_parcel *to = &b->parcel[i], *from;
-        if (to->state == PARCEL_DONE || to->process != g->process || !(from = match(g, m, to))) continue;
+        if (to->state == PARCEL_DONE || to->process != g->process || !(from = para_parcel_match(g, m, to))) continue;
         if (out->count > 0 && (to->peer != out->to[0]->peer || from->ready != out->from[0]->ready)) continue;
-        take_out(para_group_channel(g, to->peer, m->local), from);
+        para_parcel_take_out(para_group_channel(g, to->peer, m->local), from);
         from->state = PARCEL_COPYING;
         out->to[out->count] = to;
         out->from[out->count++] = from;
@@ -262,7 +241,9 @@ static para_status test_remote(para_batch *b, para_group *g, bool *moved) {
     return PARA_OK;
 }
 
-static bool all_done(const para_batch *b) {
+static bool all_done(para_group *g, const para_member *m, const para_batch *b) {
+    (void)g;
+    (void)m;
     for (int i = 0; i < b->sends + b->receives; i++)
         if (b->parcel[i].state != PARCEL_DONE) return false;
     return true;
@@ -279,16 +260,16 @@ static para_status move(para_group *g, const para_member *m, para_batch *b, bool
     return status;
 }
 
-/* With the lock held: until all is done, or the run has failed, which the caller sees. */
-static para_status wait_for_all(para_group *g, para_member *m, para_batch *b) {
+/* With the lock held: until it is there, or the run has failed, which the caller sees. */
+static para_status wait_until(para_group *g, para_member *m, para_batch *b, bool (*there)(para_group *, const para_member *, const para_batch *)) {
     int64_t nap = FIRST_NAP;
-    while (!all_done(b) && !atomic_load(&g->failed)) {
+    while (!there(g, m, b) && !atomic_load(&g->failed)) {
         bool moved;
         int64_t before = para_now();
         PARA_TRY(move(g, m, b, &moved));
         moved |= b->remote && para_now() - before > BUSY;
         if (moved) nap = FIRST_NAP;
-        if (moved || all_done(b) || atomic_load(&g->failed)) continue;
+        if (moved || there(g, m, b) || atomic_load(&g->failed)) continue;
         if (b->remote) para_wait_until(g, &m->wake, para_now() + nap);
         else pthread_cond_wait(&m->wake, &g->lock);
         if ((nap *= 2) > LONGEST_NAP) nap = LONGEST_NAP;
@@ -296,10 +277,12 @@ static para_status wait_for_all(para_group *g, para_member *m, para_batch *b) {
     return PARA_OK;
 }
 
-static para_status complete(para_group *g, para_member *m, para_batch *b) {
+para_status para_batch_wait(para_batch *b, bool (*there)(para_group *g, const para_member *m, const para_batch *b)) {
+    para_member *m = para_member_of(b->base.endpoint);
+    para_group *g = m->group;
     pthread_mutex_lock(&g->lock);
     m->state = PARA_MEMBER_WAITS;
-    para_status status = wait_for_all(g, m, b);
+    para_status status = wait_until(g, m, b, there);
     if (status != PARA_OK) para_group_fail(g, status, m->endpoint.index, "%s", para_last_error());
     atomic_store_explicit(&m->sign, para_now(), memory_order_relaxed);
     m->state = PARA_MEMBER_COMPUTES;
@@ -309,12 +292,13 @@ static para_status complete(para_group *g, para_member *m, para_batch *b) {
 
 /* Nobody touches the tensors of the batch after this, but MPI what it has begun. */
 static void withdraw(para_group *g, para_member *m, para_batch *b) {
+    if (atomic_load(&g->failed)) para_landing_let_go(m); /* whoever fills what this rank takes back may wait for that, too */
     pthread_mutex_lock(&g->lock);
     for (int i = 0; i < b->sends; i++) {
         para_parcel *p = &b->parcel[i];
         if (p->process != g->process) continue;
-        if (p->state == PARCEL_STARTED) take_out(para_group_channel(g, m->local, p->peer), p);
         while (p->state == PARCEL_COPYING) pthread_cond_wait(&m->wake, &g->lock);
+        if (p->state == PARCEL_STARTED) para_parcel_take_out(para_group_channel(g, m->local, p->peer), p);
     }
     for (int i = 0; i < b->sends + b->receives && g->mpi; i++) /* a rank that comes back too late finds MPI closed */
         if (b->parcel[i].request) para_mpi_abandon(g->mpi, &b->parcel[i].request);
@@ -337,9 +321,10 @@ static void close_batch(para_member *m, para_batch *b) {
 
 static para_status finish(para_pending *pending) {
     para_batch *b = (para_batch *)pending;
-    para_member *m = member_of(pending->endpoint);
+    para_member *m = para_member_of(pending->endpoint);
     para_group *g = m->group;
-    para_status status = complete(g, m, b);
+    para_status status = para_batch_wait(b, all_done);
+    if (b->lands && atomic_load(&g->failed)) withdraw(g, m, b); /* from here on no mark is added */
     para_status waited = wait_on_device(b);
     if (status == PARA_OK) status = waited;
     if (status == PARA_OK) status = para_lane_unpack(b->base.device, b->items, b->item);
@@ -347,18 +332,31 @@ static para_status finish(para_pending *pending) {
     return status == PARA_OK ? para_group_check(g, m->local) : status;
 }
 
-int para_group_give_up(para_member *m) {
+int para_group_left(const para_member *m) {
     int left = 0;
-    for (; m->batches; left++) {
+    for (const para_batch *b = m->batches; b; b = b->next) left++;
+    return left;
+}
+
+void para_group_give_up(para_member *m) {
+    para_landing_let_go(m);
+    while (m->batches) {
+        if (m->batches->lands) withdraw(m->group, m, m->batches);
         (void)wait_on_device(m->batches); /* what is on its way ends before its memory is used again */
         close_batch(m, m->batches);
     }
-    return left;
 }
 
 static void close_member(para_endpoint *e) {
     (void)e; /* the group's own */
 }
 
-const para_transport para_group_transport = {"threads", start, finish, close_member};
-const para_transport para_group_mpi_transport = {"mpi", start, finish, close_member};
+const para_transport para_group_transport = {.name = "threads",
+                                             .start = start,
+                                             .finish = finish,
+                                             .close = close_member,
+                                             .offer = para_landing_offer,
+                                             .reach = para_landing_reach,
+                                             .place = para_landing_place,
+                                             .leave = para_landing_leave};
+const para_transport para_group_mpi_transport = {.name = "mpi", .start = start, .finish = finish, .close = close_member};

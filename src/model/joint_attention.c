@@ -35,30 +35,19 @@ para_status para_joint_attention_begin(para_joint_attention *a, para_rank *rank,
         args.k = heads_of(a, a->rows, PARA_KEY * d);
         args.v = heads_of(a, a->rows, PARA_VALUE * d);
     }
-    PARA_TRY(para_attention_begin(rank, &args, &a->job));
+    PARA_TRY(para_attention_begin_spread(rank, &args, &a->job));
     const para_tensor *out = &a->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
     a->attended =
         (para_tensor){.dtype = dtype, .rank = 2, .dim = {tokens, d}, .stride = {out->stride[2], 1}, .data = out->data};
     return PARA_OK;
 }
 
-/* Where an operand of the rows [first, first + tokens) has to be written: [H, S, D]. */
-static para_tensor operand_rows(const para_attention_job *job, para_operand o, int64_t first, int64_t tokens) {
-    const para_attention_args *a = &job->args;
-    para_tensor t = o == PARA_QUERY ? a->q : o == PARA_KEY ? a->k : a->v; /* [1, H, S, D] */
-    para_tensor heads = {.dtype = t.dtype,
-                         .rank = 3,
-                         .dim = {t.dim[1], t.dim[2], t.dim[3]},
-                         .stride = {t.stride[1], t.stride[2], t.stride[3]},
-                         .data = t.data};
-    return para_slice(heads, 1, first, tokens);
-}
-
 /* Norm and rotation of x [n, H, D], to where attention wants it. */
-static para_status head_rows(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
-                             para_operand o, para_tensor x) {
-    para_head_args head = {
-        .x = x, .eps = rows->eps, .rope_interleaved = true, .y = operand_rows(&a->job, o, rows->first, x.dim[0])};
+static para_status head_rows(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows, para_operand o,
+                             para_tensor x) {
+    para_places to;
+    PARA_TRY(para_attention_places(rank, &a->job, o, rows->first, x.dim[0], &to));
+    para_head_args head = {.x = x, .eps = rows->eps, .rope_interleaved = true, .parts = to.parts, .part = to.part};
     if (o != PARA_VALUE) {
         head.layer_norm = rows->layer_norm;
         head.weight = o == PARA_QUERY ? rows->norm_q : rows->norm_k;
@@ -72,7 +61,7 @@ static para_status head_rows(const para_joint_attention *a, para_rank *rank, con
 }
 
 /* One product. Where attention reads its rows, values are there then, and queries and keys are turned in place. */
-static para_status project_joined(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+static para_status project_joined(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
                                   para_tensor x) {
     para_device *dev = rank->device;
     int64_t d = inner_dim(a);
@@ -94,7 +83,7 @@ static para_status project_joined(const para_joint_attention *a, para_rank *rank
     return PARA_OK;
 }
 
-static para_status project_each(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+static para_status project_each(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
                                 para_tensor x) {
     para_device *dev = rank->device;
     para_tensor y;
@@ -108,7 +97,7 @@ static para_status project_each(const para_joint_attention *a, para_rank *rank, 
     return PARA_OK;
 }
 
-para_status para_joint_attention_project(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
+para_status para_joint_attention_project(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
                                          para_tensor x) {
     para_arena *arena = &rank->device->arena;
     size_t mark = para_arena_mark(arena);

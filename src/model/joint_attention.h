@@ -30,7 +30,7 @@ typedef struct para_joint_rows {
  * and the weights of all rows are joined. */
 para_status para_joint_attention_begin(para_joint_attention *a, para_rank *rank, int64_t tokens, para_dtype dtype, bool joined);
 /* Projects x [n, width] to Q, K, V of these rows. */
-para_status para_joint_attention_project(const para_joint_attention *a, para_rank *rank, const para_joint_rows *rows, para_tensor x);
+para_status para_joint_attention_project(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows, para_tensor x);
 /* All rows are projected: their exchange starts. What follows is para_attention_compute and para_attention_end of the job. */
 para_status para_joint_attention_put(para_joint_attention *a, para_rank *rank);
 

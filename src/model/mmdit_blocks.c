@@ -100,12 +100,12 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
         para_norm_args norm = para_modulated_norm(x, modulation_vector(m, mod, 0), modulation_vector(m, mod, 1), y);
         if (item->normed_for != turn->index) PARA_TRY(dev->ops->norm(dev, &norm));
         PARA_TRY(para_joint_attention_project(&attention, rank, &rows, y));
+        PARA_TRY(para_attention_put_segment(rank, &attention.job, (para_segment)s)); /* moves under the next stream's products */
     }
-    PARA_TRY(para_joint_attention_put(&attention, rank));
     PARA_TRY(para_attention_compute(rank, &attention.job));
-    PARA_TRY(para_attention_end(rank, &attention.job));
-    for (int s = 0; s < PARA_SEGMENTS; s++) {
+    for (int s = PARA_SEGMENTS - 1; s >= 0; s--) { /* the text's few rows come back first: the image's do so under its MLP */
         const para_mmdit_stream *w = &b->stream[s];
+        PARA_TRY(para_attention_end_segment(rank, &attention.job, (para_segment)s));
         int64_t tokens = shard->tokens[s], first = para_shard_row(shard, (para_segment)s);
         para_tensor x = para_rows(item->residual_stream, first, tokens), y = para_rows(normed, first, tokens), out, mid,
                     mod = modulation_of(m, turn->modulation, s);

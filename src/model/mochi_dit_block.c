@@ -126,7 +126,7 @@ static para_status finish_stream(const para_mochi_dit_block *b, const para_mochi
 /* Norm before attention, and Q, K and V of one stream. */
 static para_status begin_stream(const para_mochi_dit_block *b, const para_mochi_dims *m, para_rank *rank,
                                 const para_item *item, const para_mochi_turn *turn, int s,
-                                const para_joint_attention *attention) {
+                                para_joint_attention *attention) {
     const para_mochi_stream *w = &b->stream[s];
     const para_conditioning *c = item->conditioning;
     para_tensor normed = normed_of(item, s);
@@ -151,11 +151,14 @@ para_status para_mochi_dit_block_run(const para_mochi_dit_block *b, const para_m
     para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
     bool joined = b->stream[PARA_IMAGE].joined_qkv.weight.data && b->stream[PARA_TEXT].joined_qkv.weight.data;
     PARA_TRY(para_joint_attention_begin(&attention, rank, para_shard_tokens(shard), item->conditioning->dtype, joined));
-    for (int s = 0; s < PARA_SEGMENTS; s++) PARA_TRY(begin_stream(b, m, rank, item, turn, s, &attention));
-    PARA_TRY(para_joint_attention_put(&attention, rank));
+    for (int s = 0; s < PARA_SEGMENTS; s++) {
+        PARA_TRY(begin_stream(b, m, rank, item, turn, s, &attention));
+        PARA_TRY(para_attention_put_segment(rank, &attention.job, (para_segment)s)); /* moves under the next stream's products */
+    }
     PARA_TRY(para_attention_compute(rank, &attention.job));
-    PARA_TRY(para_attention_end(rank, &attention.job));
-    for (int s = 0; s < (b->context_pre_only ? PARA_TEXT : PARA_SEGMENTS); s++) {
+    for (int s = PARA_SEGMENTS - 1; s >= 0; s--) { /* the text's few rows come back first: the video's do so under its MLP */
+        PARA_TRY(para_attention_end_segment(rank, &attention.job, (para_segment)s));
+        if (s == PARA_TEXT && b->context_pre_only) continue;
         para_tensor attended = para_rows(attention.attended, para_shard_row(shard, (para_segment)s), shard->tokens[s]);
         PARA_TRY(finish_stream(b, m, rank->device, item, turn, s, attended));
     }

@@ -25,10 +25,19 @@ para_tensor *para_attention_operand(para_attention_args *a, para_operand operand
 }
 
 para_status para_attention_room(para_rank *rank, para_attention_args *a) {
+    PARA_TRY(para_attention_operand_room(rank, a));
+    return para_attention_out_room(rank, a);
+}
+
+para_status para_attention_operand_room(para_rank *rank, para_attention_args *a) {
     for (int i = 0; i < PARA_OPERANDS; i++) {
         para_tensor *t = para_attention_operand(a, (para_operand)i);
         if (!t->data) PARA_TRY(para_new(rank->device, t, t->dtype, 4, t->dim));
     }
+    return PARA_OK;
+}
+
+para_status para_attention_out_room(para_rank *rank, para_attention_args *a) {
     if (a->out.data) return PARA_OK;
     para_tensor rows;
     PARA_TRY(PARA_NEW(rank->device, &rows, a->out.dtype, a->out.dim[0], a->out.dim[2], a->out.dim[1], a->out.dim[3]));
@@ -67,13 +76,13 @@ static bool fits(const para_attention_args *a) {
 }
 
 /* The job as the mode with `depth` modes up to and including it carries it out. */
-static para_status begin_at(para_rank *rank, int depth, const para_attention_args *args, para_attention_job *job) {
+static para_status begin_at(para_rank *rank, int depth, const para_attention_args *args, bool spread, para_attention_job *job) {
     if (!fits(args))
         return para_fail(PARA_ERR_SHAPE, "attention: q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv] and out "
                                          "[B, H, Sq, Dv] do not fit together");
     if (!mask_fits(args))
         return para_fail(PARA_ERR_SHAPE, "attention: the mask must be BOOL or F32 and [B or 1, H or 1, Sq or 1, keys]");
-    *job = (para_attention_job){.args = *args};
+    *job = (para_attention_job){.args = *args, .spread = spread};
     if (isnan(args->scale)) job->args.scale = (float)(1.0 / sqrt((double)args->q.dim[3]));
     if (depth == 0) return begin_on_device(rank, job);
     job->mode = &rank->mode[depth - 1];
@@ -82,17 +91,21 @@ static para_status begin_at(para_rank *rank, int depth, const para_attention_arg
 }
 
 para_status para_attention_begin(para_rank *rank, const para_attention_args *args, para_attention_job *job) {
-    return begin_at(rank, rank->modes, args, job);
+    return begin_at(rank, rank->modes, args, false, job);
+}
+
+para_status para_attention_begin_spread(para_rank *rank, const para_attention_args *args, para_attention_job *job) {
+    return begin_at(rank, rank->modes, args, true, job);
 }
 
 para_status para_attention_begin_below(para_rank *rank, const para_attention_job *above,
                                        const para_attention_args *args, para_attention_job *job) {
-    return begin_at(rank, above->depth, args, job);
+    return begin_at(rank, above->depth, args, false, job);
 }
 
 para_status para_attention_hand_down(para_rank *rank, para_attention_job *job, int depth) {
     para_attention_args args = job->args;
-    return begin_at(rank, depth, &args, job);
+    return begin_at(rank, depth, &args, job->spread, job);
 }
 
 para_status para_attention_put(para_rank *rank, para_attention_job *job, para_operand operand) {
@@ -115,6 +128,35 @@ para_status para_attention_end(para_rank *rank, para_attention_job *job) {
     return job->mode ? job->mode->end(rank, job) : para_rank_check(rank);
 }
 
+para_status para_attention_places(para_rank *rank, para_attention_job *job, para_operand operand, int64_t first, int64_t rows, para_places *out) {
+    para_tensor t = *para_attention_operand(&job->args, operand);
+    if (t.dim[0] != 1 || first < 0 || rows < 0 || first + rows > t.dim[2])
+        return para_fail(PARA_ERR_ARGUMENT, "para_attention_places: rows %lld to %lld of an operand with %lld batch entries of %lld rows", (long long)first,
+                         (long long)(first + rows), (long long)t.dim[0], (long long)t.dim[2]);
+    if (!t.data && job->mode && job->mode->places) return job->mode->places(rank, job, operand, first, rows, out);
+    out->parts = 1;
+    out->part[0] = para_attention_head_rows(t, first, rows);
+    return PARA_OK;
+}
+
+para_tensor para_attention_head_rows(para_tensor t, int64_t first, int64_t rows) {
+    para_tensor heads = {.dtype = t.dtype, .rank = 3, .dim = {t.dim[1], t.dim[2], t.dim[3]}, .stride = {t.stride[1], t.stride[2], t.stride[3]}, .data = t.data};
+    return para_slice(heads, 1, first, rows);
+}
+
+para_status para_attention_put_segment(para_rank *rank, para_attention_job *job, para_segment segment) {
+    job->segments++;
+    if (job->mode && job->mode->put_segment) return job->mode->put_segment(rank, job, segment);
+    return job->segments == PARA_SEGMENTS ? para_attention_put_all(rank, job) : para_rank_check(rank);
+}
+
+para_status para_attention_end_segment(para_rank *rank, para_attention_job *job, para_segment segment) {
+    if (job->mode && job->mode->end_segment) return job->mode->end_segment(rank, job, segment);
+    if (job->ended) return PARA_OK;
+    job->ended = true;
+    return para_attention_end(rank, job);
+}
+
 para_status para_attention_all_phases(para_rank *rank, para_attention_job *job) {
     PARA_TRY(para_attention_put_all(rank, job));
     PARA_TRY(para_attention_compute(rank, job));
@@ -124,7 +166,7 @@ para_status para_attention_all_phases(para_rank *rank, para_attention_job *job) 
 static para_status whole(para_rank *rank, int depth, const para_attention_args *args) {
     size_t mark = para_arena_mark(&rank->device->arena), host = para_arena_mark(&rank->host);
     para_attention_job job;
-    PARA_TRY(begin_at(rank, depth, args, &job));
+    PARA_TRY(begin_at(rank, depth, args, false, &job));
     PARA_TRY(para_attention_all_phases(rank, &job));
     para_arena_release(&rank->device->arena, mark);
     para_arena_release(&rank->host, host);

@@ -20,6 +20,7 @@ typedef struct para_shard {
     const para_mesh *mesh;         /* who holds the others, */
     const para_layout *layout;     /* and how many */
     int head_groups;               /* in which heads are exchanged; 0: as the mode has it */
+    para_exchange_way exchange;
 } para_shard;
 
 /* The part of place `index` on the tokens axis. */

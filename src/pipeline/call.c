@@ -33,13 +33,13 @@ typedef struct announcement {
 
 /* What every process declared for itself. */
 typedef struct declarations {
-    int64_t dtype, random_weights, offload_slots, parallel, batch, ring, ulysses, head_groups, parallel_vae;
+    int64_t dtype, random_weights, offload_slots, parallel, batch, ring, ulysses, head_groups, exchange, parallel_vae;
     uint64_t cache;
 } declarations;
 
 static para_status same_pipeline(para_pipeline *pipe) {
     declarations d = {pipe->options.dtype, pipe->options.random_weights, pipe->offload_slots, pipe->parallel,    pipe->wish.batch,   pipe->wish.ring,
-                      pipe->wish.ulysses,  pipe->head_groups, pipe->parallel_vae, para_cache_digest(&pipe->cache)};
+                      pipe->wish.ulysses,  pipe->head_groups, pipe->exchange, pipe->parallel_vae, para_cache_digest(&pipe->cache)};
     PARA_TRY(para_world_same(pipe->world, &pipe->digest, sizeof pipe->digest, "model"));
     return para_world_same(pipe->world, &d, sizeof d, "dtype, mesh, cache or parallel VAE");
 }

@@ -68,6 +68,7 @@ static para_status open_shard(denoiser *d, int half, int64_t image_tokens, int64
     d->shard[half] =
         para_shard_of(&run->mesh, d->layout[half], para_mesh_comm(run->rank, &run->mesh, PARA_AXIS_TOKENS).index);
     d->shard[half].head_groups = run->pipe->head_groups;
+    d->shard[half].exchange = run->pipe->exchange;
     return PARA_OK;
 }
 

@@ -13,9 +13,13 @@ para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *o
     if (o.head_groups < 0)
         return para_fail(PARA_ERR_ARGUMENT, "head_groups (--head-groups) is %d; give 0 (chosen) or more",
                          o.head_groups);
+    if (o.exchange < PARA_EXCHANGE_AUTO || o.exchange > PARA_EXCHANGE_DIRECT)
+        return para_fail(PARA_ERR_ARGUMENT, "exchange (--exchange) is %d; give PARA_EXCHANGE_AUTO, PARA_EXCHANGE_COPY or PARA_EXCHANGE_DIRECT",
+                         (int)o.exchange);
     pipe->parallel = !o.off;
     pipe->wish = wish;
     pipe->head_groups = o.head_groups;
+    pipe->exchange = o.exchange;
     return PARA_OK;
 }
 

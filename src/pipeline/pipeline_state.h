@@ -127,6 +127,7 @@ struct para_pipeline {
     bool parallel;      /* para_parallelize was called: */
     para_mesh wish;     /* axes that were given; 0: to be chosen */
     int head_groups;    /* 0: chosen */
+    para_exchange_way exchange;
     bool parallel_vae;
     bool compiled, tuned;
     int offload_slots;  /* para_offload: blocks of the transformer on the device at a time; 0: all */

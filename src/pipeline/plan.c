@@ -41,7 +41,10 @@ static para_status open_dry_rank(const para_pipeline *pipe, para_rank *out, para
     para_endpoint *endpoint = NULL;
     para_status status = para_dry_open(&device);
     if (status == PARA_OK && which.size > 1) status = para_dry_endpoint_open(&endpoint, which.index, which.size);
-    if (endpoint) endpoint->host = para_group_host_list(pipe->world->group);
+    if (endpoint) {
+        endpoint->host = para_group_host_list(pipe->world->group);
+        endpoint->addressable = para_world_processes(pipe->world) == 1;
+    }
     if (status == PARA_OK) {
         para_dry_stand_for(device, which.gpu ? PARA_CUDA : pipe->world->options.device);
         device->threads = which.like->threads;

@@ -92,6 +92,7 @@ para_status para_transformer_blocks(para_transformer *t, para_rank *rank, para_i
     }
     para_attention_mode mode = para_unified_mode(rank, shard->mesh, shard->layout);
     if (shard->head_groups) mode.head_groups = shard->head_groups;
+    mode.exchange = shard->exchange;
     PARA_TRY(para_attention_push(rank, mode));
     para_status status = run_blocks(&b);
     para_attention_pop(rank);

@@ -85,6 +85,7 @@ static void bad_numbers(void **state) {
         {"--dtype", "f64", "give f32 or bf16"},
         {"--rng", "mt", "give cpu or cuda"},
         {"--attention", "flash", "give auto, para or cudnn"},
+        {"--exchange", "fast", "give auto, copy or direct"},
         {"--attention", "cudnn", "the pipeline's device is the CPU"},
         {"--device", "tpu", "give cpu"},
         {"--sigmas", "", "numbers separated by commas"},

@@ -52,6 +52,25 @@ static double looseness(const para_device *dev, para_dtype type, double spread) 
     return !rounds ? 1 + spread : type == PARA_BF16 ? 2000 : 250;
 }
 
+/* The same again, queries in three ranges whose results change places. */
+static void attention_in_parts(para_device *dev, para_attention_args a, const ops_tensor *out, double loose) {
+    int64_t n = out->view.dim[2], d = out->view.dim[3], first = ops_int(0, (int)n), second = ops_int(0, (int)(n - first));
+    ops_tensor turned = OPS_MAKE(dev, out->view.dtype, OPS_TURNED, 1, out->view.dim[0], out->view.dim[1], n, d);
+    const int64_t from[] = {0, first, first + second}, count[] = {first, second, n - first - second}, to[] = {n - first, 0, second};
+    para_attention_args part[3];
+    for (int i = 0; i < 3; i++) {
+        part[i] = a;
+        part[i].lse = (para_tensor){0};
+        part[i].q = para_slice(a.q, 2, from[i], count[i]);
+        part[i].out = para_slice(turned.view, 2, to[i], count[i]);
+    }
+    ops_ok(dev, dev->ops->attention_parts(dev, 3, part));
+    ops_took(dev, para_cpu_attention_scratch(&a, dev->threads));
+    for (int64_t i = 0; i < ops_count(out); i++) turned.value[i] = out->value[(i / d / n * n + (i / d % n + first) % n) * d + i % d];
+    ops_check(dev, &turned, turned.value, loose, "attention in parts");
+    ops_free(dev, &turned);
+}
+
 static void attention_case(para_device *dev, para_dtype type, twin_attention_sizes s, mask_kind kind, ops_layout layout,
                            double spread) {
     ops_tensor q = OPS_MAKE(dev, type, layout, spread, s.b, s.h, s.sq, s.d),
@@ -85,6 +104,7 @@ static void attention_case(para_device *dev, para_dtype type, twin_attention_siz
                                    : "",
               s.causal ? " causal" : "");
     ops_check(dev, &lse, with_lse ? want_lse : lse.value, 1, "attention's lse");
+    if (dev->spreads && kind == MASK_NONE && !s.causal) attention_in_parts(dev, a, &out, looseness(dev, type, spread));
     free(want_lse);
     free(mask_all);
     ops_free(dev, &q);

@@ -139,6 +139,20 @@ static ops_tensor head_vector(para_device *dev, bool there, int64_t d) {
     return there ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 0.5, d) : ops_none();
 }
 
+/* The same again, the first heads to where the last ones were, and the others, in one part or two, before them. */
+static void head_in_parts(para_device *dev, para_head_args a, const ops_tensor *y) {
+    int64_t h = y->view.dim[0], row = y->view.dim[1] * y->view.dim[2], first = ops_int(0, (int)h), second = ops_int(0, (int)(h - first));
+    ops_tensor turned = OPS_MAKE(dev, y->view.dtype, OPS_TURNED, 1, h, y->view.dim[1], y->view.dim[2]);
+    const para_tensor part[] = {para_slice(turned.view, 0, h - first, first), para_slice(turned.view, 0, 0, second),
+                                para_slice(turned.view, 0, second, h - first - second)};
+    a.parts = 3;
+    a.part = part;
+    ops_ok(dev, dev->ops->head(dev, &a));
+    for (int64_t i = 0; i < h * row; i++) turned.value[i] = y->value[(i / row + first) % h * row + i % row];
+    ops_check(dev, &turned, turned.value, 1, "head in parts");
+    ops_free(dev, &turned);
+}
+
 static void head_case(para_device *dev, para_dtype type, const head_options *o) {
     int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
     if (!o->rope && ops_chance(0.5)) d--;
@@ -168,6 +182,7 @@ static void head_case(para_device *dev, para_dtype type, const head_options *o) 
     ops_ok(dev, dev->ops->head(dev, &a));
     twin_head(y.value, x.value, s, h, d, &twin);
     ops_check(dev, &y, y.value, 1, o->rope == FREQUENCIES ? "head by frequencies" : "head");
+    head_in_parts(dev, a, &y);
     a.y = PARA_PERMUTE(x.view, 1, 0, 2);
     ops_ok(dev, dev->ops->head(dev, &a));
     for (int64_t i = 0; i < s * h * d; i++) x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];

@@ -10,13 +10,20 @@ typedef enum mode_kind { MODE_RING, MODE_ULYSSES, MODE_UNIFIED, MODE_IN_BATCH, M
 
 static const char *const mode_names[] = {"ring", "ulysses", "unified", "in-batch", "sparse-kv"};
 
+/* How attention is called: at once; in phases, the operands written where the mode wants them; so, a segment at a time; with places for heads, by segments or
+ * all together. */
+typedef enum call_kind { CALL_AT_ONCE, CALL_PHASES, CALL_SEGMENTS, CALL_PLACES, CALL_PLACES_TOGETHER, CALL_KINDS } call_kind;
+static const char *const call_names[] = {"at once", "in phases", "by segments", "in places", "in places, together"};
+
 /* How the problem is spread. */
 typedef struct spread {
     mode_kind mode;
     int ring, ulysses;
     int head_groups;
     const int64_t *share_q[2], *share_kv[2]; /* tokens of each rank; NULL: evenly */
-    bool phased;        /* in phases, the operands written where the mode wants them; else at once */
+    call_kind call;
+    para_exchange_way exchange;
+    bool stores;        /* what must be so, then: ranks of one process store operands at each other */
     bool all_columns;   /* key padding given for all keys, not for the rank's own */
     bool skip_small_kv; /* on top of it all */
     bool out_f32;       /* the result in F32 whatever the type of q */
@@ -32,10 +39,10 @@ typedef struct attention_case {
 
 static inline void case_name(const attention_case *c, char *text, size_t size) {
     const problem *p = &c->p;
-    snprintf(text, size, "%s %dx%d, B %lld, H %lld/%lld, S %lld/%lld, D %lld/%lld%s, mask %s, %s%s",
+    snprintf(text, size, "%s %dx%d, B %lld, H %lld/%lld, S %lld/%lld, D %lld/%lld%s, mask %s, %s, %s",
              mode_names[c->s.mode], c->s.ring, c->s.ulysses, (long long)p->b, (long long)p->h, (long long)p->hkv,
              (long long)p->sq, (long long)p->skv, (long long)p->d, (long long)p->dv, p->causal ? ", causal" : "",
-             mask_names[p->mask], para_dtype_name(p->dtype), c->s.phased ? ", in phases" : "");
+             mask_names[p->mask], para_dtype_name(p->dtype), call_names[c->s.call]);
 }
 
 static inline held held_by(const para_layout *l, int index) {
@@ -55,6 +62,7 @@ static inline para_status push_modes(para_rank *rank, const attention_case *c) {
                                                            : para_unified_mode(rank, c->mesh, c->layout);
     mode.kv_layout = c->kv_layout;
     mode.head_groups = c->s.head_groups;
+    mode.exchange = c->s.exchange;
     PARA_TRY(para_attention_push(rank, mode));
     return c->s.skip_small_kv ? para_attention_push(rank, para_skip_small_kv_mode(rank)) : PARA_OK;
 }
@@ -80,6 +88,70 @@ static inline para_status in_phases(para_rank *rank, const problem *p, const hel
     PARA_TRY(para_attention_compute(rank, &job));
     PARA_TRY(para_attention_end(rank, &job));
     a->out = job.args.out;
+    return PARA_OK;
+}
+
+/* A segment of what is held, and of a tensor with its tokens along `axis`. */
+static inline held held_segment(const held *t, int s) {
+    held part = {.first = {t->first[0], t->first[1]}};
+    part.count[s] = t->count[s];
+    return part;
+}
+
+static inline para_tensor segment_rows(para_tensor t, const held *all, int s, int axis) {
+    if (!t.data) return t;
+    t.data = (char *)t.data + (s ? all->count[0] : 0) * t.stride[axis] * (int64_t)para_dtype_size(t.dtype);
+    t.dim[axis] = all->count[s];
+    return t;
+}
+
+/* Writes a segment of an operand to the places of its heads. */
+static inline para_status fill_places(para_rank *rank, para_attention_job *job, const problem *p, para_operand o, const held *all, int s) {
+    static const int what[] = {[PARA_QUERY] = 0, [PARA_KEY] = 1, [PARA_VALUE] = 2};
+    const para_tensor *t = o == PARA_QUERY ? &job->args.q : o == PARA_KEY ? &job->args.k : &job->args.v;
+    held own = held_segment(all, s);
+    para_tensor rows;
+    para_places to;
+    PARA_TRY(para_rank_tensor(rank, &rows, t->dtype, 4, (int64_t[]){1, t->dim[1], all->count[s], t->dim[3]}));
+    fill_operand(p, what[o], &own, rows);
+    PARA_TRY(para_attention_places(rank, job, o, s ? all->count[0] : 0, all->count[s], &to));
+    int64_t head = 0;
+    for (int i = 0; i < to.parts; i++)
+        for (int64_t h = 0; h < to.part[i].dim[0]; h++, head++)
+            for (int64_t n = 0; n < all->count[s]; n++)
+                memcpy((char *)to.part[i].data + (h * to.part[i].stride[0] + n * to.part[i].stride[1]) * (int64_t)para_dtype_size(t->dtype),
+                       element(&rows, 0, head, n, 0), (size_t)t->dim[3] * para_dtype_size(t->dtype));
+    return head == t->dim[1] ? PARA_OK : para_fail(PARA_ERR_STATE, "places for %lld heads of %lld", (long long)head, (long long)t->dim[1]);
+}
+
+/* As dual-stream models have it: each segment is put when its rows are made, and used when they are back. */
+static inline para_status by_segments(para_rank *rank, const attention_case *c, const held *queries, const held *keys, para_attention_args *a,
+                                      answer *out) {
+    const problem *p = &c->p;
+    bool places = c->s.call >= CALL_PLACES && a->q.dim[0] == 1;
+    para_attention_job job;
+    a->q.data = a->k.data = a->v.data = a->out.data = NULL;
+    PARA_TRY(places ? para_attention_begin_spread(rank, a, &job) : para_attention_begin(rank, a, &job));
+    if (c->s.stores && job.args.q.data) return para_fail(PARA_ERR_STATE, "the operands lie here");
+    for (int s = 0; s < 2; s++) {
+        held own_queries = held_segment(queries, s), own_keys = held_segment(keys, s);
+        for (int o = 0; places && o < PARA_OPERANDS; o++)
+            PARA_TRY(fill_places(rank, &job, p, (para_operand)o, o == PARA_QUERY ? queries : keys, s));
+        if (!places) {
+            fill_operand(p, 0, &own_queries, segment_rows(job.args.q, queries, s, 2));
+            fill_operand(p, 1, &own_keys, segment_rows(job.args.k, keys, s, 2));
+            fill_operand(p, 2, &own_keys, segment_rows(job.args.v, keys, s, 2));
+        }
+        if (c->s.call != CALL_PLACES_TOGETHER) PARA_TRY(para_attention_put_segment(rank, &job, (para_segment)s));
+    }
+    if (c->s.call == CALL_PLACES_TOGETHER) PARA_TRY(para_attention_put_all(rank, &job));
+    PARA_TRY(para_attention_compute(rank, &job));
+    if (c->s.call == CALL_PLACES_TOGETHER) PARA_TRY(para_attention_end(rank, &job));
+    for (int s = 1; s >= 0; s--) {
+        held own = held_segment(queries, s);
+        if (c->s.call != CALL_PLACES_TOGETHER) PARA_TRY(para_attention_end_segment(rank, &job, (para_segment)s));
+        answer_write(p, out, &own, segment_rows(job.args.out, queries, s, 2), segment_rows(a->lse, queries, s, 2));
+    }
     return PARA_OK;
 }
 
@@ -117,7 +189,11 @@ static inline para_status case_body(para_rank *rank, void *user) {
     para_attention_args a = PARA_ATTENTION_ARGS_INIT;
     PARA_TRY(prepare(rank, c, &queries, &keys, &a));
     PARA_TRY(push_modes(rank, c));
-    PARA_TRY(c->s.phased ? in_phases(rank, p, &queries, &keys, &a) : para_attention(rank, &a));
+    if (c->s.call >= CALL_SEGMENTS) {
+        PARA_TRY(by_segments(rank, c, &queries, &keys, &a, &c->answer));
+        return pop_modes(rank, c);
+    }
+    PARA_TRY(c->s.call == CALL_PHASES ? in_phases(rank, p, &queries, &keys, &a) : para_attention(rank, &a));
     PARA_TRY(pop_modes(rank, c));
     answer_write(p, &c->answer, &queries, a.out, a.lse);
     return PARA_OK;

@@ -30,6 +30,7 @@ static inline void golden_on_meshes(const char *name, const char *of, int items,
     golden_run_chosen(&alone, folder, model);
     assert_int_equal(alone.failures, 0);
     for (int i = 0; i < n; i++) {
+        mesh[i].exchange = (para_exchange_way)(i % (PARA_EXCHANGE_DIRECT + 1));
         golden_run g = {.ranks = ranks_of(&mesh[i]), .parallel = mesh[i], .parallel_vae = parallel_vae && i % 2, .keep_result = true};
         golden_run_chosen(&g, folder, model);
         if (g.failures)

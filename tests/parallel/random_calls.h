@@ -5,12 +5,12 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "comm/rank.h"
+#include "comm/landing.h"
 #include "rank_checks.h"
 
 enum { MOST_RANKS = 8, MOST_SHIFTED = 3, AT_ONCE = 3 };
 
-typedef enum call_kind { ALL_TO_ALL, ALL_GATHER, SHIFT, SEND_RECEIVE, BROADCAST, ALL_REDUCE, BARRIER, KINDS } call_kind;
+typedef enum call_kind { ALL_TO_ALL, ALL_GATHER, SHIFT, SEND_RECEIVE, BROADCAST, ALL_REDUCE, BARRIER, LANDING, KINDS } call_kind;
 
 typedef struct program {
     uint32_t seed;
@@ -83,6 +83,7 @@ static para_status start_call(para_comm comm, const program *p, call *c) {
     uint32_t n = (uint32_t)comm.size, me = (uint32_t)comm.index;
     uint32_t before = (me + n - 1) % n;
     c->kind = mix(c->seed, 7, 7) % KINDS;
+    if (c->kind == LANDING && !para_comm_addressable(comm)) c->kind = ALL_TO_ALL;
     c->count = 0;
     c->x.pending = NULL;
     switch (c->kind) {
@@ -93,6 +94,14 @@ static para_status start_call(para_comm comm, const program *p, call *c) {
             PARA_TRY(both_sides(rank, p, c, i, me, NULL, &c->receive[i]));
         }
         return para_comm_all_to_all(comm, c->send, c->receive, &c->x);
+    case LANDING: /* send: places at the others */
+        c->count = (int)n;
+        for (uint32_t i = 0; i < n; i++) {
+            PARA_TRY(random_view(rank, c->seed, me, i, 0, &c->send[i]));
+            PARA_TRY(both_sides(rank, p, c, i, me, NULL, &c->receive[i]));
+        }
+        c->send[me] = c->receive[me];
+        return para_comm_offer(comm, 1, c->receive, c->send, &c->x);
     case ALL_GATHER: /* what goes to any is what goes to 0 */
         c->count = (int)n;
         PARA_TRY(both_sides(rank, p, c, me, 0, &c->send[0], NULL));
@@ -134,7 +143,7 @@ static para_status start_call(para_comm comm, const program *p, call *c) {
 static para_status compare_call(para_comm comm, const call *c) {
     uint32_t n = (uint32_t)comm.size, me = (uint32_t)comm.index, before = (me + n - 1) % n;
     for (uint32_t i = 0; i < (uint32_t)c->count; i++) {
-        if (c->kind == ALL_TO_ALL) PARA_TRY(visit(c->receive[i], c->seed, i, me, false));
+        if (c->kind == ALL_TO_ALL || c->kind == LANDING) PARA_TRY(visit(c->receive[i], c->seed, i, me, false));
         if (c->kind == ALL_GATHER) PARA_TRY(visit(c->receive[i], c->seed, i, 0, false));
         if (c->kind == SHIFT) PARA_TRY(visit(c->receive[i], c->seed, before, i, false));
         if (c->kind == SEND_RECEIVE) PARA_TRY(visit(c->receive[i], c->seed, mix(c->seed, 9, 9) % n, me, false));
@@ -152,6 +161,19 @@ static para_status compare_call(para_comm comm, const call *c) {
 static void dawdle(const para_rank *rank, const program *p, uint32_t at) {
     uint32_t h = mix(p->seed, (uint32_t)rank->index, at);
     if (p->delays && h % 4 == 0) usleep(h % 1500);
+}
+
+/* Stores at the others, in two goes or one. */
+static para_status store(para_comm comm, const program *p, call *c) {
+    int half = mix(c->seed, 13, (uint32_t)comm.index) % 2 ? comm.size / 2 : 0, first = 0;
+    for (int last = half ? half : comm.size;; last = comm.size) {
+        PARA_TRY(para_comm_reach(comm, 1, c->send, &c->x));
+        PARA_TRY(para_comm_reach(comm, 1, c->send, &c->x));
+        dawdle(comm.rank, p, c->seed + (uint32_t)last);
+        for (; first < last && !p->dry; first++) PARA_TRY(visit(c->send[first], c->seed, (uint32_t)comm.index, (uint32_t)first, true));
+        PARA_TRY(para_comm_leave(&c->x, last == comm.size));
+        if (last == comm.size) return PARA_OK;
+    }
 }
 
 /* Rounds of some calls, all started before any is waited for, and waited for in another order on each rank. */
@@ -174,6 +196,8 @@ static inline para_status run_program(para_rank *rank, void *user) {
             dawdle(rank, p, (uint32_t)(round * AT_ONCE + i));
             PARA_TRY(start_call(comm, p, &calls[i]));
         }
+        for (int i = 0; i < n; i++)
+            if (calls[i].kind == LANDING) PARA_TRY(store(comm, p, &calls[i]));
         for (int i = 0; i < n; i++) {
             int which = (i + rank->index) % n;
             dawdle(rank, p, (uint32_t)(round * AT_ONCE + i) + 77777);

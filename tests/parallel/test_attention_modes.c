@@ -65,7 +65,8 @@ static spread spread_of(const point *x, int number, int ranks) {
                 .ring = ranks,
                 .ulysses = ranks,
                 .head_groups = 1 + number % 3,
-                .phased = number % 2};
+                .call = (call_kind)(number % CALL_KINDS),
+                .exchange = (para_exchange_way)(number / CALL_KINDS % (PARA_EXCHANGE_DIRECT + 1))};
     if (s.mode == MODE_RING) s.ulysses = 1;
     else if (s.mode == MODE_ULYSSES) s.ring = 1;
     else {

@@ -101,7 +101,18 @@ static void check(const attention_case *c, double *worst) {
     answer_close(&want.answer);
 }
 
-static void random_cases(mode_kind mode, int cases) {
+/* Such that ranks store for each other. */
+static void store_directly(attention_case *c) {
+    c->p.b = 1;
+    c->p.causal = false;
+    c->p.mask = MASK_NONE;
+    c->s.head_groups = (int)draw(1, 2);
+    c->s.call = (call_kind)draw(CALL_PLACES, CALL_PLACES_TOGETHER);
+    c->s.exchange = draw(0, 1) ? PARA_EXCHANGE_AUTO : PARA_EXCHANGE_DIRECT;
+    c->s.stores = c->s.ulysses > 1;
+}
+
+static void random_cases(mode_kind mode, int cases, bool stores) {
     double worst = 0;
     for (int i = 0; i < cases; i++) {
         int64_t shares[4][MOST_RANKS];
@@ -111,8 +122,10 @@ static void random_cases(mode_kind mode, int cases) {
         c.s.ring = mode == MODE_ULYSSES ? 1 : (int)draw(1, mode == MODE_RING ? MOST_RANKS : 4);
         c.s.ulysses = mode == MODE_RING ? 1 : (int)draw(1, MOST_RANKS / c.s.ring);
         c.s.head_groups = (int)draw(1, 3);
-        c.s.phased = draw(0, 1);
+        c.s.call = (call_kind)draw(0, CALL_KINDS - 1);
+        c.s.exchange = (para_exchange_way)draw(0, PARA_EXCHANGE_DIRECT);
         c.s.out_f32 = draw(0, 3) == 0;
+        if (stores) store_directly(&c);
         int ranks = c.s.ring * c.s.ulysses;
         p->in_batch = mode == MODE_IN_BATCH;
         if (p->in_batch) {
@@ -132,33 +145,39 @@ static void random_cases(mode_kind mode, int cases) {
 
 static void ring(void **unused) {
     (void)unused;
-    random_cases(MODE_RING, 60);
+    random_cases(MODE_RING, 60, false);
 }
 
 static void ulysses(void **unused) {
     (void)unused;
-    random_cases(MODE_ULYSSES, 60);
+    random_cases(MODE_ULYSSES, 60, false);
 }
 
 static void unified(void **unused) {
     (void)unused;
-    random_cases(MODE_UNIFIED, 80);
+    random_cases(MODE_UNIFIED, 80, false);
 }
 
 static void in_batch(void **unused) {
     (void)unused;
-    random_cases(MODE_IN_BATCH, 50);
+    random_cases(MODE_IN_BATCH, 50, false);
 }
 
 static void sparse_kv(void **unused) {
     (void)unused;
-    random_cases(MODE_SPARSE_KV, 60);
+    random_cases(MODE_SPARSE_KV, 60, false);
+}
+
+static void stored(void **unused) {
+    (void)unused;
+    random_cases(MODE_ULYSSES, 60, true);
+    random_cases(MODE_UNIFIED, 40, true);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ring),     cmocka_unit_test(ulysses),   cmocka_unit_test(unified),
-        cmocka_unit_test(in_batch), cmocka_unit_test(sparse_kv),
+        cmocka_unit_test(in_batch), cmocka_unit_test(sparse_kv), cmocka_unit_test(stored),
     };
     return cmocka_run_group_tests(tests, open_worlds, close_worlds);
 }

@@ -378,7 +378,7 @@ static void allocation_failures(void **state) {
         bool failed = true;
         int n = 0;
         while (failed) {
-            attention_case c = {.p = small, .s = {.mode = mode, .ring = 2, .ulysses = 2, .phased = n % 2}};
+            attention_case c = {.p = small, .s = {.mode = mode, .ring = 2, .ulysses = 2, .call = (call_kind)(n % CALL_KINDS)}};
             para_alloc_fail_after(++n);
             para_status status = run_case(world, &c);
             failed = para_alloc_count() >= n;

@@ -149,6 +149,81 @@ static para_status nobody_sends(para_rank *rank, void *user) {
     return para_comm_wait(&exchange);
 }
 
+/* ---- room for others */
+
+/* Every rank offers `room` elements to each and stores 4 at each. */
+static para_status offer(para_rank *rank, int64_t room, para_tensor *own, para_tensor *place, para_exchange *x) {
+    para_comm c = para_world_comm(rank);
+    for (int i = 0; i < c.size; i++) {
+        PARA_TRY(para_rank_tensor(rank, &own[i], PARA_F32, 1, &room));
+        place[i] = para_tensor_make(own[i].data, PARA_F32, 1, (int64_t[]){4});
+    }
+    place[c.index] = own[c.index];
+    return para_comm_offer(c, 1, own, place, x);
+}
+
+static para_status other_room(para_rank *rank, void *user) {
+    (void)user;
+    para_tensor own[MOST_RANKS], place[MOST_RANKS];
+    para_exchange x;
+    PARA_TRY(offer(rank, rank->index == 1 ? 3 : 4, own, place, &x));
+    PARA_TRY(para_comm_reach(para_world_comm(rank), 1, place, &x));
+    PARA_TRY(para_comm_leave(&x, true));
+    return para_comm_wait(&x);
+}
+
+static para_status without_leave(para_rank *rank, void *user) {
+    (void)user;
+    para_tensor own[MOST_RANKS], place[MOST_RANKS];
+    para_exchange x;
+    PARA_TRY(offer(rank, 4, own, place, &x));
+    PARA_TRY(para_comm_reach(para_world_comm(rank), 1, place, &x));
+    if (rank->index == 2) return PARA_OK;
+    PARA_TRY(para_comm_leave(&x, true));
+    return para_comm_wait(&x);
+}
+
+/* Rank 1 fails at once, and may not come back while rank 0 still stores there. */
+typedef struct owner_that_fails {
+    atomic_bool holds;
+    bool left; /* rank 0 found it as it was */
+} owner_that_fails;
+
+static para_status while_held(para_rank *rank, void *user) {
+    owner_that_fails *f = user;
+    para_tensor own[MOST_RANKS], place[MOST_RANKS];
+    para_exchange x;
+    PARA_TRY(offer(rank, 4, own, place, &x));
+    if (rank->index == 1) {
+        while (!atomic_load(&f->holds)) usleep(100);
+        return para_fail(PARA_ERR_DEVICE, "this failure was asked for");
+    }
+    PARA_TRY(para_comm_reach(para_world_comm(rank), 1, place, &x));
+    if (rank->index == 0) {
+        atomic_store(&f->holds, true);
+        while (para_rank_check(rank) == PARA_OK) usleep(100);
+        usleep(20000);
+        for (int i = 0; i < 4; i++) ((float *)place[1].data)[i] = (float)i;
+        f->left = para_comm_leave(&x, true) == PARA_OK;
+    }
+    return para_comm_wait(&x);
+}
+
+static void wrong_rooms(void **state) {
+    (void)state;
+    para_world *world = open_world(3, 60);
+    run_fails(world, other_room, NULL, PARA_ERR_SHAPE, "rank 1 has room for 3 elements of F32");
+    run_fails(world, without_leave, NULL, PARA_ERR_STATE, "rank 2: returned without waiting for 1 of its exchanges");
+    for (int i = 0; i < 20; i++) {
+        owner_that_fails f = {0};
+        run_fails(world, while_held, &f, PARA_ERR_DEVICE, "rank 1: this failure was asked for");
+        assert_true(f.left);
+    }
+    program p = {.seed = 6, .rounds = 20};
+    run_ok(world, run_program, &p);
+    para_world_close(&world);
+}
+
 static void wrong_calls(void **state) {
     (void)state;
     para_world *world = open_world(3, 60);
@@ -168,6 +243,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_programs), cmocka_unit_test(dry_counts_the_same), cmocka_unit_test(bytes),
         cmocka_unit_test(barrier),         cmocka_unit_test(wrong_calls),
+        cmocka_unit_test(wrong_rooms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

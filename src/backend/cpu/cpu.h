@@ -43,6 +43,7 @@ para_status para_cpu_residual(para_device *dev, const para_residual_args *a);
 para_status para_cpu_group_norm(para_device *dev, const para_group_norm_args *a);
 para_status para_cpu_head(para_device *dev, const para_head_args *a);
 para_status para_cpu_attention(para_device *dev, const para_attention_args *a);
+para_status para_cpu_attention_parts(para_device *dev, int parts, const para_attention_args *a);
 para_status para_cpu_attention_merge(para_device *dev, const para_merge_args *a);
 para_status para_cpu_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y);
 para_status para_cpu_gated(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y);

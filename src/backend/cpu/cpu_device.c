@@ -68,6 +68,7 @@ static const para_ops cpu_ops = {
     .group_norm = para_cpu_group_norm,
     .head = para_cpu_head,
     .attention = para_cpu_attention,
+    .attention_parts = para_cpu_attention_parts,
     .attention_merge = para_cpu_attention_merge,
     .activate = para_cpu_activate,
     .gated = para_cpu_gated,
@@ -88,7 +89,7 @@ para_status para_cpu_open(para_device **out, int threads) {
     if (!cpu) goto fail;
     PARA_TRY_GOTO(status, fail, para_onednn_open(&cpu->onednn));
     cpu->simd = para_simd_select();
-    *dev = (para_device){.ops = &cpu_ops, .threads = threads, .impl = cpu};
+    *dev = (para_device){.ops = &cpu_ops, .threads = threads, .spreads = true, .impl = cpu};
     *out = dev;
     return PARA_OK;
 fail:

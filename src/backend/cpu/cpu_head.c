@@ -28,7 +28,25 @@ static bool frequencies_of(const para_tensor *t, const int64_t x[3]) {
                         t->dtype == PARA_F32);
 }
 
+/* Heads that go to several places, one after the other. */
+static para_status each_part(para_device *dev, const para_head_args *a) {
+    int64_t first = 0;
+    for (int i = 0; i < a->parts; i++) {
+        para_head_args part = *a;
+        int64_t heads = a->part[i].dim[0];
+        PARA_TRY(para_cpu_check(heads <= a->x.dim[1] - first, "head", "parts have more heads than x"));
+        part.parts = 0;
+        part.x = para_slice(a->x, 1, first, heads);
+        part.y = a->part[i];
+        if (a->frequencies.rank == 3) part.frequencies = para_slice(a->frequencies, 1, first, heads);
+        PARA_TRY(para_cpu_head(dev, &part));
+        first += heads;
+    }
+    return para_cpu_check(first == a->x.dim[1], "head", "parts have fewer heads than x");
+}
+
 para_status para_cpu_head(para_device *dev, const para_head_args *a) {
+    if (a->parts) return each_part(dev, a);
     const int64_t *x = a->x.dim, *y = a->y.dim;
     head_task task = {para_simd_of(dev), a};
     PARA_TRY(para_cpu_check(a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] &&

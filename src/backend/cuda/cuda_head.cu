@@ -8,7 +8,9 @@ struct head_rows {
     int h, d;
     int64_t rows; /* S · H */
     const void *x;
-    void *y;
+    int parts;                  /* of y, places that may be of other GPUs, at least 1 */
+    int end[PARA_MOST_PLACES];  /* the head after the last of each */
+    void *y[PARA_MOST_PLACES];  /* where the head 0 would be if it were in that part */
     int64_t x_s, x_h, y_s, y_h, cos_s, sin_s;
     const float *weight, *bias, *cosine, *sine;
     const float *positions, *frequencies; /* in the place of cosine and sine */
@@ -16,6 +18,13 @@ struct head_rows {
     float eps;
     bool centred, interleaved;
 };
+
+/* Where head h goes. */
+static __device__ __forceinline__ void *place_of(const head_rows &r, int h) {
+    int part = 0;
+    while (part + 1 < r.parts && h >= r.end[part]) part++;
+    return r.y[part];
+}
 
 /* Vectors of a head, 8 elements of each. */
 struct head_vectors {
@@ -108,7 +117,7 @@ template <int LANES> static __global__ void head_kernel(const __grid_constant__ 
     if (r.positions) compute_tables(r, s, h, at, v);
     else read_tables(r, s, at, v);
     turn_row<LANES>(r, x, v);
-    if (here) para_store(r.y, r.type, s * r.y_s + h * r.y_h + at, x);
+    if (here) para_store(place_of(r, (int)h), r.type, s * r.y_s + h * r.y_h + at, x);
 }
 
 /* Many rows of one table: HEADS heads of a token to LANES threads, so that the table is read once for them. Threads of the token's other heads are beside
@@ -132,7 +141,7 @@ template <int LANES> static __global__ void __launch_bounds__(256) heads_kernel(
         float x[8];
         para_load(x, bits + j, r.type, 0);
         turn_row<LANES>(r, x, v);
-        if (j < heads) para_store(r.y, r.type, to + j * r.y_h, x);
+        if (j < heads) para_store(place_of(r, h + j), r.type, to + j * r.y_h, x);
     }
 }
 
@@ -178,6 +187,7 @@ template <int LANES> static __global__ void __launch_bounds__(256) own_heads_ker
 #pragma unroll
     for (int a = 0; a < 3; a++) f[a] = *reinterpret_cast<const float4 *>(r.frequencies + a * r.frequencies_axis + h * r.frequencies_h + at / 2);
     const unsigned short *from = static_cast<const unsigned short *>(r.x) + h * r.x_h + at;
+    void *to = place_of(r, (int)h);
     uint4 next = first < tokens ? *reinterpret_cast<const uint4 *>(from + first * r.x_s) : make_uint4(0, 0, 0, 0);
 #pragma unroll 1
     for (unsigned s = first; s < first + TOKENS; s++) { /* lanes of a warp need each other to the end */
@@ -190,7 +200,7 @@ template <int LANES> static __global__ void __launch_bounds__(256) own_heads_ker
         float x[8];
         para_load(x, &bits, known.type, 0);
         turn_row<LANES>(known, x, v);
-        if (s < tokens) para_store(r.y, known.type, s * r.y_s + h * r.y_h + at, x);
+        if (s < tokens) para_store(to, known.type, s * r.y_s + h * r.y_h + at, x);
     }
 }
 
@@ -207,6 +217,7 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
     int lane = threadIdx.x % 32;
     if (row >= r.rows) return;
     int64_t s = row / r.h, h = row % r.h, from = s * r.x_s + h * r.x_h, to = s * r.y_s + h * r.y_h;
+    void *y = place_of(r, (int)h);
     const float *cosine = r.cosine + s * r.cos_s, *sine = r.sine + s * r.sin_s;
     float mean = 0, factor = 1, sum = 0;
     if (r.weight) {
@@ -240,9 +251,9 @@ static __global__ void head_plain_kernel(const __grid_constant__ head_rows r) {
             g[0] = normed(r, g[0], mean, factor, b);
             turned[0] = g[0] * cos_b + f[0] * sin_b;
             f[0] = f[0] * cos_a - g[0] * sin_a;
-            para_store(r.y, r.type, to + b, turned);
+            para_store(y, r.type, to + b, turned);
         }
-        para_store(r.y, r.type, to + a, f);
+        para_store(y, r.type, to + a, f);
     }
 }
 
@@ -260,18 +271,33 @@ template <int LANES> static bool launch_heads(const head_rows &r, cudaStream_t s
     return true;
 }
 
+/* Parts lie alike but for where they begin. Whether all begin at 16 bytes. */
+static bool put_places(head_rows &r, const para_head_args *a) {
+    const para_tensor *part = a->parts ? a->part : &a->y;
+    int heads = 0;
+    bool at_16 = true;
+    r.parts = a->parts ? a->parts : 1;
+    r.y_s = part->stride[1], r.y_h = part->stride[0];
+    for (int i = 0; i < r.parts; i++) {
+        r.y[i] = static_cast<char *>(part[i].data) - heads * r.y_h * (int64_t)para_dtype_size(r.type);
+        at_16 = at_16 && para_cuda_at_16(part[i].data);
+        r.end[i] = heads += (int)part[i].dim[0];
+    }
+    return at_16;
+}
+
 void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream) {
     head_rows r = {};
     r.type = a->x.dtype, r.h = (int)a->x.dim[1], r.d = (int)a->x.dim[2], r.rows = a->x.dim[0] * a->x.dim[1];
     r.x = a->x.data, r.x_s = a->x.stride[0], r.x_h = a->x.stride[1];
-    r.y = a->y.data, r.y_s = a->y.stride[1], r.y_h = a->y.stride[0];
+    bool eight = put_places(r, a);
     r.weight = static_cast<const float *>(a->weight.data), r.bias = static_cast<const float *>(a->bias.data);
     r.eps = a->eps, r.centred = a->layer_norm, r.interleaved = a->rope_interleaved;
     r.cosine = static_cast<const float *>(a->cos.data), r.cos_s = a->cos.stride[0];
     r.sine = static_cast<const float *>(a->sin.data), r.sin_s = a->sin.stride[0];
     r.positions = static_cast<const float *>(a->positions.data), r.positions_s = a->positions.stride[0];
     r.frequencies = static_cast<const float *>(a->frequencies.data), r.frequencies_axis = a->frequencies.stride[0], r.frequencies_h = a->frequencies.stride[1];
-    bool eight = para_cuda_at_16(r.x) && para_cuda_at_16(r.y) && para_cuda_at_16(r.weight) && para_cuda_at_16(r.bias) && para_cuda_at_16(r.cosine) &&
+    eight = eight && para_cuda_at_16(r.x) && para_cuda_at_16(r.weight) && para_cuda_at_16(r.bias) && para_cuda_at_16(r.cosine) &&
                  para_cuda_at_16(r.sine) && para_cuda_at_16(r.frequencies) &&
                  (r.x_s | r.x_h | r.y_s | r.y_h | r.cos_s | r.sin_s | 2 * r.frequencies_axis | 2 * r.frequencies_h) % 8 == 0;
     int lanes = eight ? r.d / 8 : 0;

@@ -88,12 +88,24 @@ static bool frequencies_of(const para_tensor *t, const int64_t x[3]) {
     return !t->data || (t->rank == 3 && t->dim[0] == 3 && t->dim[1] == x[1] && t->dim[2] == x[2] / 2 && t->dtype == PARA_F32 && para_cuda_aligned(t));
 }
 
+/* All heads of x, in one part or several of the same strides. */
+static bool takes_heads(const para_head_args *a) {
+    const para_tensor *x = &a->x, *y = a->parts ? a->part : &a->y;
+    int64_t heads = 0;
+    bool right = x->rank == 3 && a->parts <= PARA_MOST_PLACES;
+    for (int i = 0; right && i < (a->parts ? a->parts : 1); i++) {
+        heads += y[i].dim[0];
+        right = y[i].rank == 3 && y[i].dim[1] == x->dim[0] && y[i].dim[2] == x->dim[2] && y[i].dtype == x->dtype && para_cuda_aligned(&y[i]) &&
+                y[i].stride[0] == y->stride[0] && y[i].stride[1] == y->stride[1];
+    }
+    return right && heads == x->dim[1];
+}
+
 para_status para_cuda_head(para_device *dev, const para_head_args *a) {
-    const int64_t *x = a->x.dim, *y = a->y.dim;
-    CUDA_BEGIN(dev, a->x.rank == 3 && a->y.rank == 3 && x[0] == y[1] && x[1] == y[0] && x[2] == y[2] && a->x.dtype == a->y.dtype &&
-                        para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_aligned(&a->y) && para_cuda_vector(&a->weight, x[2]) &&
+    const int64_t *x = a->x.dim;
+    CUDA_BEGIN(dev, takes_heads(a) && para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_vector(&a->weight, x[2]) &&
                         para_cuda_vector(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
-               "head", "x [S, H, D], y [H, S, D], the weight and the bias [D] of F32 do not fit together");
+               "head", "x [S, H, D], y [H, S, D] or its parts (of the same strides), the weight and the bias [D] of F32 do not fit together");
     bool tables = a->cos.data, angles = a->positions.data;
     PARA_TRY(para_cuda_check(tables == !!a->sin.data && matrix_of(&a->cos, x[0], x[2]) && matrix_of(&a->sin, x[0], x[2]) && (!tables || x[2] % 2 == 0),
                              "head", "cos and sin must be [S, D] of F32 with an even D"));

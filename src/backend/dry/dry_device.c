@@ -126,7 +126,7 @@ static para_status dry_group_norm(para_device *dev, const para_group_norm_args *
 }
 
 static para_status dry_head(para_device *dev, const para_head_args *a) {
-    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y)); /* what it turns by hardly counts beside all heads */
+    return count(dev, 0, 0, 2 * bytes_of(&a->x)); /* what it turns by hardly counts beside all heads */
 }
 
 static para_status dry_attention(para_device *dev, const para_attention_args *a) {
@@ -134,6 +134,11 @@ static para_status dry_attention(para_device *dev, const para_attention_args *a)
     double pairs = (double)(a->q.dim[0] * a->q.dim[1]) * (double)(a->q.dim[2] * a->k.dim[2]);
     double flops = 2.0 * pairs * (double)(a->q.dim[3] + a->v.dim[3]);
     return count(dev, 0, flops, bytes_of(&a->q) + bytes_of(&a->k) + bytes_of(&a->v) + bytes_of(&a->out));
+}
+
+static para_status dry_attention_parts(para_device *dev, int parts, const para_attention_args *a) {
+    for (int i = 0; i < parts; i++) PARA_TRY(dry_attention(dev, &a[i]));
+    return PARA_OK;
 }
 
 static para_status dry_attention_merge(para_device *dev, const para_merge_args *a) {
@@ -202,6 +207,7 @@ static const para_ops dry_ops = {
     .group_norm = dry_group_norm,
     .head = dry_head,
     .attention = dry_attention,
+    .attention_parts = dry_attention_parts,
     .attention_merge = dry_attention_merge,
     .activate = dry_activate,
     .gated = dry_gated,
@@ -230,6 +236,7 @@ para_status para_dry_open(para_device **out) {
 
 void para_dry_stand_for(para_device *dry, para_device_kind kind) {
     dry->joins = ((dry_impl *)dry->impl)->gpu = kind == PARA_CUDA;
+    dry->spreads = kind == PARA_CPU;
 }
 
 para_counts *para_dry_counts(para_device *dev) {
