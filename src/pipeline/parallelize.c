@@ -1,6 +1,6 @@
 /* Declaring that a pipeline runs on many ranks. SPDX-License-Identifier: Apache-2.0 */
 #include "core/error.h"
-#include "pipeline/pipeline_state.h"
+#include "pipeline/plan.h"
 
 para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *options) {
     para_parallel_options o = PARA_PARALLEL_OPTIONS_INIT;
@@ -31,7 +31,13 @@ para_status para_parallelize_vae(para_pipeline *pipe, const para_parallel_vae_op
     return PARA_OK;
 }
 
-para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g,
+static para_status predicted(void *user, para_mesh mesh, double *out) {
+    const para_plan_subject *s = user;
+    const para_rates rates = para_pipeline_rates(s->pipe);
+    return para_plan_step_seconds(s, &mesh, &rates, out);
+}
+
+para_status para_request_mesh(para_pipeline *pipe, const para_request *request, const para_geometry *g,
                               para_mesh *out) {
     *out = (para_mesh){1, 1, 1};
     if (!pipe->parallel) return PARA_OK;
@@ -39,5 +45,8 @@ para_status para_request_mesh(const para_pipeline *pipe, const para_request *req
                              .items = para_request_items(pipe, request),
                              .heads = g->heads,
                              .tokens = para_geometry_tokens(g) + g->text_tokens};
+    para_plan_subject subject = {.pipe = pipe, .request = *request, .geometry = *g, .like = &pipe->world->worker[0].rank};
+    bool whole = pipe->wish.batch && pipe->wish.ring && pipe->wish.ulysses;
+    if (pipe->machine_path && needs.ranks > 1 && !whole) needs.seconds = predicted, needs.user = &subject;
     return para_mesh_choose(out, pipe->wish, &needs);
 }
