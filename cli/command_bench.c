@@ -14,7 +14,7 @@ static const struct {
     {"cache", "what the First Block Cache saves, and what it costs in quality", bench_cache},
     {"attention", "attention alone", bench_attention},
     {"linear", "linear layers alone", bench_linear},
-    {"machine", "what limits all else", bench_machine},
+    {"machine", "what limits all else, and the rates that times are predicted by", bench_machine},
     {"pipeline", "a whole picture, stage by stage", bench_pipeline},
     {"transformer", "a denoising step of a model", bench_transformer},
 };

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "complain.h"
 #include "plan_hosts.h"
+#include "plan_report.h"
 #include "session.h"
 
 enum { MAX_MESHES = 1024 };
@@ -14,6 +15,7 @@ typedef struct plan_options {
     request_options request;
     float rate, link;
     number_list hosts;
+    const char *report;
 } plan_options;
 
 /* What it is given, all ranks beside each other. */
@@ -21,7 +23,8 @@ typedef struct cost {
     para_plan plan;
     para_rank_plan *rank; /* [plan.ranks] */
     para_mesh_plan *mesh; /* [meshes], the fastest first */
-    int meshes;
+    int meshes;           /* 0: nothing to predict times by */
+    const char *machine;  /* file of the rates in use, or NULL */
     bool videos;
 } cost;
 
@@ -102,7 +105,7 @@ static void show_ranks(const cost *c) {
 }
 
 /* Why this mesh, in the order in which axes are chosen. */
-static void show_reasons(const plan_options *o, const para_plan *p) {
+static void show_reasons(const plan_options *o, const para_plan *p, bool measured) {
     const request_options *r = &o->request;
     bool given = r->batch || r->ring || r->ulysses, all_given = r->batch && r->ring && r->ulysses;
     printf("chosen        batch %d x ring %d x ulysses %d%s\n", p->batch, p->ring, p->ulysses,
@@ -110,6 +113,10 @@ static void show_reasons(const plan_options *o, const para_plan *p) {
            : given   ? ", within what is given"
                      : "");
     if (all_given) return;
+    if (measured) {
+        printf("              predicted to be the fastest, or within 1 %% of it\n");
+        return;
+    }
     if (p->batch > 1)
         printf("              batch: %d groups of ranks share out the %d items, and send each other predictions only\n",
                p->batch, p->items);
@@ -122,48 +129,64 @@ static void show_reasons(const plan_options *o, const para_plan *p) {
             p->ring, (long long)p->heads, p->ring * p->ulysses);
 }
 
-static void show_meshes(const plan_options *o, const cost *c, const para_machine *m) {
-    printf("\n%-5s %4s %7s %12s %12s %12s %17s\n", "batch", "ring", "ulysses", "s a step", "computing", "exchanging",
+/* What the times rest on: measured rates, given ones, or one of each. */
+static void show_rates(const cost *c, const para_machine *m) {
+    const bool many = c->plan.ranks > 1;
+    char rate[64], link[96];
+    snprintf(rate, sizeof rate, "%g TFLOP/s (--rate)", m->flops / 1e12);
+    snprintf(link, sizeof link, "%g GB/s (--link) a rank, %g us a message", m->bandwidth / 1e9, 1e6 * m->latency);
+    if (m->flops <= 0) printf("predicted by  the rates in %s\n", c->machine);
+    if (m->flops <= 0 && many && m->bandwidth > 0) printf("              but exchanges at %s", link);
+    else if (m->flops > 0 && many && m->bandwidth > 0) printf("predicted at  %s and %s", rate, link);
+    else if (m->flops > 0) printf("predicted at  %s", rate);
+    if (m->flops > 0 && many && m->bandwidth <= 0) printf(", but exchanges by the rates in %s", c->machine);
+    if (many && m->bandwidth > 0) printf(";\n              no exchange hidden behind computing");
+    if (m->flops > 0 || (many && m->bandwidth > 0)) printf("\n");
+    if (!c->machine) printf("              no rates were measured for this device and type: para bench machine does\n");
+}
+
+static void show_meshes(const plan_options *o, const cost *c) {
+    printf("\n%-5s %4s %7s %12s %12s %12s %12s %17s\n", "batch", "ring", "ulysses", "s a step", "computing", "waiting", "overhead",
            "sends at most");
     for (int i = 0; i < c->meshes; i++) {
         const para_mesh_plan *p = &c->mesh[i];
-        printf("%5d %4d %7d %12.4g %12.4g %12.4g %14.1f MB%s\n", p->batch, p->ring, p->ulysses, p->step_seconds,
-               p->compute_seconds, p->exchange_seconds, (double)p->most.step_bytes / 1e6, p->chosen ? "  chosen" : "");
+        printf("%5d %4d %7d %12.4g %12.4g %12.4g %12.4g %14.1f MB%s\n", p->batch, p->ring, p->ulysses, p->step_seconds,
+               p->compute_seconds, p->exchange_seconds, p->overhead_seconds, (double)p->most.step_bytes / 1e6, p->chosen ? "  chosen" : "");
     }
-    show_reasons(o, &c->plan);
-    printf("predicted at  %g TFLOP/s (--rate) and %g GB/s (--link) a rank, %g us a message;\n              no exchange "
-           "hidden behind computing\n",
-           m->flops / 1e12, m->bandwidth / 1e9, 1e6 * m->latency);
+    show_reasons(o, &c->plan, c->machine != NULL);
 }
 
-/* Text and decoding are rank 0's, with all threads of its process. */
-static void show_times(const plan_options *o, const cost *c, const para_machine *m) {
+/* Text and decoding are rank 0's, with all threads of its process, at the rate of a step. */
+static void show_times(const plan_options *o, const cost *c) {
     const para_plan *p = &c->plan;
-    if (o->rate <= 0 && c->meshes == 0) {
-        printf("time          give --rate TFLOPS for times\n");
+    const para_mesh_plan *mesh = NULL;
+    for (int i = 0; i < c->meshes; i++)
+        if (c->mesh[i].chosen) mesh = &c->mesh[i];
+    if (!mesh) {
+        printf("time          give --rate TFLOPS for times, or measure with para bench machine\n");
         return;
     }
     int steps = o->request.request.num_inference_steps;
-    double step = p->step_flops / m->flops, rest = (p->total_flops - steps * p->step_flops) / m->flops;
-    for (int i = 0; i < c->meshes; i++)
-        if (c->mesh[i].chosen) step = c->mesh[i].step_seconds;
-    if (c->meshes) printf("time          ");
-    else printf("at %g TFLOP/s  ", (double)o->rate);
-    show_time(step);
+    double rate = mesh->most.step_flops / mesh->step_seconds, rest = (p->text_flops + p->decode_flops) / rate / o->request.ranks;
+    printf("time          ");
+    show_time(mesh->step_seconds);
     printf(" a step, ");
-    show_time(steps * step + rest / o->request.ranks);
+    show_time(mesh->prepare_seconds);
+    printf(" before the first, ");
+    show_time(mesh->prepare_seconds + steps * mesh->step_seconds + rest);
     printf(" in all\n");
 }
 
 static void show(const plan_options *o, const cost *c, const para_machine *m) {
     show_request(o, c);
     show_gpu(&c->plan);
-    if (c->meshes) {
+    if (c->plan.ranks > 1) {
         show_ranks(c);
-        show_meshes(o, c, m);
+        show_meshes(o, c);
         plan_show_hosts(&c->plan, c->mesh, c->meshes);
     }
-    show_times(o, c, m);
+    show_times(o, c);
+    if (c->meshes) show_rates(c, m);
 }
 
 static para_status find_cost(para_pipeline *pipe, const para_request *request, const para_machine *m, cost *c) {
@@ -171,7 +194,8 @@ static para_status find_cost(para_pipeline *pipe, const para_request *request, c
     c->videos = para_pipeline_makes_videos(pipe);
     if (c->videos) r.on_frame = take_frame;
     para_status status = para_pipeline_plan(pipe, &r, &c->plan);
-    if (status != PARA_OK || c->plan.ranks == 1) return status;
+    c->machine = para_machine_in_use(pipe);
+    if (status != PARA_OK || (c->plan.ranks == 1 && m->flops <= 0 && !c->machine)) return status;
     r.width = c->plan.width; /* rounded, and warned of, already */
     r.height = c->plan.height;
     r.num_frames = c->plan.num_frames;
@@ -187,11 +211,19 @@ static int run(plan_options *o, const char *model) {
     progress_view view = {0};
     cost c = {0};
     para_machine m = PARA_MACHINE_INIT;
-    if (o->rate > 0) m.flops = 1e12 * (double)o->rate;
-    if (o->link > 0) m.bandwidth = 1e9 * (double)o->link;
     para_status status = session_open(&s, "plan", &o->request, model, &view);
-    if (status == PARA_OK) status = find_cost(s.pipe, &o->request.request, &m, &c);
+    if (status == PARA_OK && !para_machine_in_use(s.pipe)) status = para_use_machine(s.pipe, o->request.machine);
+    if (status == PARA_OK) {
+        /* What was measured holds where it is not said otherwise; among many ranks there is a default of both. */
+        bool measured = para_machine_in_use(s.pipe) != NULL;
+        if (o->rate > 0) m.flops = 1e12 * (double)o->rate;
+        else if (measured || para_world_size(s.world) == 1) m.flops = 0;
+        if (o->link > 0) m.bandwidth = 1e9 * (double)o->link;
+        else if (measured) m.bandwidth = 0;
+        status = find_cost(s.pipe, &o->request.request, &m, &c);
+    }
     if (status == PARA_OK && s.first) show(o, &c, &m);
+    if (status == PARA_OK && s.first && o->report) status = plan_report_write(o->report, model, &c.plan, c.mesh, c.meshes, c.machine);
     free(c.rank);
     free(c.mesh);
     return session_close(&s, status);
@@ -219,6 +251,7 @@ int command_plan(int argc, char **argv) {
         {"--hosts", OPTION_NUMBERS, &o.hosts, "N|R,R,...", NULL, "count the ranks as being on N hosts, or on hosts with R ranks each (where they are)"},
         {"--rate", OPTION_FLOAT, &o.rate, "TFLOPS", NULL, "10^12 operations a second of one rank, for times"},
         {"--link", OPTION_FLOAT, &o.link, "GB/S", NULL, "10^9 bytes a second that one rank sends (5)"},
+        {"--report", OPTION_TEXT, &o.report, "FILE", NULL, "write the request's sizes and what every mesh would cost as JSON"},
         {0},
     };
     static const command c = {
@@ -226,15 +259,18 @@ int command_plan(int argc, char **argv) {
         .operand = "MODEL",
         .operand_required = true,
         .summary =
-            "Shows what a request would cost: tokens, floating-point operations, memory and, at a given rate, time.",
+            "Shows what a request would cost: tokens, floating-point operations, memory and, by measured or given rates, time.",
         .details = "\nComputes nothing and reads no weights: the configs alone suffice. With ranks, also what each of "
                    "them holds and\n"
-                   "sends, and the predicted time of a step on every mesh; with several hosts what passes between them.\n"
+                   "sends, and the predicted time of a step on every mesh, the fastest first: computing, waiting for exchanges, and the\n"
+                   "overhead of many small operations; with several hosts what passes between them. Times rest on what para bench\n"
+                   "machine has measured; --rate and --link replace it, and without either they rest on 0.1 TFLOP/s and 5 GB/s.\n"
                    "\nExamples:\n"
                    "  para plan models/tiny-flux\n"
                    "  para plan models/tiny-flux --width 512 --height 384 --steps 20 --rate 0.1\n"
                    "  para plan models/tiny-flux --ranks 4 --link 1\n"
-                   "  para plan models/tiny-flux --ranks 16 --hosts 2\n",
+                   "  para plan models/tiny-flux --ranks 16 --hosts 2\n"
+                   "  para bench machine --quick --ranks 2 -o machine.json && para plan models/tiny-flux --ranks 2 --machine machine.json\n",
         .options = options,
     };
     const char *model;

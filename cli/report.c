@@ -16,8 +16,7 @@ long long peak_memory(void) {
     return (long long)usage.ru_maxrss * 1024;
 }
 
-/* A string as JSON wants it: what is not UTF-8 (a path may be anything) becomes question marks. */
-static json_t *text_value(const char *text) {
+json_t *report_text(const char *text) {
     json_t *value = text ? json_string(text) : json_null();
     if (value) return value;
     char *copy = strdup(text);
@@ -34,8 +33,8 @@ static json_t *settings(const char *model, const request_options *o, const para_
     char seed[24]; /* a string: JSON readers round whole numbers of 64 bits */
     snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
     return json_pack("{s:o, s:o, s:o, s:o, s:f, s:i, s:i, s:i, s:i, s:f, s:i, s:s, s:s, s:i, s:b, s:b, s:s, s:s, s:i}", "model",
-                     text_value(model), "prompt", text_value(r->prompt), "prompt_2", text_value(r->prompt_2),
-                     "negative_prompt", text_value(r->negative_prompt), "true_cfg_scale", (double)r->true_cfg_scale,
+                     report_text(model), "prompt", report_text(r->prompt), "prompt_2", report_text(r->prompt_2),
+                     "negative_prompt", report_text(r->negative_prompt), "true_cfg_scale", (double)r->true_cfg_scale,
                      "width", result->width, "height", result->height, "num_frames", result->num_frames, "num_inference_steps",
                      r->num_inference_steps, "guidance_scale", (double)r->guidance_scale, "num_images", r->num_images,
                      "seed", seed, "rng", rng_choices[o->rng], "max_sequence_length", r->max_sequence_length,

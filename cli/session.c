@@ -45,6 +45,7 @@ static para_status parallelize(const session *s, const request_options *o) {
     p.head_groups = o->head_groups;
     p.exchange = (para_exchange_way)o->exchange;
     para_status status = wants_ranks(s, o) ? para_parallelize(s->pipe, &p) : PARA_OK;
+    if (status == PARA_OK && (wants_ranks(s, o) || o->machine)) status = para_use_machine(s->pipe, o->machine);
     if (status == PARA_OK && o->parallel_vae) status = para_parallelize_vae(s->pipe, NULL);
     return status;
 }

@@ -36,6 +36,10 @@ typedef enum para_bench_kind {
     PARA_BENCH_LINEAR = 1,    /* size: M, N, K; y [M, N] = x [M, K] · weightᵀ [N, K] */
     PARA_BENCH_ATTENTION = 2, /* size: B, H, Sq, Skv, D */
     PARA_BENCH_COPY = 3,      /* size: bytes */
+    PARA_BENCH_NORM = 4,      /* size: M, D; LayerNorm with a modulation */
+    PARA_BENCH_HEAD = 5,      /* size: S, H, D; norm, rotation and layout of heads */
+    PARA_BENCH_ACTIVATION = 6, /* size: M, D; GELU */
+    PARA_BENCH_MERGE = 7,     /* size: H, S, D; two attentions to one, in F32 */
 } para_bench_kind;
 
 typedef struct para_bench_op {
@@ -43,16 +47,55 @@ typedef struct para_bench_op {
     para_dtype dtype; /* PARA_F32, PARA_BF16 or PARA_F16 where the device has it */
     int64_t size[5];
     bool causal;      /* attention: query i sees keys 0 to i */
+    bool gelu;        /* linear: GELU of what it gives */
+    bool everywhere;  /* every rank does the same at once: they may share memory and power; else the first rank alone */
+    bool quick;       /* fewer and shorter rounds */
 } para_bench_op;
 
 typedef struct para_bench_rate {
     double ms;           /* of a call: the median over rounds of 20 calls, on buffers in turn; fewer on a CPU */
-    double flops, bytes; /* of a call: computed; read and written by a copy */
+    double flops, bytes; /* of a call: computed; read and written, where that is what limits it */
 } para_bench_rate;
 
 /* Times an op on normal random data on the world's first rank. Where the device can, calls are recorded and played. Products are tuned before.
  * PARA_ERR_ARGUMENT, PARA_ERR_MEMORY, PARA_ERR_BUSY, and what the op returns. */
 PARA_API para_status para_bench_run_op(para_world *world, const para_bench_op *op, para_bench_rate *out);
+
+/* ---- Exchanges alone */
+
+typedef struct para_bench_exchange {
+    bool ring;      /* each rank of a group sends to the next; else each to all others */
+    int group;      /* ranks of a group, 2 to the world's; ranks that fill none are idle */
+    int stride;     /* between the numbers of neighbours in a group */
+    int64_t bytes;  /* that a rank sends in all */
+    bool quick;     /* as of an op */
+} para_bench_exchange;
+
+typedef struct para_bench_exchanged {
+    double ms;      /* from the start to the end of the wait, of rank 0; the median over rounds */
+    double overlap; /* the part of it that hides behind matrix products that take as long, 0 to 1 */
+} para_bench_exchanged;
+
+/* Times an exchange between ranks of the world, as attention modes make it. Collective over processes; *out is of process 0. PARA_ERR_ARGUMENT, PARA_ERR_MEMORY,
+ * PARA_ERR_BUSY, and what the exchange returns. */
+PARA_API para_status para_bench_run_exchange(para_world *world, const para_bench_exchange *x, para_bench_exchanged *out);
+
+/* ---- The machine: what para_use_machine reads */
+
+typedef struct para_bench_machine_options {
+    size_t size;      /* sizeof(para_bench_machine_options), set by PARA_BENCH_MACHINE_OPTIONS_INIT */
+    para_dtype dtype; /* of the ops: PARA_F32 or PARA_BF16 (PARA_F32) */
+    bool quick;       /* few sizes, short rounds: seconds instead of minutes, and rougher (false) */
+    void (*on_point)(void *user, const char *what, const double *row, int columns); /* told of each row of the file as it is there, on process 0 (NULL) */
+    void *user;       /* handed to on_point (NULL) */
+} para_bench_machine_options;
+
+#define PARA_BENCH_MACHINE_OPTIONS_INIT { sizeof(para_bench_machine_options), PARA_F32, false, NULL, NULL }
+
+/* Measures ops on all ranks of the world at once, and exchanges between them, and writes the rates to a JSON file, in the place of those of the same device, type,
+ * threads and ranks in it. file NULL: the one of the user's cache folder. Collective over processes; process 0 writes. PARA_ERR_ARGUMENT, PARA_ERR_IO,
+ * PARA_ERR_FORMAT (the file is there, and is another), PARA_ERR_MEMORY, and those of para_bench_run_op. */
+PARA_API para_status para_bench_machine(para_world *world, const para_bench_machine_options *options, const char *file);
 
 #ifdef __cplusplus
 }

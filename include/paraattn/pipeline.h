@@ -184,6 +184,14 @@ typedef struct para_offload_options {
  * (para_compile). `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device without memory of its own. */
 PARA_API para_status para_offload(para_pipeline *pipe, const para_offload_options *options);
 
+/* Predicts times, and chooses meshes that are not given, by the rates of a file that para_bench_machine wrote: those for the pipeline's type whose threads and
+ * ranks are nearest. file NULL: that of the user's cache folder; where it is not there, or has no rates for this device and type, times are predicted by
+ * para_machine, and meshes chosen by how evenly they share out the work. Under MPI every process makes the call at once, and the file of process 0 holds
+ * for all. PARA_ERR_CONFIG (no rates for the type), PARA_ERR_FORMAT, PARA_ERR_NOT_FOUND, PARA_ERR_IO, PARA_ERR_MEMORY. */
+PARA_API para_status para_use_machine(para_pipeline *pipe, const char *file);
+/* The file whose rates are used, valid until the next para_use_machine; NULL: none are. */
+PARA_API const char *para_machine_in_use(const para_pipeline *pipe);
+
 /* A request with the model's own values where it asks for these: height, width, num_frames, num_inference_steps, guidance_scale, max_sequence_length.
  * *out points to what `request` points to. PARA_ERR_ARGUMENT. */
 PARA_API para_status para_pipeline_fill_in(const para_pipeline *pipe, const para_request *request, para_request *out);
@@ -274,22 +282,27 @@ typedef struct para_rank_plan {
     int host;                          /* on which it is, counted from 0 */
     int64_t step_host_bytes;           /* of step_bytes, to ranks on other hosts */
     int64_t arena_bytes;               /* activations at their peak */
+    /* Predicted seconds, of para_pipeline_plan_meshes alone (else 0): of a step that is computed, ops but for */
+    double compute_seconds;
+    double overhead_seconds; /* what as many of the smallest ops would take, */
+    double exchange_seconds; /* and waiting for what others send, as far as it does not hide behind the ops; */
+    double prepare_seconds;  /* of all that comes before the first step, once the texts are encoded */
 } para_rank_plan;
 
 /* Plans every rank of the world, on the mesh that the request gets: out [para_world_size]. Same errors as para_pipeline_plan. */
 PARA_API para_status para_pipeline_plan_ranks(para_pipeline *pipe, const para_request *request, para_rank_plan *out);
 
-/* What a prediction of time rests on. */
+/* What a prediction of time rests on. 0: the rates that para_use_machine found. */
 typedef struct para_machine {
     size_t size;      /* sizeof(para_machine), set by PARA_MACHINE_INIT */
-    double flops;     /* that a rank computes in a second (1e11) */
-    double bandwidth; /* bytes that a rank sends in a second (5e9) */
+    double flops;     /* that a rank computes in a second, memory and overhead not counted (1e11) */
+    double bandwidth; /* bytes that a rank sends in a second; nothing hides behind computing then (5e9) */
     double latency;   /* seconds that a message takes besides (1e-5) */
 } para_machine;
 
 #define PARA_MACHINE_INIT { sizeof(para_machine), 1e11, 5e9, 1e-5 }
 
-/* A mesh that could carry out a request. */
+/* A mesh that could carry out a request. Seconds are of the rank that takes longest. */
 typedef struct para_mesh_plan {
     int batch, ring, ulysses;
     int64_t sent_bytes;      /* by all ranks together in a step */
@@ -297,13 +310,15 @@ typedef struct para_mesh_plan {
     bool ulysses_in_hosts;   /* ranks that exchange tokens for heads are on one host */
     bool chosen;             /* it is the one that the request gets */
     para_rank_plan most;     /* the largest of each over the ranks */
-    double compute_seconds;  /* of a step, on the rank that takes longest: FLOPs / flops, */
-    double exchange_seconds; /* and bytes / bandwidth + messages · latency */
-    double step_seconds;     /* both together: nothing hides behind anything */
+    double step_seconds;     /* of a step that is computed: the three that follow together */
+    double compute_seconds;  /* ops, but for their overhead */
+    double exchange_seconds; /* waiting for exchanges; those that hide behind ops are not in it */
+    double overhead_seconds; /* what as many of the smallest ops would take */
+    double prepare_seconds;  /* of all that comes before the first step, once the texts are encoded */
 } para_mesh_plan;
 
-/* All meshes of the world's ranks, the fastest first: out [room], *count of them. `machine` may be NULL for the defaults. Same errors as
- * para_pipeline_plan; PARA_ERR_ARGUMENT where there is too little room. */
+/* All meshes of the world's ranks, the fastest first: out [room], *count of them. `machine` may be NULL: the rates of para_use_machine, or where
+ * there are none the defaults. Same errors as para_pipeline_plan; PARA_ERR_ARGUMENT where there is too little room, or a rate of 0 and none in use. */
 PARA_API para_status para_pipeline_plan_meshes(para_pipeline *pipe, const para_request *request, const para_machine *machine, int room,
                                                para_mesh_plan *out, int *count);
 

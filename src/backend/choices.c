@@ -5,10 +5,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/alloc.h"
@@ -16,6 +14,7 @@
 #include "core/hash.h"
 #include "core/path.h"
 #include "io/atomic_file.h"
+#include "io/cache_folder.h"
 #include "io/file_read.h"
 
 #define FIRST_LINE "paraattn choices 1\n"
@@ -178,30 +177,12 @@ static para_status keep(para_choices *c) {
 
 /* ---- The folder */
 
-/* Creates a folder and the one above it where they are not there. */
-static void make_folder(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char above[4096];
-    if (slash && slash > path && snprintf(above, sizeof above, "%.*s", (int)(slash - path), path) < (int)sizeof above) mkdir(above, 0700);
-    mkdir(path, 0700); /* where it fails, so does writing there, which says why */
-}
-
-/* *out: NULL where the environment names none. */
-static para_status cache_folder(char **out) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    bool given = cache && cache[0] == '/';
-    *out = NULL;
-    if (!given && (!home || home[0] != '/')) return PARA_OK;
-    *out = given ? para_path_join(cache, "paraattn", "") : para_path_join(home, ".cache/paraattn", "");
-    return *out ? PARA_OK : PARA_ERR_MEMORY;
-}
-
 static para_status set_paths(para_choices *c) {
     char name[64], *folder;
-    PARA_TRY(cache_folder(&folder));
+    PARA_TRY(para_cache_folder(&folder));
     if (!folder) return PARA_OK;
     snprintf(name, sizeof name, "choices-%016" PRIx64, para_hash(PARA_HASH_START, c->machine, strlen(c->machine)));
-    make_folder(folder);
+    para_make_folder(folder);
     c->path = para_path_join(folder, name, "");
     c->lock_path = para_path_join(folder, name, ".lock");
     para_free(folder);

@@ -37,8 +37,8 @@ para_status para_comm_offer(para_comm c, int count, const para_tensor *room, con
 
 para_status para_comm_reach(para_comm c, int count, para_tensor *place, const para_exchange *x) {
     para_pending *pending = x->pending;
-    if (!pending) return PARA_OK;
-    const para_transport *transport = pending->endpoint->transport;
+    const para_transport *transport = pending ? pending->endpoint->transport : NULL;
+    if (!transport || !transport->reach) return PARA_OK; /* none is there that could be reached */
     PARA_TRY(transport->reach(pending));
     for (int i = 1, n = 0; i < c.size; i++)
         for (int t = 0; t < count; t++) {
@@ -50,5 +50,5 @@ para_status para_comm_reach(para_comm c, int count, para_tensor *place, const pa
 
 para_status para_comm_leave(const para_exchange *x, bool done) {
     para_pending *pending = x->pending;
-    return pending ? pending->endpoint->transport->leave(pending, done) : PARA_OK;
+    return pending && pending->endpoint->transport->leave ? pending->endpoint->transport->leave(pending, done) : PARA_OK;
 }

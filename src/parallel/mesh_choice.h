@@ -11,6 +11,8 @@ typedef struct para_mesh_needs {
     int64_t heads;  /* of the attention */
     int64_t tokens; /* of an item, image and text */
     const int *host; /* [ranks]: on which host each rank is, from 0 on and never falling; NULL: all on one */
+    para_status (*seconds)(void *user, para_mesh mesh, double *out); /* of a step on a mesh, predicted; NULL: meshes are compared by para_mesh_share */
+    void *user;     /* of seconds */
 } para_mesh_needs;
 
 /* Whether a mesh with these axes (0: any) can fill the ranks. PARA_ERR_ARGUMENT naming the meshes that do. */

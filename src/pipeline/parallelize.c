@@ -1,7 +1,7 @@
 /* Declaring that a pipeline runs on many ranks. SPDX-License-Identifier: Apache-2.0 */
 #include "core/error.h"
 #include "parallel/mesh_hosts.h"
-#include "pipeline/pipeline_state.h"
+#include "pipeline/plan.h"
 
 para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *options) {
     para_parallel_options o = PARA_PARALLEL_OPTIONS_INIT;
@@ -44,11 +44,20 @@ static para_mesh_needs needs_of(const para_pipeline *pipe, const para_request *r
                              .host = para_group_host_list(pipe->world->group)};
 }
 
-para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g,
+static para_status predicted(void *user, para_mesh mesh, double *out) {
+    const para_plan_subject *s = user;
+    const para_rates rates = para_pipeline_rates(s->pipe);
+    return para_plan_step_seconds(s, &mesh, &rates, out);
+}
+
+para_status para_request_mesh(para_pipeline *pipe, const para_request *request, const para_geometry *g,
                               para_mesh *out) {
     *out = (para_mesh){1, 1, 1};
     if (!pipe->parallel) return PARA_OK;
-    const para_mesh_needs needs = needs_of(pipe, request, g);
+    para_mesh_needs needs = needs_of(pipe, request, g);
+    para_plan_subject subject = {.pipe = pipe, .request = *request, .geometry = *g, .like = &pipe->world->worker[0].rank};
+    bool whole = pipe->wish.batch && pipe->wish.ring && pipe->wish.ulysses;
+    if (pipe->machine_path && needs.ranks > 1 && !whole) needs.seconds = predicted, needs.user = &subject;
     return para_mesh_choose(out, pipe->wish, &needs);
 }
 

@@ -116,6 +116,7 @@ static void close_here(para_pipeline **out) {
     para_free(pipe->folder);
     para_free(pipe->work.need);
     para_free((void *)pipe->cache.skip_layers);
+    para_pipeline_forget_machine(pipe);
     para_free(pipe);
 }
 

@@ -4,6 +4,7 @@
 
 #include <paraattn/pipeline.h>
 
+#include "backend/rates.h"
 #include "core/rng.h"
 #include "core/trace.h"
 #include "parallel/mesh_choice.h"
@@ -131,6 +132,8 @@ struct para_pipeline {
     bool parallel_vae;
     bool compiled, tuned;
     int offload_slots;  /* para_offload: blocks of the transformer on the device at a time; 0: all */
+    char *machine_path;  /* para_use_machine: whose rates these are; NULL: there are none */
+    para_rate_set rates;
     para_cache_options cache; /* all zero: none; skip_layers is the pipeline's own */
     bool told_alone;    /* the log says that rank 0 computes alone */
     para_mesh told_mesh; /* the log says why it is this one, on these hosts */
@@ -193,9 +196,12 @@ int64_t para_request_items(const para_pipeline *pipe, const para_request *reques
 /* Whether the request needs the i-th component. */
 bool para_request_needs(const para_pipeline *pipe, const para_request *request, int i);
 /* The mesh that the request gets as the pipeline is parallelized. */
-para_status para_request_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh *out);
+para_status para_request_mesh(para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh *out);
 /* Why it gets this one, in a sentence, where the ranks are on several hosts; else "". */
 void para_request_explain_mesh(const para_pipeline *pipe, const para_request *request, const para_geometry *g, para_mesh mesh, char *text, size_t bytes);
+/* The measured rates in use, if any; and none from now on. */
+para_rates para_pipeline_rates(const para_pipeline *pipe);
+void para_pipeline_forget_machine(para_pipeline *pipe);
 
 /* Checks the fields of a request that no model decides, and fills in the model's own values: *out points to what `request` points to. */
 para_status para_request_take(const para_pipeline *pipe, const para_request *request, para_request *out);

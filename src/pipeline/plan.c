@@ -3,19 +3,35 @@
 
 #include "backend/cuda_scratch.h"
 
+#include "comm/links.h"
 #include "core/alloc.h"
 #include "core/error.h"
+#include "parallel/world_state.h"
 #include "pipeline/residency.h"
 
 /* Resident memory of a process that uses the library beside weights, activations and results: code and constants of the libraries,
  * generated kernels, stacks. Measured for the program on tiny-flux, see bench/RESULTS.md. */
 static const int64_t PROCESS_BYTES = 22 << 20;
 
+/* A dry run under way. */
+typedef struct dry_run {
+    para_dry_result *out;
+    para_timeline *timeline; /* or NULL */
+    const para_group *group;
+    int index;
+} dry_run;
+
 static void record_counts(para_run *run, para_stage stage) {
-    para_dry_result *out = run->user;
+    dry_run *d = run->user;
     para_counts *c = para_dry_counts(run->rank->device);
-    out->stage[stage] = *c;
+    d->out->stage[stage] = *c;
     *c = (para_counts){0};
+    if (d->timeline) d->out->time[stage] = para_timeline_take(d->timeline);
+}
+
+static para_rate link_to(const void *user, int rank) {
+    const dry_run *d = user;
+    return para_group_link(d->group, d->index, rank);
 }
 
 static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_instance *instance, const para_request *request,
@@ -77,7 +93,16 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
     *out = (para_dry_result){0};
     para_instance instance[PARA_MAX_COMPONENTS] = {0};
     para_rank rank;
+    dry_run d = {.out = out, .group = pipe->world->group, .index = which.index};
     PARA_TRY(open_dry_rank(pipe, &rank, which));
+    if (which.rates) {
+        para_status opened = para_timeline_open(&d.timeline, which.rates, link_to, &d);
+        if (opened != PARA_OK) {
+            close_dry_rank(&rank);
+            return opened;
+        }
+        para_timeline_watch(d.timeline, rank.device, rank.endpoint);
+    }
     const para_trace stages = {count_stage, &out->stage_bytes};
     if (which.size == 1) rank.device->trace = &stages; /* others would exchange what they do not without it */
     para_run run = {.pipe = pipe,
@@ -89,16 +114,18 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
                     .geometry = *g,
                     .mesh = *mesh,
                     .stage_done = record_counts,
-                    .user = out};
+                    .user = &d};
     int slots = which.offload && !pipe->offload_slots ? PARA_OFFLOAD_SLOTS : pipe->offload_slots;
     para_status status = dry_instances(pipe, rank.device, instance, request, slots, out);
     if (status == PARA_OK) status = para_run_all(&run);
+    if (status == PARA_OK && d.timeline) status = para_timeline_status(d.timeline);
     out->arena_bytes = (int64_t)rank.device->arena.peak;
     out->exchanged_bytes = run.exchanged_bytes;
     out->between_hosts_bytes = run.between_hosts_bytes;
     if (rank.endpoint) out->exchanged_messages = rank.endpoint->messages;
     for (int i = 0; i < pipe->num_components; i++) para_instance_close(&instance[i]);
     close_dry_rank(&rank);
+    para_timeline_close(&d.timeline);
     return status;
 }
 
@@ -162,7 +189,7 @@ static para_status plan_memory(const para_plan_subject *s, para_plan *out) {
     const para_world *world = s->pipe->world;
     para_rank_plan *rank = para_alloc((size_t)para_world_size(world), sizeof *rank);
     if (!rank) return PARA_ERR_MEMORY;
-    para_status status = para_plan_ranks(s, &s->mesh, rank);
+    para_status status = para_plan_ranks(s, &s->mesh, NULL, rank);
     for (int i = 0; i < world->options.ranks; i++)
         out->arena_bytes += rank[world->worker[0].rank.index + i].arena_bytes;
     para_free(rank);

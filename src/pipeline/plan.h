@@ -3,10 +3,12 @@
 #define PARA_PIPELINE_PLAN_H
 
 #include "backend/counts.h"
+#include "comm/timeline.h"
 #include "pipeline/pipeline_state.h"
 
 typedef struct para_dry_result {
     para_counts stage[PARA_STAGES]; /* what each stage counted */
+    para_times time[PARA_STAGES];   /* and takes, with rates */
     int64_t arena_bytes;            /* peak */
     int64_t exchanged_bytes;        /* that the rank sends while denoising */
     int64_t between_hosts_bytes;    /* of them, to ranks on other hosts */
@@ -27,6 +29,7 @@ typedef struct para_dry_rank {
     const para_rank *asks; /* whoever runs this: asked between ops whether to go on; or NULL */
     bool offload;          /* as if the pipeline offloaded */
     bool gpu;              /* as if its device were a GPU */
+    const para_rates *rates; /* times are wanted; or NULL */
 } para_dry_rank;
 
 /* What is planned: a checked request, its sizes, and a rank like all others. */
@@ -50,7 +53,13 @@ int64_t para_plan_peak(const para_request *request, const para_geometry *g, int6
 para_status para_plan_subject_open(para_pipeline *pipe, const para_request *request, para_plan_subject *out);
 /* FLOPs of a step of all items on one rank: computed, attention's part, and where the cache hits (0: there is none). */
 para_status para_plan_steps(const para_plan_subject *subject, double *step, double *attention, double *hit_step);
-/* Every rank on a mesh: out [para_world_size]. */
-para_status para_plan_ranks(const para_plan_subject *subject, const para_mesh *mesh, para_rank_plan *out);
+/* Every rank on a mesh, with rates also what its steps take: out [para_world_size]. */
+para_status para_plan_ranks(const para_plan_subject *subject, const para_mesh *mesh, const para_rates *rates, para_rank_plan *out);
+/* What a rank's step takes. */
+static inline double para_plan_seconds(const para_rank_plan *r) {
+    return r->compute_seconds + r->overhead_seconds + r->exchange_seconds;
+}
+/* What a step takes on a mesh, of the rank that takes longest: the rule by which meshes are compared. */
+para_status para_plan_step_seconds(const para_plan_subject *subject, const para_mesh *mesh, const para_rates *rates, double *out);
 
 #endif

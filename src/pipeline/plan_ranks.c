@@ -1,5 +1,4 @@
-/* Plans of many ranks: what each has to do, and how long a step takes on every mesh. SPDX-License-Identifier: Apache-2.0 */
-#include <stdlib.h>
+/* Plans of many ranks: what each has to do, and how long it takes. SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
 #include "core/alloc.h"
@@ -74,16 +73,32 @@ static double flops(const para_dry_result *d) {
     return c->matmul_flops + c->attention_flops;
 }
 
+/* What a plan of ranks is for. */
+typedef struct purpose {
+    const para_rates *rates; /* times; or NULL */
+    bool times_only;
+} purpose;
+
+/* What two steps take and one does not; what one takes besides. */
+static void take_times(const para_times *one, const para_times *two, para_rank_plan *out) {
+    out->compute_seconds = two->compute - one->compute;
+    out->overhead_seconds = two->overhead - one->overhead;
+    out->exchange_seconds = two->exposed - one->exposed;
+    out->prepare_seconds = one->compute + one->overhead + one->exposed - para_plan_seconds(out);
+}
+
 /* A step is what two steps cost more than one. */
-static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int index, para_rank_plan *out) {
+static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int index, purpose want, para_rank_plan *out) {
     if (!para_run_takes_part(s->pipe, m, index)) return PARA_OK;
-    const para_dry_rank rank = {.index = index, .size = para_world_size(s->pipe->world), .like = s->like};
-    para_dry_result all, one, two;
+    para_dry_rank rank = {.index = index, .size = para_world_size(s->pipe->world), .like = s->like};
+    para_dry_result all = {0}, one, two;
     para_request r = s->request;
-    PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &all));
+    if (!want.times_only) PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &all));
     r.sigmas = NULL;
     r.latents_only = true; /* decoding is the same in both */
     r.num_inference_steps = 1;
+    rank.rates = want.rates;
+    rank.gpu = want.rates && want.rates->set && want.rates->set->gpu;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &one));
     r.num_inference_steps = 2;
     PARA_TRY(para_dry_run(s->pipe, &r, &s->geometry, m, rank, &two));
@@ -92,6 +107,7 @@ static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int
     out->step_host_bytes = two.between_hosts_bytes - one.between_hosts_bytes;
     out->step_messages = two.exchanged_messages - one.exchanged_messages;
     out->arena_bytes = all.arena_bytes;
+    take_times(&one.time[PARA_STAGE_DENOISE], &two.time[PARA_STAGE_DENOISE], out);
     return PARA_OK;
 }
 
@@ -104,7 +120,7 @@ static para_status open_layout(const para_plan_subject *s, const para_mesh *m, p
 }
 
 static para_status plan_among_equals(const para_plan_subject *s, const para_mesh *m, const para_layout *l,
-                                     rank_key *key, para_rank_plan *out) {
+                                     rank_key *key, purpose want, para_rank_plan *out) {
     const int *host = para_group_host_list(s->pipe->world->group);
     for (int i = 0; i < para_world_size(s->pipe->world); i++) {
         int same = 0, place = i % (m->ring * m->ulysses);
@@ -120,18 +136,34 @@ static para_status plan_among_equals(const para_plan_subject *s, const para_mesh
             out[i].image_tokens = para_layout_count(l, PARA_IMAGE, place);
             out[i].text_tokens = para_layout_count(l, PARA_TEXT, place);
         }
-        PARA_TRY(plan_rank(s, m, i, &out[i]));
+        PARA_TRY(plan_rank(s, m, i, want, &out[i]));
     }
     return PARA_OK;
 }
 
-para_status para_plan_ranks(const para_plan_subject *s, const para_mesh *m, para_rank_plan *out) {
+static para_status plan_all(const para_plan_subject *s, const para_mesh *m, purpose want, para_rank_plan *out) {
     para_layout *l;
     PARA_TRY(open_layout(s, m, &l));
     rank_key *key = para_alloc((size_t)para_world_size(s->pipe->world), sizeof *key);
-    para_status status = key ? plan_among_equals(s, m, l, key, out) : PARA_ERR_MEMORY;
+    para_status status = key ? plan_among_equals(s, m, l, key, want, out) : PARA_ERR_MEMORY;
     para_free(key);
     para_layout_close(&l);
+    return status;
+}
+
+para_status para_plan_ranks(const para_plan_subject *s, const para_mesh *m, const para_rates *rates, para_rank_plan *out) {
+    return plan_all(s, m, (purpose){.rates = rates}, out);
+}
+
+para_status para_plan_step_seconds(const para_plan_subject *s, const para_mesh *m, const para_rates *rates, double *out) {
+    const int ranks = para_world_size(s->pipe->world);
+    para_rank_plan *rank = para_alloc((size_t)ranks, sizeof *rank);
+    if (!rank) return PARA_ERR_MEMORY;
+    para_status status = plan_all(s, m, (purpose){rates, true}, rank);
+    *out = 0;
+    for (int i = 0; i < ranks && status == PARA_OK; i++)
+        if (para_plan_seconds(&rank[i]) > *out) *out = para_plan_seconds(&rank[i]);
+    para_free(rank);
     return status;
 }
 
@@ -139,80 +171,5 @@ para_status para_pipeline_plan_ranks(para_pipeline *pipe, const para_request *re
     para_plan_subject s;
     if (!out) return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_plan_ranks: out is NULL");
     PARA_TRY(para_plan_subject_open(pipe, request, &s));
-    return para_plan_ranks(&s, &s.mesh, out);
-}
-
-/* ---- All meshes */
-
-static void take_larger(int64_t *a, int64_t b) {
-    if (b > *a) *a = b;
-}
-
-static void take_rank(para_mesh_plan *p, const para_rank_plan *r, const para_machine *machine) {
-    double compute = r->step_flops / machine->flops,
-           exchange = (double)r->step_bytes / machine->bandwidth + (double)r->step_messages * machine->latency;
-    if (compute + exchange > p->step_seconds) {
-        p->step_seconds = compute + exchange;
-        p->compute_seconds = compute;
-        p->exchange_seconds = exchange;
-    }
-    p->sent_bytes += r->step_bytes;
-    p->host_bytes += r->step_host_bytes;
-    if (r->step_flops > p->most.step_flops) p->most.step_flops = r->step_flops;
-    take_larger(&p->most.image_tokens, r->image_tokens);
-    take_larger(&p->most.text_tokens, r->text_tokens);
-    take_larger(&p->most.step_bytes, r->step_bytes);
-    take_larger(&p->most.step_host_bytes, r->step_host_bytes);
-    take_larger(&p->most.step_messages, r->step_messages);
-    take_larger(&p->most.arena_bytes, r->arena_bytes);
-}
-
-static int by_time(const void *a, const void *b) {
-    const para_mesh_plan *p = a, *q = b;
-    if (p->step_seconds != q->step_seconds) return p->step_seconds < q->step_seconds ? -1 : 1;
-    return p->ulysses != q->ulysses ? q->ulysses - p->ulysses : q->batch - p->batch;
-}
-
-/* Rank by rank in `rank` [ranks]; the meshes to out [room]. */
-static para_status plan_meshes(const para_plan_subject *s, const para_machine *machine, para_rank_plan *rank, int room,
-                               para_mesh_plan *out, int *count) {
-    int ranks = para_world_size(s->pipe->world);
-    for (int batch = 1; batch <= ranks && batch <= para_request_items(s->pipe, &s->request); batch++) {
-        for (int ring = 1; ring <= ranks / batch; ring++) {
-            if (ranks % (batch * ring)) continue;
-            para_mesh m = {batch, ring, ranks / (batch * ring)};
-            if (*count == room)
-                return para_fail(PARA_ERR_ARGUMENT,
-                                 "para_pipeline_plan_meshes: there are more than %d meshes; make more room", room);
-            PARA_TRY(para_plan_ranks(s, &m, rank));
-            para_mesh_plan *p = &out[(*count)++];
-            *p = (para_mesh_plan){.batch = m.batch, .ring = m.ring, .ulysses = m.ulysses};
-            p->chosen = memcmp(&m, &s->mesh, sizeof m) == 0;
-            p->ulysses_in_hosts = para_mesh_axis_in_hosts(m, PARA_AXIS_ULYSSES, para_group_host_list(s->pipe->world->group));
-            for (int i = 0; i < ranks; i++) take_rank(p, &rank[i], machine);
-        }
-    }
-    qsort(out, (size_t)*count, sizeof *out, by_time);
-    return PARA_OK;
-}
-
-static bool positive(double x) {
-    return x > 0 && x < 1e30;
-}
-
-para_status para_pipeline_plan_meshes(para_pipeline *pipe, const para_request *request, const para_machine *machine,
-                                      int room, para_mesh_plan *out, int *count) {
-    para_machine m = PARA_MACHINE_INIT;
-    if (machine) m = *machine;
-    if (!out || !count || m.size != sizeof m || !positive(m.flops) || !positive(m.bandwidth) || !(m.latency >= 0))
-        return para_fail(PARA_ERR_ARGUMENT, "para_pipeline_plan_meshes: out and count are needed, and a machine that "
-                                            "starts from PARA_MACHINE_INIT and has rates above 0");
-    *count = 0;
-    para_plan_subject s;
-    PARA_TRY(para_plan_subject_open(pipe, request, &s));
-    para_rank_plan *rank = para_alloc((size_t)para_world_size(pipe->world), sizeof *rank);
-    if (!rank) return PARA_ERR_MEMORY;
-    para_status status = plan_meshes(&s, &m, rank, room, out, count);
-    para_free(rank);
-    return status;
+    return para_plan_ranks(&s, &s.mesh, NULL, out);
 }

@@ -69,5 +69,16 @@ what="plan"
 # shellcheck disable=SC2086
 timeout 60 "$MPIRUN" -n 2 $para plan $model $request --ranks 2 >"$work/said" 2>&1 || complain "exit status $?"
 [ "$(grep -c '  chosen$' "$work/said")" = 1 ] || complain "not one plan"
-[ $failed = 0 ] && echo "ok: 10 refusals, a picture, verify and plan"
+
+what="bench machine"
+timeout 60 "$MPIRUN" -n 2 "$para" bench machine --quick --threads 1 -o "$work/machine.json" >"$work/said" 2>&1 || complain "exit status $?"
+[ "$(grep -c '^host ' "$work/said")" = 2 ] || complain "no exchange between processes"
+what="plan by what was measured"
+# shellcheck disable=SC2086
+timeout 60 "$MPIRUN" -n 2 $para plan $model $request --machine "$work/machine.json" >"$work/said" 2>&1 || complain "exit status $?"
+[ "$(grep -c '^predicted by  the rates in ' "$work/said")" = 1 ] || complain "not one plan by the file"
+what="a mesh by what was measured"
+# shellcheck disable=SC2086
+timeout 60 "$MPIRUN" -n 2 $generate --prompt a --machine "$work/machine.json" >"$work/said" 2>&1 || complain "exit status $?"
+[ $failed = 0 ] && echo "ok: 10 refusals, a picture, verify, plan and bench machine"
 exit $((failed > 0))

@@ -205,6 +205,44 @@ static void ops(void **state) {
     program_expect(&p, 2, "which no device has");
 }
 
+/* What bench machine writes, plan predicts by, here and where it is kept; and what is not such a file is refused. */
+static void machine(void **state) {
+    (void)state;
+    char file[512], report[512], *text;
+    size_t n;
+    snprintf(file, sizeof file, "%s", temp_path("machine.json"));
+    snprintf(report, sizeof report, "%s", temp_path("plan.json"));
+    program_run(&p, NULL, "bench", "machine", "--quick", "--ranks", "2", "--threads", "2", "-o", file);
+    program_expect(&p, 0, "");
+    expect_out("\nlinear              1         64         64 ");
+    expect_out("\nattention ");
+    expect_out("\nprocess             1 ");
+    expect_out("written to ");
+    program_run(&p, NULL, "plan", MODEL, "--width", "32", "--height", "48", "--ranks", "2", "--threads", "2", "--machine", file, "--report", report);
+    program_expect(&p, 0, "");
+    expect_out("predicted to be the fastest");
+    expect_out("predicted by  the rates in ");
+    expect_out("machine.json");
+    text = slurp(report, &n);
+    assert_non_null(strstr(text, "\"chosen\": true"));
+    assert_non_null(strstr(text, "\"prepare\": "));
+    free(text);
+    program_run(&p, NULL, "plan", MODEL, "--width", "32", "--height", "48", "--machine", file);
+    program_expect(&p, 0, "");
+    expect_out(" a step, ");
+    program_run(&p, NULL, "plan", MODEL, "--machine", file, "--dtype", "bf16");
+    program_expect(&p, 1, "has no rates for BF16, only for F32 of CPU");
+    program_run(&p, NULL, "plan", MODEL, "--machine", report);
+    program_expect(&p, 1, "paraattn_machine must be 1");
+    program_run(&p, NULL, "bench", "machine", "--quick", "-o", report); /* is not overwritten */
+    program_expect(&p, 1, "paraattn_machine must be 1");
+    program_run(&p, NULL, "generate", MODEL, "--prompt", "x", "--width", "32", "--height", "48", "--steps", "1", "--ranks", "2", "--threads", "2", "--machine",
+                file, "--quiet", "-o", temp_path("x.png"));
+    program_expect(&p, 0, "");
+    program_run(&p, NULL, "generate", MODEL, "--prompt", "x", "--ranks", "2", "--machine", temp_path("none.json"), "-o", temp_path("y.png"));
+    program_expect(&p, 1, "none.json");
+}
+
 static void bad_options(void **state) {
     (void)state;
     program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--repeats", "0");
@@ -228,6 +266,7 @@ int main(void) {
         cmocka_unit_test(pipeline),
         cmocka_unit_test(config_by_name),
         cmocka_unit_test(ops),
+        cmocka_unit_test(machine),
         cmocka_unit_test(bad_options),
     };
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);

@@ -2,6 +2,7 @@
 #include "golden/golden.h"
 
 #include "pipeline/plan.h"
+#include "unit/temp_folder.h"
 
 enum { MAX_RANKS = 8 };
 
@@ -171,8 +172,128 @@ static void meshes_are_sorted(void **state) {
     close_place(&p);
 }
 
+/* Rates of a machine whose exchanges are slow, in the file that they come from. */
+static void write_machine(const char *path, double exchange_rate) {
+    para_rate_set set = {.device = "CPU", .dtype = PARA_F32, .threads = 1, .ranks = 6, .launch = 1e-7, .overlap = {0.5, 0.5, 0.5}};
+    para_machine_file m = {0};
+    for (para_rate r = 0; r < PARA_RATES; r++)
+        for (int i = 0; i < 2; i++) {
+            double row[PARA_RATE_COLUMNS] = {i ? 4096 : 1, i ? 4096 : 1, i ? 4096 : 1, i ? 128 : 1}, work = i ? 4096.0 * 4096 * 4096 : 1;
+            if (r == PARA_RATE_ATTENTION) work = row[0] * row[1] * row[2] * row[3];
+            if (r >= PARA_RATE_COPY) work = row[0];
+            if (r >= PARA_RATE_PROCESS) work = row[1];
+            row[para_rate_columns(r) - 1] = r >= PARA_RATE_PROCESS ? 1e-5 + work / exchange_rate : 1e-7 + work / (r >= PARA_RATE_COPY ? 1e9 : 1e10);
+            assert_int_equal(para_rate_add(&set, r, row), PARA_OK);
+        }
+    assert_int_equal(para_machine_take(&m, &set), PARA_OK);
+    assert_int_equal(para_machine_write(&m, path), PARA_OK);
+    para_machine_close(&m);
+}
+
+/* Times rest on what is counted: every FLOP and byte of the ops, every byte and message of the exchanges. */
+static void times_rest_on_the_counts(void **state) {
+    (void)state;
+    static const int meshes[][3] = {{1, 1, 1}, {1, 2, 2}, {2, 1, 2}, {1, 1, 5}, {2, 3, 1}};
+    write_machine(temp_path("machine.json"), 1e9);
+    for (size_t k = 0; k < sizeof meshes / sizeof *meshes; k++) {
+        place p;
+        para_plan_subject s;
+        para_dry_result dry;
+        const int *m = meshes[k], ranks = m[0] * m[1] * m[2];
+        open_place(&p, "flux-cfg", ranks);
+        parallelize(&p, m[0], m[1], m[2]);
+        assert_int_equal(para_use_machine(p.pipe, temp_path("machine.json")), PARA_OK);
+        assert_int_equal(para_plan_subject_open(p.pipe, &p.request, &s), PARA_OK);
+        const para_rates rates = para_pipeline_rates(p.pipe);
+        for (int i = 0; i < ranks; i++) {
+            para_dry_rank rank = {.index = i, .size = ranks, .like = s.like, .rates = &rates};
+            assert_int_equal(para_dry_run(p.pipe, &p.request, &s.geometry, &s.mesh, rank, &dry), PARA_OK);
+            const para_counts *c = &dry.stage[PARA_STAGE_DENOISE];
+            const para_times *t = &dry.time[PARA_STAGE_DENOISE];
+            assert_true(c->ops > 0 && t->ops == c->ops);
+            assert_true(fabs(t->flops - c->matmul_flops - c->attention_flops) <= 1e-9 * t->flops);
+            assert_true(fabs(t->op_bytes - c->bytes) <= 1e-9 * c->bytes);
+            int64_t sent = (int64_t)dry.time[PARA_STAGE_TEXT].messages + (int64_t)t->messages + (int64_t)dry.time[PARA_STAGE_DECODE].messages;
+            assert_true(ranks == 1 || t->messages > 0);
+            assert_true(sent <= dry.exchanged_messages && (int64_t)t->sent >= dry.exchanged_bytes); /* the latents of the end come on top */
+        }
+        close_place(&p);
+    }
+}
+
+/* By measured rates, too, the fastest mesh comes first, and that, or one that is as fast, is what a request gets. */
+static void measured_rates_choose(void **state) {
+    (void)state;
+    static const double links[] = {1e5, 1e8, 1e11};
+    para_mesh_plan mesh[16];
+    int count, kinds[2] = {0};
+    for (size_t k = 0; k < sizeof links / sizeof *links; k++) {
+        place p;
+        write_machine(temp_path("machine.json"), links[k]);
+        open_place(&p, "flux-cfg", 6);
+        p.request.true_cfg_scale = 3;
+        assert_int_equal(para_parallelize(p.pipe, NULL), PARA_OK);
+        assert_null(para_machine_in_use(p.pipe));
+        assert_int_equal(para_use_machine(p.pipe, temp_path("machine.json")), PARA_OK);
+        assert_string_equal(para_machine_in_use(p.pipe), temp_path("machine.json"));
+        assert_int_equal(para_pipeline_plan_meshes(p.pipe, &p.request, NULL, 16, mesh, &count), PARA_OK);
+        int chosen = 0;
+        for (int i = 0; i < count; i++) {
+            const para_mesh_plan *q = &mesh[i];
+            assert_true(fabs(q->compute_seconds + q->exchange_seconds + q->overhead_seconds - q->step_seconds) <= 1e-9 * q->step_seconds);
+            assert_true(q->compute_seconds > 0 && q->overhead_seconds > 0 && q->prepare_seconds > 0);
+            assert_true(i == 0 || mesh[i - 1].step_seconds <= q->step_seconds);
+            if (!q->chosen) continue;
+            chosen++;
+            assert_true(q->step_seconds <= 1.01 * mesh[0].step_seconds);
+            kinds[q->batch == 2]++;
+        }
+        assert_int_equal(chosen, 1);
+        print_message("  %g bytes a second: batch %d x ring %d x ulysses %d in %.3g ms, the last of %d in %.3g\n", links[k], mesh[0].batch, mesh[0].ring,
+                      mesh[0].ulysses, 1e3 * mesh[0].step_seconds, count, 1e3 * mesh[count - 1].step_seconds);
+        close_place(&p);
+    }
+    assert_true(kinds[1] > 0);
+}
+
+/* What a file must have for a pipeline, and which mesh plans take without one. */
+static void machines_that_do_not_fit(void **state) {
+    (void)state;
+    place p;
+    para_pipeline *bf16;
+    para_pipeline_options o = PARA_PIPELINE_OPTIONS_INIT;
+    char folder[512];
+    write_machine(temp_path("machine.json"), 1e9);
+    open_place(&p, "flux-odd", 2);
+    o.dtype = PARA_BF16;
+    snprintf(folder, sizeof folder, "%s/tests/golden/flux-odd", PARA_SOURCE_DIR);
+    assert_int_equal(para_pipeline_open(&bf16, p.world, folder, &o), PARA_OK);
+    assert_int_equal(para_use_machine(bf16, temp_path("machine.json")), PARA_ERR_CONFIG);
+    assert_non_null(strstr(para_last_error(), "has no rates for BF16, only for F32 of CPU; measure them with para bench machine --dtype"));
+    assert_int_equal(para_use_machine(bf16, temp_path("none.json")), PARA_ERR_NOT_FOUND);
+    assert_null(para_machine_in_use(bf16));
+    para_pipeline_close(&bf16);
+    /* The cache folder's: where it is damaged, or there is none, nothing is used and nothing fails. */
+    char own[600], cache[512];
+    assert_non_null(realpath(temp_path("."), cache));
+    setenv("XDG_CACHE_HOME", cache, 1);
+    assert_int_equal(para_use_machine(p.pipe, NULL), PARA_OK);
+    assert_null(para_machine_in_use(p.pipe));
+    snprintf(own, sizeof own, "%s/paraattn", cache);
+    assert_int_equal(mkdir(own, 0777), 0);
+    snprintf(own, sizeof own, "%s/paraattn/machine.json", cache);
+    temp_write("paraattn/machine.json", "{}", 2);
+    assert_int_equal(para_use_machine(p.pipe, NULL), PARA_OK);
+    assert_null(para_machine_in_use(p.pipe));
+    write_machine(own, 1e9);
+    assert_int_equal(para_use_machine(p.pipe, NULL), PARA_OK);
+    assert_string_equal(para_machine_in_use(p.pipe), own);
+    close_place(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(equal_ranks_are_equal), cmocka_unit_test(runs_are_as_planned),
-                                       cmocka_unit_test(meshes_are_sorted)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+                                       cmocka_unit_test(meshes_are_sorted),     cmocka_unit_test(times_rest_on_the_counts),
+                                       cmocka_unit_test(measured_rates_choose), cmocka_unit_test(machines_that_do_not_fit)};
+    return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }

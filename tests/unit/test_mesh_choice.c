@@ -8,7 +8,7 @@ enum { DEV_TOKENS = 4096 + 512, DEV_HEADS = 24 };
 
 static void gets(int ranks, int64_t items, int64_t heads, para_mesh wish, int batch, int ring, int ulysses) {
     para_mesh m;
-    para_mesh_needs n = {ranks, items, heads, DEV_TOKENS, NULL};
+    para_mesh_needs n = {.ranks = ranks, .items = items, .heads = heads, .tokens = DEV_TOKENS};
     assert_ok(para_mesh_choose(&m, wish, &n));
     if (m.batch != batch || m.ring != ring || m.ulysses != ulysses)
         fail_msg("%d ranks, %lld items, %lld heads: got %d x %d x %d", ranks, (long long)items, (long long)heads,
@@ -54,7 +54,7 @@ static para_mesh_needs on_hosts(const int *of, int64_t items, int64_t heads, int
     int ranks = 0;
     for (int h = 0; of[h]; h++)
         for (int i = 0; i < of[h]; i++) host[ranks++] = h;
-    return (para_mesh_needs){ranks, items, heads, DEV_TOKENS, host};
+    return (para_mesh_needs){.ranks = ranks, .items = items, .heads = heads, .tokens = DEV_TOKENS, .host = host};
 }
 
 static void gets_on(const int *of, int64_t items, int64_t heads, para_mesh wish, int batch, int ring, int ulysses, const char *why) {
@@ -107,7 +107,7 @@ static void hosts(void **state) {
 static void impossible(void **state) {
     (void)state;
     para_mesh m;
-    para_mesh_needs n = {4, 1, DEV_HEADS, DEV_TOKENS, NULL};
+    para_mesh_needs n = {.ranks = 4, .items = 1, .heads = DEV_HEADS, .tokens = DEV_TOKENS};
     assert_fails(PARA_ERR_ARGUMENT, "does not fill 4 ranks", para_mesh_choose(&m, (para_mesh){0, 3, 0}, &n));
     assert_fails(PARA_ERR_ARGUMENT, "does not fill 4 ranks", para_mesh_check((para_mesh){1, 1, 1}, 4));
     assert_fails(PARA_ERR_ARGUMENT, "does not fill 4 ranks", para_mesh_check((para_mesh){-2, -2, 1}, 4));
@@ -116,8 +116,38 @@ static void impossible(void **state) {
     assert_fails(PARA_ERR_ARGUMENT, "does not fill 1 rank;", para_mesh_check((para_mesh){2, 0, 0}, 1));
 }
 
+/* Predicted seconds by the axes: user [3], each axis' own. */
+static para_status by_axes(void *user, para_mesh m, double *out) {
+    const double *each = user;
+    *out = each[0] * m.batch + each[1] * m.ring + each[2] * m.ulysses;
+    return each[0] < 0 ? para_fail(PARA_ERR_IO, "cannot be predicted") : PARA_OK;
+}
+
+static void by_time(double batch, double ring, double ulysses, para_mesh wish, int b, int r, int u) {
+    para_mesh m;
+    double each[] = {batch, ring, ulysses};
+    para_mesh_needs n = {.ranks = 8, .items = 2, .heads = DEV_HEADS, .tokens = DEV_TOKENS, .seconds = by_axes, .user = each};
+    assert_ok(para_mesh_choose(&m, wish, &n));
+    if (m.batch != b || m.ring != r || m.ulysses != u) fail_msg("%g %g %g: got %d x %d x %d", batch, ring, ulysses, m.batch, m.ring, m.ulysses);
+}
+
+/* Where times are predicted, these decide; those within 1 % are as good, and then the order is that of the rule. */
+static void predicted(void **state) {
+    (void)state;
+    para_mesh any = {0};
+    by_time(0, 1, 3, any, 2, 4, 1);
+    by_time(9, 1, 3, any, 1, 4, 2);
+    by_time(9, 1, 3, (para_mesh){0, 2, 0}, 1, 2, 4);
+    by_time(1e-9, 1e-9, 1e-9, (para_mesh){2, 0, 0}, 2, 2, 2);
+    by_time(0, 1000, 1000.5, (para_mesh){1, 0, 0}, 1, 2, 4); /* 1 x 2 x 4 and 1 x 4 x 2 are nearly equal */
+    para_mesh m;
+    double failing[] = {-1, 0, 0};
+    para_mesh_needs n = {.ranks = 8, .items = 2, .heads = DEV_HEADS, .tokens = DEV_TOKENS, .seconds = by_axes, .user = failing};
+    assert_fails(PARA_ERR_IO, "cannot be predicted", para_mesh_choose(&m, any, &n));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(chosen), cmocka_unit_test(wished), cmocka_unit_test(hosts),
-                                       cmocka_unit_test(impossible)};
+                                       cmocka_unit_test(impossible), cmocka_unit_test(predicted)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

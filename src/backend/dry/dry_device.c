@@ -13,6 +13,7 @@ typedef struct dry_impl {
     para_counts counts;
     bool gpu; /* scratch is that of the cuda back end's ops, not of the cpu's */
     para_onednn *onednn; /* what it said for the cpu's ops, by shape */
+    const para_op_watch *watch;
 } dry_impl;
 
 static bool like_gpu(const para_device *dev) {
@@ -23,13 +24,28 @@ static double bytes_of(const para_tensor *t) {
     return t->data ? (double)para_tensor_count(t) * (double)para_dtype_size(t->dtype) : 0;
 }
 
-static para_status count(para_device *dev, double matmul, double attention, double bytes) {
+static para_status count_op(para_device *dev, const para_counted_op *op) {
     para_counts *c = para_dry_counts(dev);
-    c->matmul_flops += matmul;
-    c->attention_flops += attention;
-    c->bytes += bytes;
+    const para_op_watch *watch = ((const dry_impl *)dev->impl)->watch;
+    *(op->rate == PARA_RATE_ATTENTION ? &c->attention_flops : &c->matmul_flops) += op->flops;
+    c->bytes += op->bytes;
     c->ops++;
+    if (watch) watch->op(watch->user, op);
     return PARA_OK;
+}
+
+/* An op that only moves memory. */
+static para_status count(para_device *dev, para_rate rate, double bytes) {
+    return count_op(dev, &(para_counted_op){.rate = rate, .bytes = bytes});
+}
+
+/* A product of [m, k] and [k, n]. */
+static para_status count_product(para_device *dev, int64_t m, int64_t n, int64_t k, double bytes, double activation) {
+    return count_op(dev, &(para_counted_op){.rate = PARA_RATE_LINEAR,
+                                            .size = {m, n, k},
+                                            .flops = 2.0 * (double)m * (double)n * (double)k,
+                                            .bytes = bytes,
+                                            .activation = activation});
 }
 
 /* Takes and gives back what the real op would take, so that the peak is the real one. */
@@ -65,16 +81,16 @@ static void dry_free(para_device *dev, void *p) {
 
 static para_status dry_upload(para_device *dev, para_tensor dst, const void *src) {
     (void)src;
-    return count(dev, 0, 0, bytes_of(&dst));
+    return count(dev, PARA_RATE_COPY, bytes_of(&dst));
 }
 
 static para_status dry_download(para_device *dev, void *dst, const para_tensor *src) {
     (void)dst;
-    return count(dev, 0, 0, bytes_of(src));
+    return count(dev, PARA_RATE_COPY, bytes_of(src));
 }
 
 static para_status dry_copy(para_device *dev, para_tensor dst, para_tensor src) {
-    return count(dev, 0, 0, bytes_of(&dst) + bytes_of(&src));
+    return count(dev, PARA_RATE_COPY, bytes_of(&dst) + bytes_of(&src));
 }
 
 static para_status dry_linear(para_device *dev, const para_linear_args *a) {
@@ -82,8 +98,8 @@ static para_status dry_linear(para_device *dev, const para_linear_args *a) {
     if (like_gpu(dev)) scratch = para_cuda_linear_scratch(a);
     else PARA_TRY(para_cpu_linear_scratch(kept(dev), a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
-    double flops = 2.0 * (double)a->x.dim[0] * (double)a->x.dim[1] * (double)a->y.dim[1];
-    return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
+    double activation = a->activation == PARA_ACT_NONE ? 0 : 2 * bytes_of(&a->y);
+    return count_product(dev, a->x.dim[0], a->y.dim[1], a->x.dim[1], bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight), activation);
 }
 
 static para_status dry_conv2d(para_device *dev, const para_conv2d_args *a) {
@@ -92,8 +108,7 @@ static para_status dry_conv2d(para_device *dev, const para_conv2d_args *a) {
     else PARA_TRY(para_cpu_conv2d_scratch(kept(dev), a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
     const int64_t *k = a->w->weight.dim;
-    double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3]);
-    return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
+    return count_product(dev, para_tensor_count(&a->y) / k[0], k[0], k[1] * k[2] * k[3], bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight), 0);
 }
 
 static para_status dry_conv3d(para_device *dev, const para_conv3d_args *a) {
@@ -103,37 +118,40 @@ static para_status dry_conv3d(para_device *dev, const para_conv3d_args *a) {
     else PARA_TRY(para_cpu_conv3d_scratch(kept(dev), a, dev->threads, &scratch));
     PARA_TRY(touch_scratch(dev, scratch));
     const int64_t *k = a->w->weight.dim;
-    double flops = 2.0 * (double)para_tensor_count(&a->y) * (double)(k[1] * k[2] * k[3] * k[4]);
-    return count(dev, flops, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight));
+    return count_product(dev, para_tensor_count(&a->y) / k[0], k[0], k[1] * k[2] * k[3] * k[4],
+                         bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->w->weight), 0);
 }
 
 static para_status dry_embedding(para_device *dev, para_tensor table, para_tensor ids, para_tensor y) {
     (void)table;
-    return count(dev, 0, 0, bytes_of(&ids) + 2 * bytes_of(&y));
+    return count(dev, PARA_RATE_COPY, bytes_of(&ids) + 2 * bytes_of(&y));
 }
 
 static para_status dry_norm(para_device *dev, const para_norm_args *a) {
-    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y));
+    return count(dev, PARA_RATE_NORM, bytes_of(&a->x) + bytes_of(&a->y));
 }
 
 static para_status dry_residual(para_device *dev, const para_residual_args *a) {
-    return count(dev, 0, 0, 2 * bytes_of(&a->x) + bytes_of(&a->y) + (a->norm ? bytes_of(&a->norm->y) : 0));
+    return count(dev, PARA_RATE_NORM, 2 * bytes_of(&a->x) + bytes_of(&a->y) + (a->norm ? bytes_of(&a->norm->y) : 0));
 }
 
 static para_status dry_group_norm(para_device *dev, const para_group_norm_args *a) {
     PARA_TRY(touch_scratch(dev, like_gpu(dev) ? para_cuda_group_norm_scratch(a) : para_cpu_group_norm_scratch(a, dev->threads)));
-    return count(dev, 0, 0, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->scale) + bytes_of(&a->shift));
+    return count(dev, PARA_RATE_NORM, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->scale) + bytes_of(&a->shift));
 }
 
 static para_status dry_head(para_device *dev, const para_head_args *a) {
-    return count(dev, 0, 0, 2 * bytes_of(&a->x)); /* what it turns by hardly counts beside all heads */
+    return count(dev, PARA_RATE_HEAD, 2 * bytes_of(&a->x)); /* what it turns by hardly counts beside all heads */
 }
 
 static para_status dry_attention(para_device *dev, const para_attention_args *a) {
     PARA_TRY(touch_scratch(dev, like_gpu(dev) ? para_cuda_attention_scratch(a) : para_cpu_attention_scratch(a, dev->threads)));
     double pairs = (double)(a->q.dim[0] * a->q.dim[1]) * (double)(a->q.dim[2] * a->k.dim[2]);
     double flops = 2.0 * pairs * (double)(a->q.dim[3] + a->v.dim[3]);
-    return count(dev, 0, flops, bytes_of(&a->q) + bytes_of(&a->k) + bytes_of(&a->v) + bytes_of(&a->out));
+    return count_op(dev, &(para_counted_op){.rate = PARA_RATE_ATTENTION,
+                                            .size = {a->q.dim[0] * a->q.dim[1], a->q.dim[2], a->k.dim[2], a->q.dim[3]},
+                                            .flops = flops,
+                                            .bytes = bytes_of(&a->q) + bytes_of(&a->k) + bytes_of(&a->v) + bytes_of(&a->out)});
 }
 
 static para_status dry_attention_parts(para_device *dev, int parts, const para_attention_args *a) {
@@ -142,44 +160,44 @@ static para_status dry_attention_parts(para_device *dev, int parts, const para_a
 }
 
 static para_status dry_attention_merge(para_device *dev, const para_merge_args *a) {
-    return count(dev, 0, 0,
+    return count(dev, PARA_RATE_MERGE,
                  2 * (bytes_of(&a->out) + bytes_of(&a->lse)) + bytes_of(&a->part_out) + bytes_of(&a->part_lse));
 }
 
 static para_status dry_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y) {
     (void)f;
-    return count(dev, 0, 0, bytes_of(&x) + bytes_of(&y));
+    return count(dev, PARA_RATE_ACTIVATION, bytes_of(&x) + bytes_of(&y));
 }
 
 static para_status dry_gated(para_device *dev, para_activation f, para_tensor a, para_tensor b, para_tensor y) {
     (void)f;
-    return count(dev, 0, 0, bytes_of(&a) + bytes_of(&b) + bytes_of(&y));
+    return count(dev, PARA_RATE_ACTIVATION, bytes_of(&a) + bytes_of(&b) + bytes_of(&y));
 }
 
 static para_status dry_combine(para_device *dev, para_tensor y, int n, const para_tensor *x, const float *c) {
     (void)c;
     double bytes = bytes_of(&y);
     for (int i = 0; i < n; i++) bytes += bytes_of(&x[i]);
-    return count(dev, 0, 0, bytes);
+    return count(dev, PARA_RATE_COPY, bytes);
 }
 
 static para_status dry_change(para_device *dev, para_tensor before, para_tensor now, para_tensor sums) {
-    return count(dev, 0, 0, bytes_of(&before) + bytes_of(&now) + bytes_of(&sums));
+    return count(dev, PARA_RATE_COPY, bytes_of(&before) + bytes_of(&now) + bytes_of(&sums));
 }
 
 static para_status dry_upsample2x(para_device *dev, para_tensor x, para_tensor y) {
-    return count(dev, 0, 0, bytes_of(&x) + bytes_of(&y));
+    return count(dev, PARA_RATE_COPY, bytes_of(&x) + bytes_of(&y));
 }
 
 static para_status dry_blend(para_device *dev, para_tensor edge, para_tensor dst, int axis) {
     (void)axis;
-    return count(dev, 0, 0, bytes_of(&edge) + 2 * bytes_of(&dst));
+    return count(dev, PARA_RATE_COPY, bytes_of(&edge) + 2 * bytes_of(&dst));
 }
 
 /* Stated policy: a dry run has only finite values. */
 static para_status dry_all_finite(para_device *dev, para_tensor x, bool *out) {
     *out = true;
-    return count(dev, 0, 0, bytes_of(&x));
+    return count(dev, PARA_RATE_COPY, bytes_of(&x));
 }
 
 /* Stated policy: a dry run's masks drop no key. */
@@ -187,7 +205,7 @@ static para_status dry_mask_columns(para_device *dev, para_tensor mask, uint8_t 
     size_t columns = (size_t)(mask.dim[0] * mask.dim[3]);
     memset(out, PARA_COLUMN_CHANGES, columns);
     if (like_gpu(dev)) PARA_TRY(touch_scratch(dev, columns));
-    return count(dev, 0, 0, bytes_of(&mask));
+    return count(dev, PARA_RATE_COPY, bytes_of(&mask));
 }
 
 static const para_ops dry_ops = {
@@ -237,6 +255,10 @@ para_status para_dry_open(para_device **out) {
 void para_dry_stand_for(para_device *dry, para_device_kind kind) {
     dry->joins = ((dry_impl *)dry->impl)->gpu = kind == PARA_CUDA;
     dry->spreads = kind == PARA_CPU;
+}
+
+void para_dry_watch(para_device *dev, const para_op_watch *watch) {
+    ((dry_impl *)dev->impl)->watch = watch;
 }
 
 para_counts *para_dry_counts(para_device *dev) {
