@@ -1,7 +1,7 @@
 """What para's FLUX costs beside the steps: a hit of the cache, a cold start, small GPUs and full ones.
 
     python3 bench/flux_limits.py hit bench/configs/flux.1-dev --csv bench/results/flux.csv
-    python3 bench/peers/make_flux.py bench/configs/flux.1-dev /tmp/flux --tokenizers models/tiny-flux
+    python3 bench/peers/make_weights.py bench/configs/flux.1-dev /tmp/flux --tokenizers models/tiny-flux
     python3 bench/flux_limits.py start /tmp/flux
     python3 bench/flux_limits.py caps /tmp/flux
 
