@@ -2,118 +2,52 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
-#include "backend/counts.h"
-#include "backend/weights.h"
-#include "comm/rank.h"
-#include "io_checks.h"
 #include "model/cogvideox.h"
 #include "model/cogvideox_positions.h"
-#include "parallel/mesh.h"
+#include "transformer_config.h"
 
 #include <jansson.h>
 
 #define AS_5B "\"num_attention_heads\": 48, \"num_layers\": 42, \"use_rotary_positional_embeddings\": true"
 
-static para_status open_text(para_transformer **out, const char *text) {
-    para_config config;
-    assert_ok(para_config_parse(&config, text, strlen(text), "transformer/config.json"));
-    para_status status = para_cogvideox_open(out, &config);
-    para_config_close(&config);
-    return status;
-}
-
-/* On a dry device: parameters as torch counts them. */
-static void open_dry(const char *text, int64_t parameters, para_transformer **t, para_weights **weights,
-                     para_device **dry) {
-    assert_ok(open_text(t, text));
-    assert_ok(para_dry_open(dry));
-    assert_ok(para_weights_open(weights));
-    (*t)->table->weights(*t, *weights);
-    assert_ok(para_weights_load(*weights, *dry, NULL, PARA_BF16));
-    assert_int_equal(para_weights_parameters(*weights), parameters);
-}
-
-static void close_dry(para_transformer *t, para_weights *weights, para_device *dry) {
-    para_weights_close(&weights);
-    para_device_close(&dry);
-    t->table->close(t);
-}
-
 static void defaults_are_those_of_diffusers(void **state) {
     (void)state;
-    para_transformer *t;
-    para_weights *weights;
-    para_device *dry;
+    dry_model m;
     int64_t patch_t, patch;
-    open_dry("{}", 1693783872, &t, &weights, &dry);
-    assert_true(t->in_channels == 64 && t->out_channels == 64 && t->inner_dim == 1920 && t->heads == 30);
-    assert_true(t->joint_attention_dim == 4096 && t->pooled_projection_dim == 0 && !t->guidance_embeds);
-    assert_int_equal(t->table->num_blocks(t), 30);
-    para_cogvideox_patch(t, &patch_t, &patch);
+    dry_model_open(&m, para_cogvideox_open, "{}", 1693783872);
+    assert_true(m.t->in_channels == 64 && m.t->out_channels == 64 && m.t->inner_dim == 1920 && m.t->heads == 30);
+    assert_true(m.t->joint_attention_dim == 4096 && m.t->pooled_projection_dim == 0 && !m.t->guidance_embeds);
+    assert_int_equal(m.t->table->num_blocks(m.t), 30);
+    para_cogvideox_patch(m.t, &patch_t, &patch);
     assert_true(patch_t == 1 && patch == 2);
-    close_dry(t, weights, dry);
-    open_dry("{" AS_5B "}", 5570283072, &t, &weights, &dry);
-    close_dry(t, weights, dry);
-    open_dry("{" AS_5B ", \"patch_size_t\": 2, \"sample_width\": 300, \"sample_height\": 300, \"sample_frames\": 81}",
-             5570676352, &t, &weights, &dry);
-    assert_true(t->in_channels == 128 && t->out_channels == 128);
-    close_dry(t, weights, dry);
+    dry_model_close(&m);
+    dry_model_open(&m, para_cogvideox_open, "{" AS_5B "}", 5570283072);
+    dry_model_close(&m);
+    dry_model_open(&m, para_cogvideox_open,
+                   "{" AS_5B ", \"patch_size_t\": 2, \"sample_width\": 300, \"sample_height\": 300, \"sample_frames\": 81}",
+                   5570676352);
+    assert_true(m.t->in_channels == 128 && m.t->out_channels == 128);
+    dry_model_close(&m);
 }
 
 /* ---- cost */
-
-static para_status count_step(para_device *dry, para_transformer *t, const int64_t grid[3], int64_t text,
-                              para_counts *prepared, para_counts *step) {
-    para_rank rank = {.device = dry, .size = 1};
-    para_mesh mesh = {1, 1, 1};
-    para_layout_options o = PARA_LAYOUT_OPTIONS_INIT;
-    para_layout *layout;
-    o.tokens[PARA_IMAGE] = grid[0] * grid[1] * grid[2];
-    o.tokens[PARA_TEXT] = text;
-    assert_ok(para_layout_open(&layout, &mesh, &o));
-    para_conditioning_inputs in = {.steps = 1,
-                                   .timesteps = &(float){999},
-                                   .frames = grid[0],
-                                   .height = grid[1],
-                                   .width = grid[2],
-                                   .shard = para_shard_of(&mesh, layout, 0),
-                                   .dtype = PARA_BF16};
-    para_conditioning conditioning;
-    para_item item;
-    para_tensor latents, out;
-    PARA_TRY(PARA_NEW(dry, &in.encoder_hidden_states, PARA_BF16, text, t->joint_attention_dim));
-    PARA_TRY(PARA_NEW(dry, &latents, PARA_BF16, o.tokens[PARA_IMAGE], t->in_channels));
-    PARA_TRY(PARA_NEW(dry, &out, PARA_BF16, o.tokens[PARA_IMAGE], t->out_channels));
-    *para_dry_counts(dry) = (para_counts){0};
-    PARA_TRY(t->table->prepare(t, &rank, &in, &conditioning));
-    *prepared = *para_dry_counts(dry);
-    PARA_TRY(para_item_open(&rank, t, &conditioning, NULL, &item));
-    PARA_TRY(para_item_go_to(&rank, &item, 0));
-    *para_dry_counts(dry) = (para_counts){0};
-    PARA_TRY(para_transformer_forward(t, &rank, &item, latents, out));
-    *step = *para_dry_counts(dry);
-    para_layout_close(&layout);
-    return PARA_OK;
-}
 
 /* 49 frames of 480 × 720: every token once through every matrix, all pairs in attention, padded text among them. */
 static void a_step_costs_what_it_must(void **state) {
     (void)state;
     static const int64_t grid[3] = {13, 30, 45};
     enum { TEXT = 226, BLOCKS = 42 };
-    para_transformer *t;
-    para_weights *weights;
-    para_device *dry;
+    dry_model m;
     para_counts prepared, step;
-    open_dry("{" AS_5B "}", 5570283072, &t, &weights, &dry);
-    assert_ok(count_step(dry, t, grid, TEXT, &prepared, &step));
+    dry_model_open(&m, para_cogvideox_open, "{" AS_5B "}", 5570283072);
+    assert_ok(count_step(&m, grid, TEXT, &prepared, &step));
     double d = 3072, video = 13.0 * 30 * 45, all = video + TEXT;
     assert_true(step.attention_flops == BLOCKS * 4 * all * all * d);
     assert_true(step.matmul_flops == 2 * (BLOCKS * all * 12 * d * d + 2 * video * 64 * d));
     assert_true(prepared.attention_flops == 0);
     double time = d * 512 + 512 * 512;
     assert_true(prepared.matmul_flops == 2 * (TEXT * 4096 * d + time + 512 * (BLOCKS * 12 + 2) * d));
-    close_dry(t, weights, dry);
+    dry_model_close(&m);
 }
 
 /* ---- positions */
@@ -183,9 +117,7 @@ static void positions_are_those_of_diffusers(void **state) {
 
 static void unsupported_configs_are_refused_by_key(void **state) {
     (void)state;
-    static const struct {
-        const char *text, *says;
-    } bad[] = {
+    static const bad_config bad[] = {
         {"{\"ofs_embed_dim\": 512}", "ofs_embed_dim is 512; only models that make videos from text"},
         {"{\"in_channels\": 32}", "out_channels is 16 but in_channels is 32"},
         {"{\"out_channels\": 8}", "out_channels is 8 but in_channels is 16"},
@@ -216,11 +148,7 @@ static void unsupported_configs_are_refused_by_key(void **state) {
         {"{\"max_text_seq_length\": 0}", "max_text_seq_length"},
         {"{\"attention_bias\": \"yes\"}", "attention_bias"},
     };
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        para_transformer *t;
-        assert_fails(PARA_ERR_CONFIG, bad[i].says, open_text(&t, bad[i].text));
-        assert_non_null(strstr(para_last_error(), "transformer/config.json"));
-    }
+    refuse_all(para_cogvideox_open, bad, sizeof bad / sizeof *bad);
 }
 
 static void sizes_that_have_no_positions_are_refused(void **state) {
@@ -240,7 +168,7 @@ static void sizes_that_have_no_positions_are_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         para_transformer *t;
-        assert_ok(open_text(&t, cases[i].config));
+        assert_ok(open_text(para_cogvideox_open, &t, cases[i].config));
         if (cases[i].says)
             assert_fails(PARA_ERR_ARGUMENT, cases[i].says,
                          para_cogvideox_check_size(para_cogvideox_config_of(t), cases[i].grid, cases[i].text));
