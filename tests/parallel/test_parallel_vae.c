@@ -1,26 +1,16 @@
 /* The VAE's tiles on 1 to 8 ranks: the pixels and latents are those of one rank. SPDX-License-Identifier: Apache-2.0 */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "vae_on_ranks.h"
 
-#include "comm/rank.h"
+#include <stdio.h>
+
 #include "core/rng.h"
 #include "io/config.h"
-#include "rank_checks.h"
 #include "vae/autoencoder_kl.h"
 #include "vae/vae_share.h"
-#include "test_device.h"
-
-enum { MOST_RANKS = 8 };
 
 /* No bit differs from one rank of as many threads. From one of two threads, for which convolutions are cut otherwise, at most this relative L2.
  * Measured: 0 for all but one encoder, 4.9e-7. */
 static const double BOUND = 1e-6;
-
-#define OK(expr)                                                                                                       \
-    do {                                                                                                               \
-        if ((expr) != PARA_OK) fail_msg("%s: %s", #expr, para_last_error());                                           \
-    } while (0)
 
 /* A golden folder's VAE, its weights for every CPU rank of the process. */
 typedef struct fixture {
@@ -52,77 +42,10 @@ static void fixture_close(fixture *f) {
     para_config_close(&f->config);
 }
 
-/* What every rank is asked to do, and what it needed for it. */
-typedef struct task {
-    const fixture *f;
-    bool decode, tiling;
-    int64_t in_dim[4], out_dim[4]; /* [n, h, w, C] */
-    const float *in;
-    float *out; /* of the first rank */
-    bool dry;
-    size_t peak[MOST_RANKS];
-    int64_t bytes[MOST_RANKS], parts[MOST_RANKS]; /* sent */
-} task;
-
-static size_t count_of(const int64_t dim[4]) {
-    return (size_t)(dim[0] * dim[1] * dim[2] * dim[3]);
-}
-
-static para_status run_half(para_rank *rank, void *user) {
-    task *k = user;
-    para_device *dev = rank->device;
-    para_comm comm = para_world_comm(rank);
-    int64_t bytes = para_rank_bytes_sent(rank), messages = rank->endpoint ? rank->endpoint->messages : 0;
-    dev->arena.peak = dev->arena.used;
-    para_tensor x, y = para_tensor_make(NULL, PARA_F32, 4, k->out_dim);
-    PARA_TRY(para_new(dev, &x, PARA_F32, 4, k->in_dim));
-    if (rank->index == 0) PARA_TRY(para_new(dev, &y, PARA_F32, 4, k->out_dim));
-    PARA_TRY(dev->ops->upload(dev, x, k->in));
-    size_t mark = para_arena_mark(&dev->arena);
-    PARA_TRY(
-        (k->decode ? para_autoencoder_kl_decode : para_autoencoder_kl_encode)(k->f->vae, dev, &comm, x, k->tiling, y));
-    EXPECT(para_arena_mark(&dev->arena) == mark, "the arena is not as before");
-    if (rank->index == 0 && !k->dry) PARA_TRY(dev->ops->download(dev, k->out, &y));
-    k->peak[rank->index] = dev->arena.peak;
-    k->bytes[rank->index] = para_rank_bytes_sent(rank) - bytes;
-    k->parts[rank->index] = rank->endpoint ? rank->endpoint->messages - messages : 0;
-    return PARA_OK;
-}
-
-/* Runs it; the result is in malloc memory. */
-static float *run_on(task *k, int ranks, int threads) {
-    para_world_options o = PARA_WORLD_OPTIONS_INIT;
-    para_world *world;
-    o.ranks = ranks;
-    o.threads = threads;
-    test_choose_device(&o);
-    OK(para_world_open(&world, &o));
-    k->out = malloc(count_of(k->out_dim) * sizeof *k->out);
-    for (size_t i = 0; i < count_of(k->out_dim); i++) k->out[i] = NAN;
-    run_ok(world, run_half, k);
-    para_world_close(&world);
-    return k->out;
-}
-
-/* A dry rank needs as much memory and sends as much as the real one. */
-static void dry_run_agrees(const task *real, int ranks) {
-    task k = *real;
-    k.dry = true;
-    for (int i = 0; i < ranks; i++) {
-        para_device *dev;
-        para_endpoint *endpoint;
-        para_rank rank;
-        OK(para_dry_open(&dev));
-        para_dry_stand_for(dev, test_device_kind());
-        OK(para_dry_endpoint_open(&endpoint, i, ranks));
-        OK(para_rank_open(&rank, dev, endpoint));
-        OK(run_half(&rank, &k));
-        para_rank_close(&rank);
-        endpoint->transport->close(endpoint);
-        assert_int_equal(k.peak[i], real->peak[i]);
-        assert_int_equal(k.bytes[i], real->bytes[i]);
-        assert_int_equal(k.parts[i], real->parts[i]);
-    }
+static para_status run_half(const void *of, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling,
+                            para_tensor y) {
+    const fixture *f = of;
+    return (decode ? para_autoencoder_kl_decode : para_autoencoder_kl_encode)(f->vae, dev, comm, x, tiling, y);
 }
 
 static double relative(const float *got, const float *want, size_t n, size_t *different) {
@@ -137,8 +60,7 @@ static double relative(const float *got, const float *want, size_t n, size_t *di
 }
 
 /* Smooth waves and noise of a few tenths. */
-static float *waves(const int64_t dim[4]) {
-    size_t n = count_of(dim);
+static float *waves(size_t n) {
     float *x = malloc(n * sizeof *x);
     para_rng *rng = malloc(sizeof *rng);
     para_rng_seed(rng, PARA_RNG_CPU, 7);
@@ -154,20 +76,22 @@ static void ranks_agree(const fixture *f, bool decode, bool tiling, int64_t n, i
     const para_autoencoder_kl_config *c = para_autoencoder_kl_settings(f->vae);
     int64_t oh, ow;
     OK((decode ? para_autoencoder_kl_decoded_size : para_autoencoder_kl_encoded_size)(f->vae, h, w, tiling, &oh, &ow));
-    task one = {.f = f,
-                .decode = decode,
-                .tiling = tiling,
-                .in_dim = {n, h, w, decode ? c->latent_channels : c->in_channels},
-                .out_dim = {n, oh, ow, decode ? c->out_channels : 2 * c->latent_channels}};
-    float *in = waves(one.in_dim);
+    vae_task one = {.run = run_half,
+                    .of = f,
+                    .decode = decode,
+                    .tiling = tiling,
+                    .rank = 4,
+                    .in_dim = {n, h, w, decode ? c->latent_channels : c->in_channels},
+                    .out_dim = {n, oh, ow, decode ? c->out_channels : 2 * c->latent_channels}};
+    float *in = waves(vae_count(&one, one.in_dim));
     one.in = in;
-    float *want = run_on(&one, 1, 1), *two_threads = run_on(&one, 1, 2);
+    float *want = vae_run_on(&one, 1, 1), *two_threads = vae_run_on(&one, 1, 2);
     for (int ranks = 1; ranks <= most; ranks++) {
-        task k = one;
+        vae_task k = one;
         size_t different, unused;
-        float *got = run_on(&k, ranks, ranks);
-        double error = relative(got, two_threads, count_of(k.out_dim), &unused);
-        relative(got, want, count_of(k.out_dim), &different);
+        float *got = vae_run_on(&k, ranks, ranks);
+        double error = relative(got, two_threads, vae_count(&k, k.out_dim), &unused);
+        relative(got, want, vae_count(&k, k.out_dim), &different);
         int64_t sent = 0;
         for (int i = 1; i < ranks; i++) {
             assert_true(k.parts[i] >= 1);
@@ -177,11 +101,11 @@ static void ranks_agree(const fixture *f, bool decode, bool tiling, int64_t n, i
         assert_true(n * tiles - sent >= 1); /* the first rank's own */
         print_message("  %s, %d ranks: %zu of %zu values differ; from two threads by relative L2 %.1e; the first "
                       "computes %d of %d\n",
-                      decode ? "decode" : "encode", ranks, different, count_of(k.out_dim), error,
+                      decode ? "decode" : "encode", ranks, different, vae_count(&k, k.out_dim), error,
                       (int)(n * tiles - sent), (int)(n * tiles));
         assert_int_equal(different, 0);
         assert_true(error <= BOUND);
-        dry_run_agrees(&k, ranks);
+        vae_dry_run_agrees(&k, ranks);
         free(got);
     }
     free(two_threads), free(want), free(in);

@@ -1,87 +1,21 @@
 /* The tiles of video VAEs in space and time on 1 to 8 ranks: the pixels and latents are those of one rank. SPDX-License-Identifier: Apache-2.0 */
 #include "golden/video_vae_case.h"
 
-#include "comm/rank.h"
-#include "rank_checks.h"
-#include "test_device.h"
-
-enum { MOST_RANKS = 8 };
+#include "vae_on_ranks.h"
 
 /* No bit differs from one rank of as many threads. From one of two threads, for which convolutions are cut otherwise, at most this relative L2.
  * Measured: at most 6.1e-8. */
 static const double BOUND = 1e-5;
 
-/* What every rank is asked to do, and what it needed for it. */
-typedef struct task {
-    const video_vae_case *g;
-    bool decode, tiling;
-    int64_t in_dim[5], out_dim[5]; /* [n, f, h, w, C] */
-    const float *in;
-    float *out; /* of the first rank */
-    bool dry;
-    size_t peak[MOST_RANKS];
-    int64_t bytes[MOST_RANKS], parts[MOST_RANKS]; /* sent */
-} task;
-
-static para_status run_one(para_rank *rank, void *user) {
-    task *k = user;
-    para_device *dev = rank->device;
-    para_comm comm = para_world_comm(rank);
-    int64_t bytes = para_rank_bytes_sent(rank), messages = rank->endpoint ? rank->endpoint->messages : 0;
-    dev->arena.peak = dev->arena.used;
-    para_tensor x, y = para_tensor_make(NULL, PARA_F32, 5, k->out_dim);
-    PARA_TRY(para_new(dev, &x, PARA_F32, 5, k->in_dim));
-    if (rank->index == 0) PARA_TRY(para_new(dev, &y, PARA_F32, 5, k->out_dim));
-    PARA_TRY(dev->ops->upload(dev, x, k->in));
-    size_t mark = para_arena_mark(&dev->arena);
-    PARA_TRY(k->g->class->run(k->g->vae, k->decode, dev, &comm, x, k->tiling, y));
-    EXPECT(para_arena_mark(&dev->arena) == mark, "the arena is not as before");
-    if (rank->index == 0 && !k->dry) PARA_TRY(dev->ops->download(dev, k->out, &y));
-    k->peak[rank->index] = dev->arena.peak;
-    k->bytes[rank->index] = para_rank_bytes_sent(rank) - bytes;
-    k->parts[rank->index] = rank->endpoint ? rank->endpoint->messages - messages : 0;
-    return PARA_OK;
-}
-
-/* Runs it; the result is in malloc memory. */
-static float *run_on(task *k, int ranks, int threads) {
-    para_world_options o = PARA_WORLD_OPTIONS_INIT;
-    para_world *world;
-    o.ranks = ranks;
-    o.threads = threads;
-    test_choose_device(&o);
-    OK(para_world_open(&world, &o));
-    k->out = malloc(video_count(k->out_dim) * sizeof *k->out);
-    for (size_t i = 0; i < video_count(k->out_dim); i++) k->out[i] = NAN;
-    run_ok(world, run_one, k);
-    para_world_close(&world);
-    return k->out;
-}
-
-/* A dry rank needs as much memory and sends as much as the real one. */
-static void dry_run_agrees(const task *real, int ranks) {
-    task k = *real;
-    k.dry = true;
-    for (int i = 0; i < ranks; i++) {
-        para_device *dev;
-        para_endpoint *endpoint;
-        para_rank rank;
-        OK(para_dry_open(&dev));
-        para_dry_stand_for(dev, test_device_kind());
-        OK(para_dry_endpoint_open(&endpoint, i, ranks));
-        OK(para_rank_open(&rank, dev, endpoint));
-        OK(run_one(&rank, &k));
-        para_rank_close(&rank);
-        endpoint->transport->close(endpoint);
-        assert_int_equal(k.peak[i], real->peak[i]);
-        assert_int_equal(k.bytes[i], real->bytes[i]);
-        assert_int_equal(k.parts[i], real->parts[i]);
-    }
+static para_status run_half(const void *of, bool decode, para_device *dev, const para_comm *comm, para_tensor x, bool tiling,
+                            para_tensor y) {
+    const video_vae_case *g = of;
+    return g->class->run(g->vae, decode, dev, comm, x, tiling, y);
 }
 
 /* One run of a golden case on 1 to `most` ranks, in `tiles` tiles. */
 static void ranks_agree(video_vae_case *g, bool decode, const char *name, int tiles, int most) {
-    task one = {.g = g, .decode = decode};
+    vae_task one = {.run = run_half, .of = g, .decode = decode, .rank = 5};
     const json_t *settings = json_object_get(json_object_get(g->about.root, decode ? "decode" : "encode"), name);
     float *in = video_vae_input(g, decode, name, settings, one.in_dim, &one.tiling);
     one.in = in;
@@ -89,10 +23,10 @@ static void ranks_agree(video_vae_case *g, bool decode, const char *name, int ti
     OK(g->class->size(g->vae, decode, one.in_dim + 1, one.tiling, one.out_dim + 1));
     one.out_dim[4] = g->class->channels(g->vae, decode, false);
     size_t n = video_count(one.out_dim);
-    float *want = run_on(&one, 1, 1), *two_threads = run_on(&one, 1, 2);
+    float *want = vae_run_on(&one, 1, 1), *two_threads = vae_run_on(&one, 1, 2);
     for (int ranks = 1; ranks <= most; ranks += ranks < 4 ? 1 : 2) {
-        task k = one;
-        float *got = run_on(&k, ranks, ranks);
+        vae_task k = one;
+        float *got = vae_run_on(&k, ranks, ranks);
         double error = video_relative(got, two_threads, n);
         size_t different = 0;
         int64_t sent = 0;
@@ -105,7 +39,7 @@ static void ranks_agree(video_vae_case *g, bool decode, const char *name, int ti
                       tiles);
         assert_int_equal(different, 0);
         assert_true(error <= BOUND && sent <= tiles && (ranks == 1 || sent >= ranks - 1 || sent == tiles));
-        dry_run_agrees(&k, ranks);
+        vae_dry_run_agrees(&k, ranks);
         free(got);
     }
     free(two_threads), free(want), free(in);
