@@ -2,8 +2,6 @@
 #include "plan_report.h"
 
 #include <jansson.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "report.h"
 
@@ -26,10 +24,5 @@ para_status plan_report_write(const char *path, const char *model, const para_pl
                   "image_tokens", (json_int_t)p->image_tokens, "text_tokens", (json_int_t)p->text_tokens, "items",
                   p->items, "ranks", p->ranks, "step_flops", p->step_flops, "step_attention_flops",
                   p->step_attention_flops, "machine", report_text(machine), "meshes", list);
-    char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
-    json_decref(report);
-    if (!text) return PARA_ERR_MEMORY;
-    para_status status = para_save_bytes(path, text, strlen(text));
-    free(text);
-    return status;
+    return report_save(path, report);
 }

@@ -52,6 +52,15 @@ static json_t *step_ops(const para_result *result) {
     return ops;
 }
 
+para_status report_save(const char *path, json_t *report) {
+    char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
+    json_decref(report);
+    if (!text) return PARA_ERR_MEMORY;
+    para_status status = para_save_bytes(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
 para_status report_write(const char *path, const char *model, const request_options *o, const para_result *result) {
     double step = result->denoise_seconds / o->request.num_inference_steps;
     json_t *report = json_pack(
@@ -62,10 +71,5 @@ para_status report_write(const char *path, const char *model, const request_opti
         (json_int_t)result->arena_bytes, "weights", (json_int_t)result->weight_bytes, "exchanged",
         (json_int_t)result->exchanged_bytes, "between_hosts", (json_int_t)result->between_hosts_bytes, "ranks", result->ranks, "mesh", "batch", result->batch, "ring",
         result->ring, "ulysses", result->ulysses, "cache", cache_report(&o->cache, result), "step_ops", step_ops(result));
-    char *text = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
-    json_decref(report);
-    if (!text) return PARA_ERR_MEMORY;
-    para_status status = para_save_bytes(path, text, strlen(text));
-    free(text);
-    return status;
+    return report_save(path, report);
 }
