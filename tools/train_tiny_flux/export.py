@@ -7,16 +7,17 @@ from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
-from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer, T5TokenizerFast
 
 import shared  # noqa: F401
+import folders
 import make_tokenizers
 import run_state
 from models import Denoiser
 from train_vae import load_vae
 
 LIMIT = 13 << 20
+PARTS = ("vae", "text_encoder", "text_encoder_2", "transformer")
 
 
 def build(state_folder, tokenizers):
@@ -40,9 +41,7 @@ def as_on_the_hub(folder, tokenizers):
     for name in ("tokenizer", "tokenizer_2"):  # without vocab.json, merges.txt and spiece.model
         shutil.rmtree(folder / name)
         shutil.copytree(tokenizers / name, folder / name)
-    clip = folder / "text_encoder" / "model.safetensors"
-    weights = {"text_model." + name.removeprefix("text_model."): value for name, value in load_file(clip).items()}
-    save_file(weights, clip, {"format": "pt"})
+    folders.clip_as_on_the_hub(folder / "text_encoder" / "model.safetensors")
     index = folder / "model_index.json"
     classes = json.loads(index.read_text())
     classes["tokenizer_2"] = ["transformers", "T5TokenizerFast"]
@@ -53,11 +52,7 @@ def confirm(folder, state_folder, tokenizers):
     """Loads the folder as a user would: every weight must come back as it was saved."""
     loaded = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     meant = build(state_folder, tokenizers)
-    for name in ("vae", "text_encoder", "text_encoder_2", "transformer"):
-        expected = getattr(meant, name).state_dict()
-        for key, value in getattr(loaded, name).state_dict().items():
-            if not torch.equal(value, expected[key].half().float()):
-                raise SystemExit(f"{name}: {key} comes back changed")
+    folders.confirm_weights(loaded, meant, PARTS)
 
 
 def main():
@@ -67,10 +62,7 @@ def main():
     parser.add_argument("--tokenizers", type=Path, default=make_tokenizers.MADE)
     options = parser.parse_args()
     pipeline = build(options.state, options.tokenizers)
-    for part in (pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.transformer):
-        part.to(torch.float16)
-        if not all(weight.isfinite().all() for weight in part.state_dict().values()):
-            raise SystemExit(f"{type(part).__name__} has weights that float16 cannot hold")
+    folders.to_half(getattr(pipeline, name) for name in PARTS)
     pipeline.save_pretrained(options.folder, safe_serialization=True)
     as_on_the_hub(options.folder, options.tokenizers)
     confirm(options.folder, options.state, options.tokenizers)

@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 import shared  # noqa: F401
+import folders
 import run_state
 from models import Denoiser
 
@@ -29,13 +30,8 @@ def main():
                     "shift_factor": vae.config.shift_factor, "psnr_emoji": 0.0, "psnr_picture": 0.0}, options.state / "vae.pt")
     denoiser = Denoiser(CLIPTokenizer.from_pretrained(options.folder / "tokenizer"),
                         T5TokenizerFast.from_pretrained(options.folder / "tokenizer_2"))
-    for name, kind in (("transformer", FluxTransformer2DModel), ("text_encoder", CLIPTextModel), ("text_encoder_2", T5EncoderModel)):
-        exported = kind.from_pretrained(options.folder / name, torch_dtype=torch.float32)
-        getattr(denoiser, name).load_state_dict(exported.state_dict())
-    value = torch.cat([p.detach().reshape(-1) for p in denoiser.parameters()])
-    flat = {"value": value, "average": value.half(), "updates": 0, "typical_norm": 0.0, "moments": {}}
-    run_state.save({"flat": flat, "step": 0, "progress": 0.0, "lr": options.lr}, options.state / "dit.pt")
-    print(f"{options.state}: {len(value)} parameters from {options.folder}")
+    kinds = {"transformer": FluxTransformer2DModel, "text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel}
+    folders.reopen(denoiser, kinds, options.folder, options.state, options.lr)
 
 
 main()

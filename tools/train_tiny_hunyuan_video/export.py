@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, HunyuanVideoPipeline
-from safetensors.torch import load_file, save_file
 
 import shared  # noqa: F401
+import folders
 import make_tokenizers
 import run_state
 from models import Denoiser
@@ -37,9 +37,7 @@ def as_on_the_hub(folder, tokenizers):
     for name in ("tokenizer", "tokenizer_2"):
         shutil.rmtree(folder / name)
         shutil.copytree(tokenizers / name, folder / name)
-    clip = folder / "text_encoder_2" / "model.safetensors"
-    weights = {"text_model." + name.removeprefix("text_model."): value for name, value in load_file(clip).items()}
-    save_file(weights, clip, {"format": "pt"})
+    folders.clip_as_on_the_hub(folder / "text_encoder_2" / "model.safetensors")
     index = folder / "model_index.json"
     classes = json.loads(index.read_text())
     # Not LlamaTokenizerFast, which in transformers 5 does not read tokenizer.json as it stands.
@@ -51,11 +49,7 @@ def confirm(folder, state_folder, tokenizers):
     """Loads the folder as a user would: every weight must come back as it was saved, and the tokenizer as it was made."""
     loaded = HunyuanVideoPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     meant = build(state_folder, tokenizers)
-    for name in PARTS:
-        expected = getattr(meant, name).state_dict()
-        for key, value in getattr(loaded, name).state_dict().items():
-            if not torch.equal(value, expected[key].half().float()):
-                raise SystemExit(f"{name}: {key} comes back changed")
+    folders.confirm_weights(loaded, meant, PARTS)
     prompt = "A red heart moving left on a white background."
     for name in ("tokenizer", "tokenizer_2"):
         if getattr(loaded, name)(prompt)["input_ids"] != getattr(meant, name)(prompt)["input_ids"]:
@@ -69,10 +63,7 @@ def main():
     parser.add_argument("--tokenizers", type=Path, default=make_tokenizers.MADE)
     options = parser.parse_args()
     pipeline = build(options.state, options.tokenizers)
-    for part in (getattr(pipeline, name) for name in PARTS):
-        part.to(torch.float16)
-        if not all(weight.isfinite().all() for weight in part.state_dict().values()):
-            raise SystemExit(f"{type(part).__name__} has weights that float16 cannot hold")
+    folders.to_half(getattr(pipeline, name) for name in PARTS)
     pipeline.save_pretrained(options.folder, safe_serialization=True)
     as_on_the_hub(options.folder, options.tokenizers)
     confirm(options.folder, options.state, options.tokenizers)

@@ -14,6 +14,7 @@ from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoTransformer3DModel
 from transformers import CLIPTextModel, LlamaModel
 
 import shared  # noqa: F401
+import folders
 import run_state
 from models import Denoiser
 from train_dit import load_tokenizers
@@ -28,13 +29,8 @@ def main():
     vae = AutoencoderKLHunyuanVideo.from_pretrained(options.folder / "vae", torch_dtype=torch.float32)
     run_state.save({"weights": dict(vae.state_dict()), "progress": 1.0}, options.state / "vae.pt")
     denoiser = Denoiser(*load_tokenizers(options.folder))
-    for name, kind in (("transformer", HunyuanVideoTransformer3DModel), ("text_encoder", LlamaModel), ("text_encoder_2", CLIPTextModel)):
-        exported = kind.from_pretrained(options.folder / name, torch_dtype=torch.float32)
-        getattr(denoiser, name).load_state_dict(exported.state_dict())
-    value = torch.cat([p.detach().reshape(-1) for p in denoiser.parameters()])
-    flat = {"value": value, "average": value.half(), "updates": 0, "typical_norm": 0.0, "moments": {}}
-    run_state.save({"flat": flat, "step": 0, "progress": 0.0, "lr": options.lr}, options.state / "dit.pt")
-    print(f"{options.state}: {len(value)} parameters from {options.folder}")
+    kinds = {"transformer": HunyuanVideoTransformer3DModel, "text_encoder": LlamaModel, "text_encoder_2": CLIPTextModel}
+    folders.reopen(denoiser, kinds, options.folder, options.state, options.lr)
 
 
 main()
