@@ -35,6 +35,7 @@ para_status para_joint_attention_begin(para_joint_attention *a, para_rank *rank,
         args.k = heads_of(a, a->rows, PARA_KEY * d);
         args.v = heads_of(a, a->rows, PARA_VALUE * d);
     }
+    if (a->attended.data) args.out = heads_of(a, a->attended, 0);
     PARA_TRY(para_attention_begin_spread(rank, &args, &a->job));
     const para_tensor *out = &a->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
     a->attended =

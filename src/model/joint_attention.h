@@ -10,7 +10,7 @@ typedef struct para_joint_attention {
     int64_t heads, head_dim;
     para_attention_job job;
     para_tensor rows;     /* [S, 3D] that the projections fill where attention reads Q, K and V as they lie there; or none */
-    para_tensor attended; /* [S, D]: its result, when the job has ended */
+    para_tensor attended; /* [S, D]: its result, when the job has ended. With data before begin: where that shall be; only where nothing is exchanged */
 } para_joint_attention;
 
 /* What Q, K and V of rows that belong together are made with. */

@@ -126,17 +126,33 @@ para_status para_dual_block_run(const para_dual_block *b, const para_mmdit_dims 
     return PARA_OK;
 }
 
-/* proj_out over [attention, MLP] is two products, so that the MLP's half runs while attention's result is on its way. */
+/* proj_out over [attention, MLP]: two products where attention's result comes from other ranks, so that the MLP's runs while that is on its way. */
+static para_status project_out(const para_single_block *b, para_rank *rank, para_joint_attention *attention, para_tensor both, para_tensor mid, para_tensor out) {
+    para_device *dev = rank->device;
+    int64_t d = out.dim[1];
+    para_linear of_mlp = {.weight = para_slice(b->proj_out.weight, 1, d, mid.dim[1]), .bias = b->proj_out.bias};
+    para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
+    if (!para_attention_moves(rank)) {
+        PARA_TRY(para_attention_end(rank, &attention->job));
+        return dev->ops->linear(dev, &(para_linear_args){.x = both, .w = &b->proj_out, .y = out});
+    }
+    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = out}));
+    PARA_TRY(para_attention_end(rank, &attention->job));
+    return dev->ops->linear(dev, &(para_linear_args){.x = attention->attended, .w = &of_attention, .y = out, .accumulate = true});
+}
+
 para_status para_single_block_run(const para_single_block *b, const para_mmdit_dims *m, para_rank *rank,
                                   para_item *item, const para_block_turn *turn) {
     para_device *dev = rank->device;
-    int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0];
+    int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0], beside = para_attention_moves(rank) ? 0 : d;
     para_dtype dtype = item->conditioning->dtype;
-    para_tensor x = item->residual_stream, normed = item->normed, out, mid, modulation = turn->modulation;
+    para_tensor x = item->residual_stream, normed = item->normed, out, both /* [S, D or none, and MLP] */, mid, modulation = turn->modulation;
     para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
     para_joint_rows rows = joint_rows(item, b->qkv, &b->joined_qkv, b->norm_q, b->norm_k, 0, tokens);
     PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
-    PARA_TRY(PARA_NEW(dev, &mid, dtype, tokens, m->mlp_dim));
+    PARA_TRY(PARA_NEW(dev, &both, dtype, tokens, beside + m->mlp_dim));
+    mid = para_slice(both, 1, beside, m->mlp_dim);
+    if (beside) attention.attended = para_slice(both, 1, 0, d);
     PARA_TRY(para_joint_attention_begin(&attention, rank, tokens, dtype, b->joined_qkv.weight.data));
     para_norm_args norm =
         para_modulated_norm(x, modulation_vector(m, modulation, 0), modulation_vector(m, modulation, 1), normed);
@@ -146,11 +162,6 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     PARA_TRY(dev->ops->linear(
         dev, &(para_linear_args){.x = normed, .w = &b->proj_mlp, .y = mid, .activation = PARA_ACT_GELU_TANH}));
     PARA_TRY(para_attention_compute(rank, &attention.job));
-    para_linear of_mlp = {.weight = para_slice(b->proj_out.weight, 1, d, m->mlp_dim), .bias = b->proj_out.bias};
-    para_linear of_attention = {.weight = para_slice(b->proj_out.weight, 1, 0, d)};
-    PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = mid, .w = &of_mlp, .y = out}));
-    PARA_TRY(para_attention_end(rank, &attention.job));
-    PARA_TRY(dev->ops->linear(
-        dev, &(para_linear_args){.x = attention.attended, .w = &of_attention, .y = out, .accumulate = true}));
+    PARA_TRY(project_out(b, rank, &attention, both, mid, out));
     return end_block(m, rank, item, 0, modulation_vector(m, modulation, 2), out, turn->next[PARA_IMAGE]);
 }
