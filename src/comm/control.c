@@ -72,7 +72,7 @@ static void take_note(para_group *g, int process, const message *m) {
     note->n = m->n;
     memcpy(note->bytes, m->bytes, (size_t)m->n);
     /* It has left the run, or never was in it: nothing that ranks here wait for will come. */
-    if (g->running && note->what != PARA_MEET_END && m->number > g->meeting)
+    if (g->running && !g->ending && note->what != PARA_MEET_END && m->number > g->meeting)
         para_group_fail(g, PARA_ERR_STATE, -1, PARA_OTHER_CALL, process, g->process);
 }
 

@@ -87,6 +87,7 @@ para_status para_group_begin(para_group *g, const atomic_bool *cancel) {
     atomic_store(&g->cancel, cancel);
     g->run++;
     g->running = true;
+    g->ending = false;
     take_what_came_early(g);
     if (g->watched) pthread_cond_signal(&g->watch_wake);
     pthread_mutex_unlock(&g->lock);
@@ -163,6 +164,7 @@ typedef struct verdict {
 static para_status agree(para_group *g, bool *lost) {
     verdict own, *all = g->room;
     pthread_mutex_lock(&g->lock);
+    g->ending = true;
     own = (verdict){g->failure, *lost};
     pthread_mutex_unlock(&g->lock);
     para_status status = para_meet(g, PARA_MEET_END, &own, sizeof own, all);

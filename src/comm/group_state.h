@@ -87,6 +87,7 @@ struct para_group {
 
     int64_t run;            /* its number, the same on all processes */
     bool running;
+    bool ending;            /* this process has come to the meeting that ends it: the others may be past it */
     atomic_bool failed;     /* failure.status, without the lock */
     para_failure failure;
     int64_t failed_at;      /* nanoseconds */

@@ -83,7 +83,7 @@ static void look(para_group *g, watch_state *w) {
     }
     if (!g->running) return;
     const atomic_bool *cancel = atomic_load(&g->cancel);
-    if (cancel && atomic_load(cancel)) para_group_fail(g, PARA_ERR_CANCELLED, -1, "cancelled");
+    if (cancel && atomic_load(cancel) && !g->ending) para_group_fail(g, PARA_ERR_CANCELLED, -1, "cancelled");
     look_at_ranks(g, now);
     look_for_deadlock(g, idle);
 }

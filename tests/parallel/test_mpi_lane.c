@@ -189,6 +189,22 @@ static void barriers(void **state) {
     run_ok(world, all_meet, NULL);
 }
 
+static para_status one_is_late(para_rank *rank, void *user) {
+    if (rank->index == *(const int *)user % rank->size) usleep(700);
+    return PARA_OK;
+}
+
+/* Who ends a run last makes the next call before the others have read that it has ended. */
+static void calls_in_a_row(void **state) {
+    (void)state;
+    int before = joins;
+    for (int i = 0; i < 300; i++) {
+        run_ok(world, one_is_late, &i);
+        if (para_world_same(world, &i, sizeof i, "number") != PARA_OK) fail_msg("process %d, call %d: %s", me, i, para_last_error());
+    }
+    assert_int_equal(joins, before);
+}
+
 static void a_failure(void **state) {
     (void)state;
     for (int round = 0; round < 4; round++) {
@@ -213,7 +229,7 @@ static void an_expired_wait(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(not_everywhere), cmocka_unit_test(joined),    cmocka_unit_test(what_arrives),
-        cmocka_unit_test(barriers),       cmocka_unit_test(a_failure), cmocka_unit_test(an_expired_wait),
+        cmocka_unit_test(barriers),       cmocka_unit_test(calls_in_a_row), cmocka_unit_test(a_failure), cmocka_unit_test(an_expired_wait),
     };
     para_world_options o = PARA_WORLD_OPTIONS_INIT;
     const char *place = getenv("RANK");
