@@ -51,8 +51,8 @@ class Renderer:
         return self.uniform(-JITTER, JITTER, n, 2, generator=generator)
 
     def random(self, n, generator, edge=EDGE):
-        """What the autoencoder learns from: for half of the videos motions as in the captions, for the others from any place,
-        size and angle to any other; one in five over any colour. A smaller edge shows a part of each, near the emoji."""
+        """What the autoencoder learns from: for most videos motions as in the captions, for one in eight from any place, size and
+        angle to any other; one in twenty over any colour. A smaller edge shows a part of each, near the emoji."""
         def pick(high):
             return torch.randint(high, (n,), device=self.device, generator=generator)
 
@@ -67,9 +67,9 @@ class Renderer:
         free[..., 3] = torch.where(still, 0, free[..., 3])
         named = self.paths[pick(len(MOTIONS))].clone()
         named[..., :2] += self.jitter(n, generator)[:, None]
-        paths = torch.where((pick(2) == 0)[:, None, None], named, free)
+        paths = torch.where((pick(8) > 0)[:, None, None], named, free)
         if edge < EDGE:
             seen = paths[torch.arange(n, device=self.device), pick(FRAMES), :2] + ends(-edge / 2, edge / 2)
             paths[..., :2] -= seen.clamp(-(EDGE - edge) / 2, (EDGE - edge) / 2)[:, None]
-        ground = torch.where((pick(5) == 0)[:, None], self.uniform(0, 1, n, 3, generator=generator), self.colours[pick(len(self.colours))])
+        ground = torch.where((pick(20) == 0)[:, None], self.uniform(0, 1, n, 3, generator=generator), self.colours[pick(len(self.colours))])
         return self.render(pick(len(self.sprites)), ground, paths, edge)
