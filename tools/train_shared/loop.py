@@ -22,7 +22,8 @@ def train_until(end, worker, flat, name, loss_of, rate_of, step=0, start=0.0, un
         rate = rate_of(step, progress)
         flat.zero_gradient()
         loss, others = loss_of(step, progress)
-        loss.backward()
+        if loss.requires_grad:  # else its backward is done
+            loss.backward()
         norm = flat.step(rate)
         step += 1
         for key, value in {"loss": loss, **others}.items():  # averages stay on the device: no step waits for the host

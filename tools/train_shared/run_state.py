@@ -43,8 +43,8 @@ class Worker:
         if self.chief:
             print(time.strftime("%H:%M:%S"), *words, flush=True)
 
-    def autocast(self):
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+    def autocast(self, cache=True):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda", cache_enabled=cache)
 
     def agree(self, value):
         """The chief's value of a number, on every worker, so that all stop at the same step."""
