@@ -187,7 +187,7 @@ class CogVideoX(Video):
         prepare = diffusers.CogVideoXPipeline._prepare_rotary_positional_embeddings
         pipe = lambda: None
         pipe.vae_scale_factor_spatial, pipe.transformer = self.space, lambda: None
-        pipe.transformer.config = diffusers.configuration_utils.FrozenDict(self.config)
+        pipe.transformer.config = diffusers.configuration_utils.FrozenDict({"patch_size_t": None, **self.config})  # what a file may leave out
         return dict(image_rotary_emb=prepare(pipe, self.height, self.width, self.latent_size()[0], inputs.device))
 
     def tokens(self, prediction):
