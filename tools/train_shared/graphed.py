@@ -1,11 +1,13 @@
-"""A loss and its gradients as CUDA graphs: where a step is thousands of small ops, starting them takes longer than they do."""
+"""Losses and modules as CUDA graphs: where a step is thousands of small ops, starting them takes longer than they do.
+
+No autocast around or within may keep casts from one call to the next."""
 
 import torch
 
 
 class Graphed:
     """losses(*tensors) -> (loss, ...), whose backward adds to gradients that are there already. A call gives the same without a history, its
-    backward done; one graph is kept for each shape of the first tensor. No autocast within may keep casts from one call to the next."""
+    backward done; one graph is kept for each shape of the first tensor."""
 
     def __init__(self, losses, zero_gradient):
         self.losses, self.zero_gradient, self.kept = losses, zero_gradient, {}
@@ -38,3 +40,17 @@ class Graphed:
             outputs = self.run(inputs)
         self.zero_gradient()
         return graph, inputs, outputs
+
+
+class GraphedModule:
+    """make()'s module, forward and backward, one graph of each for every set of shapes that it is called with."""
+
+    def __init__(self, make):
+        self.make, self.kept, self.pool = make, {}, torch.cuda.graph_pool_handle()
+
+    def __call__(self, *tensors):
+        shapes = tuple(t.shape for t in tensors)
+        if shapes not in self.kept:
+            samples = tuple(t.detach().clone().requires_grad_(t.requires_grad) for t in tensors)
+            self.kept[shapes] = torch.cuda.make_graphed_callables(self.make(), samples, allow_unused_input=True, pool=self.pool)
+        return self.kept[shapes](*tensors)

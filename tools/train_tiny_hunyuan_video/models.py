@@ -1,5 +1,7 @@
 """The networks of tiny-hunyuan-video, as diffusers and transformers have them, and their sizes."""
 
+from functools import partial
+
 from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoTransformer3DModel
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from torch import nn
@@ -59,12 +61,22 @@ def unmasked(transformer, latents, timestep, text, pooled, guidance):
     return x.permute(0, 4, 1, 2, 5, 3, 6).reshape(n, channels, frames, height, width)
 
 
+class Unmasked(nn.Module):
+    def __init__(self, transformer):
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, *tensors):
+        return unmasked(self.transformer, *tensors)
+
+
 class Denoiser(nn.Module):
-    """The transformer and the two text encoders, which are trained together."""
+    """The transformer and the two text encoders, which are trained together. run: what stands for unmasked(transformer, ...)."""
 
     def __init__(self, tokenizer, tokenizer_2):
         super().__init__()
         self.transformer = make_transformer()
+        self.run = partial(unmasked, self.transformer)
         self.text_encoder = make_llama(tokenizer)
         self.text_encoder_2 = make_clip(tokenizer_2, CLIP_WIDTH, 2 * CLIP_WIDTH, layers=1)
 
@@ -74,4 +86,4 @@ class Denoiser(nn.Module):
         # The pooled output reads no token after the first <|endoftext|>, so clip_ids may be shorter than 77.
         pooled = self.text_encoder_2(clip_ids).pooler_output
         text = self.text_encoder(llama_ids, output_hidden_states=True, use_cache=False).hidden_states[-1 - SKIPPED][:, CROP:]
-        return unmasked(self.transformer, latents, sigma * 1000, text, pooled, guidance * 1000)
+        return self.run(latents, sigma * 1000, text, pooled, guidance * 1000)

@@ -10,8 +10,9 @@ import run_state
 from data import Captioned
 from flat import Averaged, Flat
 from flow import draw_guidance, draw_sigma
+from graphed import GraphedModule
 from loop import train_until
-from models import Denoiser
+from models import Denoiser, Unmasked
 from networks import parameters
 from train_vae import load_vae
 from videos import Renderer
@@ -33,7 +34,7 @@ def flow_loss(denoiser, worker, batch, generator):
     sigma = draw_sigma(n, SHIFT, worker.device, generator)
     guidance = draw_guidance(n, GUIDANCE, 10, worker.device, generator)
     s = sigma.view(n, 1, 1, 1, 1)
-    with worker.autocast():
+    with worker.autocast(cache=False):
         velocity = denoiser((1 - s) * latents + s * noise, sigma, guidance, llama_ids, clip_ids)
     return (velocity.float() - (noise - latents)).square().mean()
 
@@ -60,6 +61,8 @@ def train(worker, folder, state_folder, end, until, lr, batch, compiled, places,
     if compiled:
         torch._dynamo.config.recompile_limit = 64  # one for each length of text
         denoiser.transformer.compile_repeated_blocks(fullgraph=True)
+    elif worker.device.type == "cuda":
+        denoiser.run = GraphedModule(lambda: Unmasked(denoiser.transformer))
     flat = Flat(denoiser, 0.999)
     path = state_folder / "dit.pt"
     step, start = 0, 0.0
