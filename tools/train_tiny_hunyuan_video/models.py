@@ -1,7 +1,8 @@
 """The networks of tiny-hunyuan-video, as diffusers and transformers have them, and their sizes."""
 
-from functools import partial
+from functools import lru_cache, partial
 
+import torch
 from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoTransformer3DModel
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from torch import nn
@@ -47,11 +48,17 @@ def make_llama(tokenizer):
     return llama
 
 
+@lru_cache
+def rope_of(transformer, size, device):
+    """cos and sin of latents of `size` (frames, height, width)."""
+    return transformer.rope(torch.empty(1, 1, *size, device=device))
+
+
 def unmasked(transformer, latents, timestep, text, pooled, guidance):
     """HunyuanVideoTransformer3DModel's forward for texts without padding: the same numbers, and attention without a mask is faster."""
     n, channels, frames, height, width = latents.shape
     p = transformer.config.patch_size
-    rope = transformer.rope(latents)
+    rope = rope_of(transformer, latents.shape[2:], latents.device)
     temb, _ = transformer.time_text_embed(timestep, pooled, guidance)
     x, text = transformer.x_embedder(latents), transformer.context_embedder(text, timestep)
     for block in [*transformer.transformer_blocks, *transformer.single_transformer_blocks]:

@@ -1,6 +1,7 @@
 """Stage one: the autoencoder. L1, L2, L1 of the gradients, structural similarity, more of each on the emoji; a small KL term."""
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +104,7 @@ def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, co
     whole, with the statistics that the norms then have."""
     torch.manual_seed(1)
     of_diffusers.HunyuanVideoCausalConv3d.forward = pad_and_convolve
+    of_diffusers.prepare_causal_attention_mask = lru_cache(of_diffusers.prepare_causal_attention_mask)  # it copies from the host
     vae = make_vae().to(worker.device)
     path = state_folder / "vae.pt"
     start = 0.0
