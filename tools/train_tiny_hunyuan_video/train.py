@@ -30,16 +30,19 @@ def main():
     parser.add_argument("--limit", type=int, help="dit: use only so many combinations (tests)")
     parser.add_argument("--places", type=int, default=8, help="dit: how many places of each combination are kept")
     parser.add_argument("--phrasings", type=int, default=12, help="dit: captions kept for each combination")
-    parser.add_argument("--compile", action="store_true", help="torch.compile; costs a minute or two at the start")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--compile", action="store_true", help="torch.compile; costs a minute or two at the start")
+    ways.add_argument("--op-by-op", action="store_true", help="no CUDA graphs, which are the default on GPUs")
     options = parser.parse_args()
     worker = Worker()
+    graphs = worker.device.type == "cuda" and not (options.compile or options.op_by_op)
     end = BEGAN + options.minutes * 60
     if options.stage == "vae":
         train_vae.train(worker, options.state, end, options.lr or 0.001, options.batch or 8, options.part_batch, options.part,
-                        options.whole_from, options.compile, options.measured)
+                        options.whole_from, options.compile, graphs, options.measured)
     else:
         train_dit.train(worker, options.tokenizers, options.state, end, options.until, options.lr, options.batch or 512,
-                        options.compile, options.places, options.phrasings, options.limit)
+                        options.compile, graphs, options.places, options.phrasings, options.limit)
     worker.close()
 
 

@@ -47,7 +47,7 @@ def check(denoiser, worker, captioned, batches, n):
     return torch.stack([flow_loss(denoiser, worker, captioned.draw(n, generator), generator) for _ in range(batches)]).mean().item()
 
 
-def train(worker, folder, state_folder, end, until, lr, batch, compiled, places, phrasings, limit=None):
+def train(worker, folder, state_folder, end, until, lr, batch, compiled, graphs, places, phrasings, limit=None):
     """Trains until the clock (time.time()) reads `end`, which is where the schedule stands at `until` (1: its end).
     lr None: that of the run that goes on, else DEFAULT_LR."""
     torch.manual_seed(2)
@@ -61,7 +61,7 @@ def train(worker, folder, state_folder, end, until, lr, batch, compiled, places,
     if compiled:
         torch._dynamo.config.recompile_limit = 64  # one for each length of text
         denoiser.transformer.compile_repeated_blocks(fullgraph=True)
-    elif worker.device.type == "cuda":
+    elif graphs:
         denoiser.run = GraphedModule(lambda: Unmasked(denoiser.transformer))
     flat = Flat(denoiser, 0.999)
     path = state_folder / "dit.pt"

@@ -98,7 +98,7 @@ def normalise(vae, renderer, combinations):
     return mean, std
 
 
-def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, compiled, measured):
+def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, compiled, graphs, measured):
     """Trains until the clock (time.time()) reads `end`; then normalises the latents, and measures the PSNR on `measured` combinations.
     part: edge of the parts of videos that are seen first, part_batch of them at once; from whole_from of the schedule on videos are seen
     whole, with the statistics that the norms then have."""
@@ -135,7 +135,7 @@ def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, co
         tail_loss = compare(tail, target[:, :, last], weight[:, :, last])
         return loss + TAIL_WEIGHT * tail_loss + KL_WEIGHT * kl, loss, tail_loss, kl
 
-    graphed = Graphed(losses, flat.zero_gradient) if worker.device.type == "cuda" and not compiled else losses
+    graphed = Graphed(losses, flat.zero_gradient) if graphs else losses
 
     def loss_of(step, progress):
         whole = progress >= whole_from
