@@ -167,7 +167,7 @@ static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, i
                weight = o.normed ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(), bias = o.bias ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
                cosine = table(dev, o.tables, 1, s, d), sine = table(dev, o.tables, 1, s, d), positions = table(dev, o.frequencies, o.reach, s, 3),
                frequencies = o.frequencies ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 3, h, d / 2) : ops_none();
-    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = o.layer_norm, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
+    ops_ok(dev, dev->ops->heads(dev, 1, &(para_head_args){.x = x.view, .layer_norm = o.layer_norm, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
                                                       .cos = cosine.view, .sin = sine.view, .positions = positions.view, .frequencies = frequencies.view,
                                                       .rope_interleaved = o.interleaved, .y = y.view}));
     twin_head(y.value, x.value, s, h, d, &(twin_head_options){.kind = o.layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS, .weight = weight.value, .bias = bias.value,
