@@ -124,7 +124,7 @@ static void measure(timed run, void *args, double work, side *sides, int count, 
         side *s = &sides[i];
         qsort(s->seconds, ROUNDS, sizeof *s->seconds, by_value);
         double median = s->seconds[ROUNDS / 2];
-        printf("%-46s %-9s %9.1f us %7.2f T%s/s   first %.0f ms\n", name, s->name, 1e6 * median, 1e-12 * work / median,
+        printf("%-50s %-9s %9.1f us %7.2f T%s/s   first %.0f ms\n", name, s->name, 1e6 * median, 1e-12 * work / median,
                s->bytes ? "B" : "FLOP", 1e3 * s->first);
     }
     fflush(stdout);
@@ -215,7 +215,7 @@ static void heads(int64_t s, int64_t h, int64_t d, bool frequencies, int n, bool
         else a.operand[i].cos = turn[0], a.operand[i].sin = turn[1];
     }
     side sides[] = {{.name = n > 1 ? "together" : "memory", .bytes = true}, {.name = "apart", .bytes = true, .apart = true}};
-    measure(run_heads, &a, 4.0 * (double)(n * s * h * d), sides, n > 1 ? 2 : 1, "rotation %lldx%lldx%lld%s%s%s", (long long)s, (long long)h, (long long)d,
+    measure(run_heads, &a, 4.0 * (double)(n * s * h * d), sides, n > 1 ? 2 : 1, "norm and rotation %lldx%lldx%lld%s%s%s", (long long)s, (long long)h, (long long)d,
             frequencies ? " by frequencies" : "", names[n - 1], parts ? " to two parts" : "");
     for (int i = 0; i < n; i++) drop(&a.operand[i].weight), drop(&a.part[i][0]), drop(&a.part[i][1]);
     drop(&rows), drop(&turn[0]), drop(&turn[1]);
