@@ -20,6 +20,7 @@ static const double ROUND_SECONDS = 0.04; /* of one side, after half as much tha
 static para_device *dev;
 static para_tensor probe; /* [1] F32: to wait by */
 static const char *word = "";
+static bool apart; /* of the side that runs */
 
 static void must(para_status status) {
     if (status == PARA_OK) return;
@@ -86,6 +87,8 @@ typedef struct side {
     const char *name;
     bool tunes;
     para_attention_kernel attention;
+    bool bytes; /* its work is bytes, not FLOPs */
+    bool apart; /* operands of one call go in calls of their own */
     double first, once, seconds[ROUNDS];
 } side;
 
@@ -99,7 +102,7 @@ static double spend(timed run, void *args, int calls) {
     return para_seconds() - start;
 }
 
-/* Runs and prints the sides; work of one call, in FLOPs, or in bytes where the sides are called memory. */
+/* Runs and prints the sides; work of one call, in FLOPs or bytes. */
 static void measure(timed run, void *args, double work, side *sides, int count, const char *format, ...) {
     char name[96];
     va_list list;
@@ -112,6 +115,7 @@ static void measure(timed run, void *args, double work, side *sides, int count, 
             side *s = &sides[(i + round + 1) % count];
             dev->tunes = s->tunes;
             dev->attention = s->attention;
+            apart = s->apart;
             if (round < 0) s->first = spend(run, args, 1), s->once = spend(run, args, 3) / 3;
             int calls = (int)(ROUND_SECONDS / s->once) + 1;
             if (round >= 0) spend(run, args, calls / 2), s->seconds[round] = spend(run, args, calls) / calls;
@@ -120,8 +124,8 @@ static void measure(timed run, void *args, double work, side *sides, int count, 
         side *s = &sides[i];
         qsort(s->seconds, ROUNDS, sizeof *s->seconds, by_value);
         double median = s->seconds[ROUNDS / 2];
-        printf("%-46s %-9s %9.1f us %7.2f T%s/s   first %.0f ms\n", name, s->name, 1e6 * median, 1e-12 * work / median,
-               strcmp(s->name, "memory") == 0 ? "B" : "FLOP", 1e3 * s->first);
+        printf("%-50s %-9s %9.1f us %7.2f T%s/s   first %.0f ms\n", name, s->name, 1e6 * median, 1e-12 * work / median,
+               s->bytes ? "B" : "FLOP", 1e3 * s->first);
     }
     fflush(stdout);
 }
@@ -167,33 +171,54 @@ static void attention(int64_t b, int64_t h, int64_t s, int64_t d) {
 static para_status run_residual(void *a) {
     return dev->ops->residual(dev, a);
 }
-static para_status run_head(void *a) {
-    return dev->ops->head(dev, a);
-}
-
 /* The end of a block: x += gate · y, or Mochi's gate · rms(y), and the next block's norm. */
 static void residual(int64_t m, int64_t d, bool rms) {
     para_norm_args norm = {.kind = rms ? PARA_NORM_RMS : PARA_NORM_LAYER, .eps = 1e-6f, .scale = MAKE(PARA_F32, d), .shift = MAKE(PARA_F32, d),
                            .y = MAKE(PARA_BF16, m, d)};
     para_residual_args a = {.x = MAKE(PARA_BF16, m, d), .gate = MAKE(PARA_F32, d), .y = MAKE(PARA_BF16, m, d), .rms_norm = rms, .eps = 1e-6f,
                             .norm = &norm};
-    side sides[] = {{.name = "memory"}};
+    side sides[] = {{.name = "memory", .bytes = true}};
     measure(run_residual, &a, 8.0 * (double)(m * d), sides, 1, "residual%s and norm %lldx%lld", rms ? " of rms" : "", (long long)m, (long long)d);
     drop(&norm.scale), drop(&norm.shift), drop(&norm.y), drop(&a.x), drop(&a.gate), drop(&a.y);
 }
 
-/* Norm and rotation of queries, or keys, where they lie between the others; by tables, or by Mochi's frequencies. */
-static void head(int64_t s, int64_t h, int64_t d, bool frequencies) {
-    para_tensor rows = MAKE(PARA_BF16, s, 3 * h * d), x = para_tensor_make(rows.data, PARA_BF16, 3, (int64_t[]){s, h, d});
-    x.stride[0] = 3 * h * d;
+/* Norm and rotation of n operands of attention: queries, keys, values. */
+typedef struct head_rows {
+    int n;
+    para_head_args operand[PARA_OPERANDS];
+    para_tensor part[PARA_OPERANDS][2]; /* [H/2, S, D] */
+} head_rows;
+
+static para_status run_heads(void *of) {
+    const head_rows *a = of;
+    if (!apart) return dev->ops->heads(dev, a->n, a->operand);
+    for (int i = 0; i < a->n; i++) PARA_TRY(dev->ops->heads(dev, 1, &a->operand[i]));
+    return PARA_OK;
+}
+
+/* Operands lie in rows beside each other, and stay there; or each goes to two places, as where attention moves to two ranks. By tables, or by Mochi's
+ * frequencies. Several are also measured in a launch each. */
+static void heads(int64_t s, int64_t h, int64_t d, bool frequencies, int n, bool parts) {
+    static const char *const names[] = {"", " Q+K", " Q+K+V"};
+    para_tensor rows = MAKE(PARA_BF16, s, PARA_OPERANDS * h * d);
     para_tensor turn[] = {frequencies ? MAKE(PARA_F32, s, 3) : MAKE(PARA_F32, s, d), frequencies ? MAKE(PARA_F32, 3, h, d / 2) : MAKE(PARA_F32, s, d)};
-    para_head_args a = {.x = x, .weight = MAKE(PARA_F32, d), .eps = 1e-6f, .rope_interleaved = true, .y = PARA_PERMUTE(x, 1, 0, 2)};
-    if (frequencies) a.positions = turn[0], a.frequencies = turn[1];
-    else a.cos = turn[0], a.sin = turn[1];
-    side sides[] = {{.name = "memory"}};
-    measure(run_head, &a, 4.0 * (double)(s * h * d), sides, 1, "norm and rotation %lldx%lldx%lld%s", (long long)s, (long long)h, (long long)d,
-            frequencies ? " by frequencies" : "");
-    drop(&rows), drop(&a.weight), drop(&turn[0]), drop(&turn[1]);
+    head_rows a = {.n = n};
+    for (int i = 0; i < n; i++) {
+        para_tensor x = para_tensor_make((uint16_t *)rows.data + i * h * d, PARA_BF16, 3, (int64_t[]){s, h, d});
+        x.stride[0] = PARA_OPERANDS * h * d;
+        a.operand[i] = (para_head_args){.x = x, .eps = 1e-6f, .rope_interleaved = true, .y = PARA_PERMUTE(x, 1, 0, 2)};
+        for (int k = 0; k < 2 && parts; k++) a.part[i][k] = MAKE(PARA_BF16, h / 2, s, d);
+        if (parts) a.operand[i].parts = 2, a.operand[i].part = a.part[i];
+        if (i == PARA_VALUE) continue;
+        a.operand[i].weight = MAKE(PARA_F32, d);
+        if (frequencies) a.operand[i].positions = turn[0], a.operand[i].frequencies = turn[1];
+        else a.operand[i].cos = turn[0], a.operand[i].sin = turn[1];
+    }
+    side sides[] = {{.name = n > 1 ? "together" : "memory", .bytes = true}, {.name = "apart", .bytes = true, .apart = true}};
+    measure(run_heads, &a, 4.0 * (double)(n * s * h * d), sides, n > 1 ? 2 : 1, "norm and rotation %lldx%lldx%lld%s%s%s", (long long)s, (long long)h, (long long)d,
+            frequencies ? " by frequencies" : "", names[n - 1], parts ? " to two parts" : "");
+    for (int i = 0; i < n; i++) drop(&a.operand[i].weight), drop(&a.part[i][0]), drop(&a.part[i][1]);
+    drop(&rows), drop(&turn[0]), drop(&turn[1]);
 }
 
 typedef struct decoding {
@@ -238,10 +263,13 @@ static void all(const char *vae_folder) {
     residual(512, 3072, false);
     residual(23850, 3072, false);
     residual(23850, 3072, true);
-    head(4608, 24, 128, false);
-    head(512, 24, 128, false);
-    head(23850, 24, 128, false);
-    head(23850, 24, 128, true);
+    heads(4608, 24, 128, false, 1, false);
+    heads(512, 24, 128, false, 1, false);
+    heads(23850, 24, 128, false, 1, false);
+    heads(23850, 24, 128, true, 1, false);
+    heads(4608, 24, 128, false, 2, false);
+    heads(2304, 24, 128, false, 3, true);
+    heads(23850, 24, 128, true, 2, false);
     conv(128, 16, 512, true);
     conv(128, 512, 512, true);
     conv(128, 512, 512, false);

@@ -91,7 +91,7 @@ static para_status run_residual(void *a) {
     return dev->ops->residual(dev, a);
 }
 static para_status run_head(void *a) {
-    return dev->ops->head(dev, a);
+    return dev->ops->heads(dev, 1, a);
 }
 static para_status run_group_norm(void *a) {
     return dev->ops->group_norm(dev, a);

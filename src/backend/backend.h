@@ -68,7 +68,7 @@ typedef struct para_residual_args {
     const para_norm_args *norm; /* or NULL */
 } para_residual_args;
 
-/* y[h, s, :] = rope(norm(x[s, h, :])): norm over the head dim, rotary embedding, head layout. It turns by tables that all heads share, or by
+/* y[h, s, :] = rope(norm(x[s, h, :])) of an operand of attention: norm over the head dim, rotary embedding, head layout. It turns by tables that all heads share, or by
  * positions and each head's own frequencies, whose tables would be larger than x. */
 typedef struct para_head_args {
     para_tensor x;         /* [S, H, D], any strides but the last */
@@ -190,7 +190,7 @@ typedef struct para_ops {
     para_status (*group_norm)(para_device *dev, const para_group_norm_args *a);
 
     /* Attention. */
-    para_status (*head)(para_device *dev, const para_head_args *a);
+    para_status (*heads)(para_device *dev, int n, const para_head_args *a); /* [n], n ≤ PARA_OPERANDS: queries, keys, values, none in the place of another; as one where their sizes and strides are alike */
     para_status (*attention)(para_device *dev, const para_attention_args *a); /* mask [B, H, Sq, Skv], 0 strides broadcast; scale a number */
     para_status (*attention_parts)(para_device *dev, int parts, const para_attention_args *a); /* [parts], where the device spreads: attention of ranges of queries over the same k and v, each with its own out; as one */
     para_status (*attention_merge)(para_device *dev, const para_merge_args *a);

@@ -43,30 +43,32 @@ para_status para_joint_attention_begin(para_joint_attention *a, para_rank *rank,
     return PARA_OK;
 }
 
-/* Norm and rotation of x [n, H, D], to where attention wants it. */
+/* Norm and rotation of x [n, H, D], to where attention wants it: `to`, which is filled. */
 static para_status head_rows(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows, para_operand o,
-                             para_tensor x) {
-    para_places to;
-    PARA_TRY(para_attention_places(rank, &a->job, o, rows->first, x.dim[0], &to));
-    para_head_args head = {.x = x, .eps = rows->eps, .rope_interleaved = true, .parts = to.parts, .part = to.part};
-    if (o != PARA_VALUE) {
-        head.layer_norm = rows->layer_norm;
-        head.weight = o == PARA_QUERY ? rows->norm_q : rows->norm_k;
-        head.bias = o == PARA_QUERY ? rows->norm_q_bias : rows->norm_k_bias;
-        head.cos = rows->cos;
-        head.sin = rows->sin;
-        head.positions = rows->positions;
-        head.frequencies = rows->frequencies;
-    }
-    return rank->device->ops->head(rank->device, &head);
+                             para_tensor x, para_places *to, para_head_args *out) {
+    PARA_TRY(para_attention_places(rank, &a->job, o, rows->first, x.dim[0], to));
+    *out = (para_head_args){.x = x, .eps = rows->eps, .rope_interleaved = true, .parts = to->parts, .part = to->part};
+    if (o == PARA_VALUE) return PARA_OK;
+    out->layer_norm = rows->layer_norm;
+    out->weight = o == PARA_QUERY ? rows->norm_q : rows->norm_k;
+    out->bias = o == PARA_QUERY ? rows->norm_q_bias : rows->norm_k_bias;
+    out->cos = rows->cos;
+    out->sin = rows->sin;
+    out->positions = rows->positions;
+    out->frequencies = rows->frequencies;
+    return PARA_OK;
 }
 
-/* One product. Where attention reads its rows, values are there then, and queries and keys are turned in place. */
+/* One product, and all that is done with its heads at once. Where attention reads its rows, values are there then, and queries and keys are turned in
+ * place. */
 static para_status project_joined(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
                                   para_tensor x) {
     para_device *dev = rank->device;
     int64_t d = inner_dim(a);
     bool in_place = a->rows.data != NULL;
+    para_places to[PARA_OPERANDS];
+    para_head_args head[PARA_OPERANDS];
+    int n = 0;
     para_tensor y = in_place ? para_rows(a->rows, rows->first, x.dim[0]) : (para_tensor){0};
     if (!in_place) PARA_TRY(PARA_NEW(dev, &y, x.dtype, x.dim[0], PARA_OPERANDS * d));
     PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = rows->joined, .y = y}));
@@ -79,11 +81,13 @@ static para_status project_joined(para_joint_attention *a, para_rank *rank, cons
                         .stride = {heads.stride[2], heads.stride[1], 1},
                         .data = heads.data};
         if (in_place && o == PARA_VALUE) continue;
-        PARA_TRY(head_rows(a, rank, rows, o, by_token));
+        PARA_TRY(head_rows(a, rank, rows, o, by_token, &to[n], &head[n]));
+        n++;
     }
-    return PARA_OK;
+    return dev->ops->heads(dev, n, head);
 }
 
+/* A product for each, all in the same room, so that an operand's heads go to their place before the next product. */
 static para_status project_each(para_joint_attention *a, para_rank *rank, const para_joint_rows *rows,
                                 para_tensor x) {
     para_device *dev = rank->device;
@@ -92,8 +96,11 @@ static para_status project_each(para_joint_attention *a, para_rank *rank, const 
     for (int i = 0; i < PARA_OPERANDS; i++) {
         para_operand o = operand_order[i];
         para_tensor heads = PARA_RESHAPE(y, x.dim[0], a->heads, a->head_dim);
+        para_places to;
+        para_head_args head;
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = x, .w = &rows->qkv[o], .y = y}));
-        PARA_TRY(head_rows(a, rank, rows, o, heads));
+        PARA_TRY(head_rows(a, rank, rows, o, heads, &to, &head));
+        PARA_TRY(dev->ops->heads(dev, 1, &head));
     }
     return PARA_OK;
 }

@@ -121,7 +121,7 @@ static para_status call(const op_bench *b, const op_set *s) {
     case PARA_BENCH_NORM:
         return b->dev->ops->norm(b->dev, &(para_norm_args){.kind = PARA_NORM_LAYER, .eps = 1e-6f, .x = s->t[0], .scale = s->t[1], .shift = s->t[2], .y = s->t[3]});
     case PARA_BENCH_HEAD:
-        return b->dev->ops->head(b->dev, &(para_head_args){.x = s->t[0], .weight = s->t[1], .eps = 1e-6f, .cos = s->t[2], .sin = s->t[2], .rope_interleaved = true, .y = s->t[3]});
+        return b->dev->ops->heads(b->dev, 1, &(para_head_args){.x = s->t[0], .weight = s->t[1], .eps = 1e-6f, .cos = s->t[2], .sin = s->t[2], .rope_interleaved = true, .y = s->t[3]});
     case PARA_BENCH_ACTIVATION: return b->dev->ops->activate(b->dev, PARA_ACT_GELU_TANH, s->t[0], s->t[1]);
     case PARA_BENCH_MERGE:
         return b->dev->ops->attention_merge(b->dev, &(para_merge_args){.out = s->t[0], .lse = s->t[1], .part_out = s->t[2], .part_lse = s->t[3]});

@@ -134,11 +134,10 @@ static para_status make_tables(const para_llama_model *m, para_device *dev, int6
     return status;
 }
 
-/* Turns the heads of x [n, heads · head_dim] where they lie. */
-static para_status turn(para_device *dev, para_tensor x, int64_t head_dim, para_tensor cos, para_tensor sin) {
+/* The heads of x [n, heads · head_dim], turned where they lie. */
+static para_head_args turned(para_tensor x, int64_t head_dim, para_tensor cos, para_tensor sin) {
     para_tensor split = PARA_RESHAPE(x, x.dim[0], x.dim[1] / head_dim, head_dim);
-    return dev->ops->head(dev,
-                          &(para_head_args){.x = split, .cos = cos, .sin = sin, .y = PARA_PERMUTE(split, 1, 0, 2)});
+    return (para_head_args){.x = split, .cos = cos, .sin = sin, .y = PARA_PERMUTE(split, 1, 0, 2)};
 }
 
 static para_status layers(const para_llama_model *m, para_rank *rank, para_tensor x, para_tensor cos, para_tensor sin) {
@@ -151,6 +150,7 @@ static para_status layers(const para_llama_model *m, para_rank *rank, para_tenso
     PARA_TRY(PARA_NEW(dev, &k, x.dtype, n, m->key_heads * m->head_dim));
     PARA_TRY(PARA_NEW(dev, &v, x.dtype, n, m->key_heads * m->head_dim));
     PARA_TRY(PARA_NEW(dev, &out, x.dtype, n, m->heads * m->head_dim));
+    const para_head_args heads[] = {turned(q, m->head_dim, cos, sin), turned(k, m->head_dim, cos, sin)};
     for (int i = 0; i < m->layers; i++) {
         const llama_layer *l = &m->layer[i];
         PARA_TRY(para_rank_check(rank));
@@ -159,8 +159,7 @@ static para_status layers(const para_llama_model *m, para_rank *rank, para_tenso
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = y, .w = &l->q, .y = q}));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = y, .w = &l->k, .y = k}));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = y, .w = &l->v, .y = v}));
-        PARA_TRY(turn(dev, q, m->head_dim, cos, sin));
-        PARA_TRY(turn(dev, k, m->head_dim, cos, sin));
+        PARA_TRY(dev->ops->heads(dev, 2, heads));
         PARA_TRY(para_self_attention(dev, q, k, v, m->heads, scale, true, (para_tensor){0}, out));
         PARA_TRY(dev->ops->linear(dev, &(para_linear_args){.x = out, .w = &l->o, .y = y}));
         PARA_TRY(dev->ops->residual(dev, &(para_residual_args){.x = x, .y = y, .norm = &mlp_norm}));

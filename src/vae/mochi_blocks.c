@@ -128,14 +128,14 @@ static para_status attention_run(const para_mochi_attention *a, para_vae_map *m,
     PARA_TRY(PARA_NEW(dev, &n, m->dtype, s, c));
     PARA_TRY(para_vae_group_norm(m, &a->norm, PARA_ACT_NONE, map, PARA_RESHAPE(n, m->f, m->h, m->w, c)));
     const para_linear *layers[3] = {&a->to_q, &a->to_k, &a->to_v};
+    para_head_args head[3];
     for (int i = 0; i < 3; i++) {
         PARA_TRY(PARA_NEW(dev, &qkv[i], m->dtype, s, c));
         PARA_TRY(ops->linear(dev, &(para_linear_args){.x = n, .w = layers[i], .y = qkv[i]}));
         para_tensor heads = PARA_RESHAPE(qkv[i], s, c / PARA_MOCHI_HEAD, PARA_MOCHI_HEAD);
-        if (i < 2)
-            PARA_TRY(ops->head(
-                dev, &(para_head_args){.x = heads, .weight = unit, .eps = 1e-12f, .y = PARA_PERMUTE(heads, 1, 0, 2)}));
+        head[i] = (para_head_args){.x = heads, .weight = unit, .eps = 1e-12f, .y = PARA_PERMUTE(heads, 1, 0, 2)};
     }
+    PARA_TRY(ops->heads(dev, 2, head)); /* queries and keys */
     for (int64_t first = 0; first < pixels; first += MOST_PIXELS) {
         int64_t count = least(MOST_PIXELS, pixels - first);
         PARA_TRY(para_device_check(dev));

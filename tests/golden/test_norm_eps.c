@@ -32,9 +32,10 @@ static para_status residual(para_device *dev, const para_residual_args *a) {
     return real->residual(dev, a);
 }
 
-static para_status head(para_device *dev, const para_head_args *a) {
-    if (a->weight.data) check(a->eps, FLUX_EPS, &head_norms);
-    return real->head(dev, a);
+static para_status heads(para_device *dev, int n, const para_head_args *a) {
+    for (int i = 0; i < n; i++)
+        if (a[i].weight.data) check(a[i].eps, FLUX_EPS, &head_norms);
+    return real->heads(dev, n, a);
 }
 
 static para_status group_norm(para_device *dev, const para_group_norm_args *a) {
@@ -58,7 +59,7 @@ static void norms_get_their_eps(void **state) {
     para_ops spy = *real;
     spy.norm = norm;
     spy.residual = residual;
-    spy.head = head;
+    spy.heads = heads;
     spy.group_norm = group_norm;
     dev->ops = &spy;
     para_request r = PARA_REQUEST_INIT;

@@ -67,9 +67,10 @@ static inline para_status video_spy_residual(para_device *dev, const para_residu
     if (a->norm) video_expect_eps(a->norm->eps, video_eps);
     return video_as_it_is->residual(dev, a);
 }
-static inline para_status video_spy_head(para_device *dev, const para_head_args *a) {
-    if (a->weight.data) video_expect_eps(a->eps, video_head_eps);
-    return video_as_it_is->head(dev, a);
+static inline para_status video_spy_heads(para_device *dev, int n, const para_head_args *a) {
+    for (int i = 0; i < n; i++)
+        if (a[i].weight.data) video_expect_eps(a[i].eps, video_head_eps);
+    return video_as_it_is->heads(dev, n, a);
 }
 
 /* Norms of the last case's runs: so many, each with its eps; those of heads have one of their own. */
@@ -84,7 +85,7 @@ static inline void video_norms_get_their_eps(const video_kind *kind, float eps, 
     para_ops spy = *video_as_it_is;
     spy.norm = video_spy_norm;
     spy.residual = video_spy_residual;
-    spy.head = video_spy_head;
+    spy.heads = video_spy_heads;
     video_case c = {.kind = kind, .ops = &spy};
     video_case_run(&c, kind->cases[video_cases(kind) - 1], NULL);
     assert_int_equal(c.g.failures, 0);

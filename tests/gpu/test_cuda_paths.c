@@ -167,7 +167,7 @@ static void head_case(para_device *dev, para_dtype type, int64_t s, int64_t h, i
                weight = o.normed ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(), bias = o.bias ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none(),
                cosine = table(dev, o.tables, 1, s, d), sine = table(dev, o.tables, 1, s, d), positions = table(dev, o.frequencies, o.reach, s, 3),
                frequencies = o.frequencies ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 3, h, d / 2) : ops_none();
-    ops_ok(dev, dev->ops->head(dev, &(para_head_args){.x = x.view, .layer_norm = o.layer_norm, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
+    ops_ok(dev, dev->ops->heads(dev, 1, &(para_head_args){.x = x.view, .layer_norm = o.layer_norm, .weight = weight.view, .bias = bias.view, .eps = 1e-6f,
                                                       .cos = cosine.view, .sin = sine.view, .positions = positions.view, .frequencies = frequencies.view,
                                                       .rope_interleaved = o.interleaved, .y = y.view}));
     twin_head(y.value, x.value, s, h, d, &(twin_head_options){.kind = o.layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS, .weight = weight.value, .bias = bias.value,
@@ -218,6 +218,56 @@ static void many_heads(void **state) {
     for (int t = 0; t < TYPES; t++)
         for (int64_t d = 64; d <= 128; d *= 2)
             for (int i = 0; i < HEAD_KINDS; i++) head_case(dev, types[t], sizes[i % 4][0], sizes[i % 4][1], d, head_kinds[i]);
+}
+
+/* n operands of one layout in a call, as attention has them: values without norm and rotation. In `places` parts, or 0: in one tensor. */
+static void together_case(para_device *dev, para_dtype type, int64_t s, int64_t h, int64_t d, head_options o, int n, int places) {
+    ops_tensor cosine = table(dev, o.tables, 1, s, d), sine = table(dev, o.tables, 1, s, d), positions = table(dev, o.frequencies, o.reach, s, 3),
+               frequencies = o.frequencies ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 3, h, d / 2) : ops_none(), x[PARA_OPERANDS], y[PARA_OPERANDS],
+               weight[PARA_OPERANDS], bias[PARA_OPERANDS];
+    para_tensor part[PARA_OPERANDS][2];
+    para_head_args args[PARA_OPERANDS];
+    for (int i = 0; i < n; i++) {
+        bool value = i == PARA_VALUE;
+        x[i] = OPS_MAKE(dev, type, OPS_PLAIN, 1, s, h, d), y[i] = OPS_MAKE(dev, type, OPS_PLAIN, 1, h, s, d);
+        weight[i] = o.normed && !value ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none();
+        bias[i] = o.bias && !value ? OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, d) : ops_none();
+        part[i][0] = para_slice(y[i].view, 0, 0, h / 2), part[i][1] = para_slice(y[i].view, 0, h / 2, h - h / 2);
+        args[i] = (para_head_args){.x = x[i].view, .layer_norm = o.layer_norm, .weight = weight[i].view, .bias = bias[i].view, .eps = 1e-6f,
+                                   .rope_interleaved = o.interleaved, .y = y[i].view, .parts = places, .part = part[i]};
+        twin_head_options twin = {.kind = o.layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS, .weight = weight[i].value, .bias = bias[i].value, .eps = 1e-6f,
+                                  .interleaved = o.interleaved};
+        if (!value) {
+            args[i].cos = cosine.view, args[i].sin = sine.view, args[i].positions = positions.view, args[i].frequencies = frequencies.view;
+            twin.cosine = cosine.value, twin.sine = sine.value, twin.positions = positions.value, twin.frequencies = frequencies.value;
+        }
+        twin_head(y[i].value, x[i].value, s, h, d, &twin);
+    }
+    ops_ok(dev, dev->ops->heads(dev, n, args));
+    for (int i = 0; i < n; i++) {
+        ops_check(dev, &y[i], y[i].value, 1, "heads together of %lld", (long long)d);
+        ops_free(dev, &x[i]);
+        ops_free(dev, &y[i]);
+        ops_free(dev, &weight[i]);
+        ops_free(dev, &bias[i]);
+    }
+    ops_free(dev, &cosine);
+    ops_free(dev, &sine);
+    ops_free(dev, &positions);
+    ops_free(dev, &frequencies);
+}
+
+/* Few rows, and many. */
+static void heads_together(void **state) {
+    (void)state;
+    para_device *dev = ops_device(0);
+    for (int t = 0; t < TYPES; t++)
+        for (int64_t d = 64; d <= 128; d *= 2)
+            for (int i = 0; i < HEAD_KINDS; i++)
+                for (int n = 2; n <= PARA_OPERANDS; n++) {
+                    together_case(dev, types[t], 691, 6, d, head_kinds[i], n, (i + n) % 2 * 2);
+                    together_case(dev, types[t], 21, 3, d, head_kinds[i], n, (i + n) % 2 * 2);
+                }
 }
 
 static void group_norms(void **state) {
@@ -333,7 +383,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(epilogues),   cmocka_unit_test(constants_end), cmocka_unit_test(convolutions),
         cmocka_unit_test(wide_rows),   cmocka_unit_test(many_rows),     cmocka_unit_test(group_norms),
-        cmocka_unit_test(heads),       cmocka_unit_test(many_heads),
+        cmocka_unit_test(heads),       cmocka_unit_test(many_heads),    cmocka_unit_test(heads_together),
         cmocka_unit_test(large_copies), cmocka_unit_test(out_of_memory), cmocka_unit_test(ids_outside_the_table),
         cmocka_unit_test(devices_that_are_not), cmocka_unit_test(fused_attention),
     };

@@ -139,58 +139,87 @@ static ops_tensor head_vector(para_device *dev, bool there, int64_t d) {
     return there ? OPS_MAKE(dev, PARA_F32, OPS_PADDED, 0.5, d) : ops_none();
 }
 
-/* The same again, the first heads to where the last ones were, and the others, in one part or two, before them. */
-static void head_in_parts(para_device *dev, para_head_args a, const ops_tensor *y) {
-    int64_t h = y->view.dim[0], row = y->view.dim[1] * y->view.dim[2], first = ops_int(0, (int)h), second = ops_int(0, (int)(h - first));
-    ops_tensor turned = OPS_MAKE(dev, y->view.dtype, OPS_TURNED, 1, h, y->view.dim[1], y->view.dim[2]);
-    const para_tensor part[] = {para_slice(turned.view, 0, h - first, first), para_slice(turned.view, 0, 0, second),
-                                para_slice(turned.view, 0, second, h - first - second)};
-    a.parts = 3;
-    a.part = part;
-    ops_ok(dev, dev->ops->head(dev, &a));
-    for (int64_t i = 0; i < h * row; i++) turned.value[i] = y->value[(i / row + first) % h * row + i % row];
-    ops_check(dev, &turned, turned.value, 1, "head in parts");
-    ops_free(dev, &turned);
+/* What the op is called with, and where its heads go. */
+typedef struct head_operand {
+    ops_tensor x, y, turned, weight, bias; /* y, turned [H, S, D]; y.value: what shall come out */
+    para_tensor part[3];                   /* of turned: its last heads, then the others */
+    enum { TO_Y, TO_PARTS, IN_PLACE, HEAD_PLACES } place;
+    para_head_args args;
+} head_operand;
+
+static void make_head(para_device *dev, para_dtype type, ops_layout layout, const int64_t size[3], const head_options *o,
+                      const head_rotation *r, head_operand *out) {
+    int64_t s = size[0], h = size[1], d = size[2];
+    *out = (head_operand){.x = OPS_MAKE(dev, type, layout, 1, s, h, d),
+                          .y = OPS_MAKE(dev, type, layout, 1, h, s, d),
+                          .turned = OPS_MAKE(dev, type, layout, 1, h, s, d),
+                          .weight = head_vector(dev, o->normed, d),
+                          .bias = head_vector(dev, o->normed && o->bias, d)};
+    out->args = (para_head_args){.x = out->x.view,
+                                 .layer_norm = o->layer_norm,
+                                 .weight = out->weight.view,
+                                 .bias = out->bias.view,
+                                 .eps = 1e-6f,
+                                 .rope_interleaved = o->interleaved};
+    twin_head_options twin = {.kind = o->layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS,
+                              .weight = out->weight.value,
+                              .bias = out->bias.value,
+                              .eps = 1e-6f,
+                              .interleaved = o->interleaved};
+    if (o->rope != NOTHING_TURNS) {
+        out->args.cos = r->cosine.view, out->args.sin = r->sine.view;
+        out->args.positions = r->positions.view, out->args.frequencies = r->frequencies.view;
+        twin.cosine = r->cosine.value, twin.sine = r->sine.value;
+        twin.positions = r->positions.value, twin.frequencies = r->frequencies.value;
+    }
+    twin_head(out->y.value, out->x.value, s, h, d, &twin);
+}
+
+/* To parts: the first heads to where the last ones would be, and the others, in one part or two, before them. */
+static void aim_head(head_operand *p, int place) {
+    int64_t s = p->y.view.dim[1], h = p->y.view.dim[0], d = p->y.view.dim[2], row = s * d, first = ops_int(0, (int)h),
+            second = ops_int(0, (int)(h - first));
+    p->place = place;
+    p->args.parts = 0;
+    p->args.y = place == TO_Y ? p->y.view : PARA_PERMUTE(p->x.view, 1, 0, 2);
+    for (int64_t i = 0; place == IN_PLACE && i < s * h * d; i++)
+        p->x.value[i] = p->y.value[(i / d % h * s + i / d / h) * d + i % d];
+    if (place != TO_PARTS) return;
+    p->args.y = (para_tensor){0};
+    p->args.parts = 3;
+    p->args.part = p->part;
+    p->part[0] = para_slice(p->turned.view, 0, h - first, first);
+    p->part[1] = para_slice(p->turned.view, 0, 0, second);
+    p->part[2] = para_slice(p->turned.view, 0, second, h - first - second);
+    for (int64_t i = 0; i < h * row; i++) p->turned.value[i] = p->y.value[(i / row + first) % h * row + i % row];
+}
+
+static void check_head(para_device *dev, const head_operand *p, const char *name) {
+    const ops_tensor *out = p->place == TO_Y ? &p->y : p->place == TO_PARTS ? &p->turned : &p->x;
+    ops_check(dev, out, out->value, 1, "%s", name);
+}
+
+static void free_head(para_device *dev, head_operand *p) {
+    ops_free(dev, &p->x);
+    ops_free(dev, &p->y);
+    ops_free(dev, &p->turned);
+    ops_free(dev, &p->weight);
+    ops_free(dev, &p->bias);
 }
 
 static void head_case(para_device *dev, para_dtype type, const head_options *o) {
-    int64_t s = ops_int(1, 30), h = ops_int(1, 5), d = 2 * ops_int(1, 70);
-    if (!o->rope && ops_chance(0.5)) d--;
-    ops_tensor x = OPS_MAKE(dev, type, OPS_TURNED, 1, s, h, d), y = OPS_MAKE(dev, type, OPS_TURNED, 1, h, s, d),
-               weight = head_vector(dev, o->normed, d), bias = head_vector(dev, o->normed && o->bias, d);
-    head_rotation r = make_rotation(dev, o, s, h, d);
-    para_head_args a = {.x = x.view,
-                        .layer_norm = o->layer_norm,
-                        .weight = weight.view,
-                        .bias = bias.view,
-                        .eps = 1e-6f,
-                        .cos = r.cosine.view,
-                        .sin = r.sine.view,
-                        .positions = r.positions.view,
-                        .frequencies = r.frequencies.view,
-                        .rope_interleaved = o->interleaved,
-                        .y = y.view};
-    const twin_head_options twin = {.kind = o->layer_norm ? PARA_NORM_LAYER : PARA_NORM_RMS,
-                                    .weight = weight.value,
-                                    .bias = bias.value,
-                                    .eps = 1e-6f,
-                                    .cosine = r.cosine.value,
-                                    .sine = r.sine.value,
-                                    .positions = r.positions.value,
-                                    .frequencies = r.frequencies.value,
-                                    .interleaved = o->interleaved};
-    ops_ok(dev, dev->ops->head(dev, &a));
-    twin_head(y.value, x.value, s, h, d, &twin);
-    ops_check(dev, &y, y.value, 1, o->rope == FREQUENCIES ? "head by frequencies" : "head");
-    head_in_parts(dev, a, &y);
-    a.y = PARA_PERMUTE(x.view, 1, 0, 2);
-    ops_ok(dev, dev->ops->head(dev, &a));
-    for (int64_t i = 0; i < s * h * d; i++) x.value[i] = y.value[(i / d % h * s + i / d / h) * d + i % d];
-    ops_check(dev, &x, x.value, 1, "head in place");
-    ops_free(dev, &x);
-    ops_free(dev, &y);
-    ops_free(dev, &weight);
-    ops_free(dev, &bias);
+    const char *name[] = {o->rope == FREQUENCIES ? "head by frequencies" : "head", "head in parts", "head in place"};
+    int64_t size[] = {ops_int(1, 30), ops_int(1, 5), 2 * ops_int(1, 70)};
+    if (!o->rope && ops_chance(0.5)) size[2]--;
+    head_rotation r = make_rotation(dev, o, size[0], size[1], size[2]);
+    head_operand p;
+    make_head(dev, type, OPS_TURNED, size, o, &r, &p);
+    for (int place = 0; place < HEAD_PLACES; place++) {
+        aim_head(&p, place);
+        ops_ok(dev, dev->ops->heads(dev, 1, &p.args));
+        check_head(dev, &p, name[place]);
+    }
+    free_head(dev, &p);
     free_rotation(dev, &r);
 }
 
@@ -210,6 +239,49 @@ static void heads(void **state) {
                 head_options o = head_options_of(i);
                 for (int k = 0; k < 3; k++) head_case(ops_device(d), types[t], &o);
             }
+}
+
+/* n operands in a call. Alike: of one size and layout, turned by the same, as queries, keys and values are; some without norm or rotation, or with another
+ * kind of them. Else they have nothing in common. */
+static void together_case(para_device *dev, para_dtype type, int n, bool alike) {
+    head_operand p[PARA_OPERANDS];
+    head_rotation r[PARA_OPERANDS];
+    para_head_args args[PARA_OPERANDS + 1] = {0};
+    head_options o = head_options_of((int)ops_int(0, HEAD_OPTIONS - 1));
+    int64_t size[] = {ops_int(1, 30), ops_int(1, 5), ops_chance(0.5) ? 16 : 2 * ops_int(1, 70)};
+    int place = (int)ops_int(0, HEAD_PLACES - 1), turned = 0;
+    for (int i = 0; i < n; i++) {
+        if (!alike) {
+            o = head_options_of((int)ops_int(0, HEAD_OPTIONS - 1));
+            size[0] = ops_int(1, 30), size[1] = ops_int(1, 5), size[2] = 2 * ops_int(1, 70);
+            place = (int)ops_int(0, HEAD_PLACES - 1), turned = i;
+        }
+        if (turned == i) r[i] = make_rotation(dev, &o, size[0], size[1], size[2]);
+        head_options own = o;
+        if (ops_chance(0.3)) own.normed = false;
+        if (ops_chance(0.3)) own.rope = NOTHING_TURNS;
+        if (ops_chance(0.2)) own.layer_norm = !own.layer_norm;
+        if (ops_chance(0.2)) own.interleaved = !own.interleaved;
+        make_head(dev, type, alike ? OPS_PLAIN : OPS_TURNED, size, &own, &r[turned], &p[i]);
+        aim_head(&p[i], place);
+        args[i] = p[i].args;
+    }
+    ops_ok(dev, dev->ops->heads(dev, n, args));
+    for (int i = 0; i < n; i++) check_head(dev, &p[i], alike ? "heads alike" : "heads of all kinds");
+    args[n - 1].x.dim[2]++; /* the last of them does not fit */
+    assert_int_equal(dev->ops->heads(dev, n, args), PARA_ERR_SHAPE);
+    assert_int_equal(dev->ops->heads(dev, PARA_OPERANDS + 1, args), PARA_ERR_SHAPE);
+    for (int i = 0; i < n; i++) {
+        free_head(dev, &p[i]);
+        if (i == 0 || !alike) free_rotation(dev, &r[i]);
+    }
+}
+
+static void heads_together(void **state) {
+    (void)state;
+    for (int d = 0; d < ops_device_count(); d++)
+        for (int t = 0; t < 2; t++)
+            for (int i = 0; i < 60; i++) together_case(ops_device(d), types[t], 1 + i % PARA_OPERANDS, i / PARA_OPERANDS % 2);
 }
 
 static void group_norm_case(para_device *dev, para_dtype type, int64_t h, int64_t w, double shift) {
@@ -296,6 +368,7 @@ int main(void) {
         cmocka_unit_test(norms),
         cmocka_unit_test(residuals),
         cmocka_unit_test(heads),
+        cmocka_unit_test(heads_together),
         cmocka_unit_test(group_norms),
         cmocka_unit_test(conditioned_group_norms),
     };

@@ -41,7 +41,7 @@ para_status para_cpu_embedding(para_device *dev, para_tensor table, para_tensor 
 para_status para_cpu_norm(para_device *dev, const para_norm_args *a);
 para_status para_cpu_residual(para_device *dev, const para_residual_args *a);
 para_status para_cpu_group_norm(para_device *dev, const para_group_norm_args *a);
-para_status para_cpu_head(para_device *dev, const para_head_args *a);
+para_status para_cpu_heads(para_device *dev, int n, const para_head_args *a);
 para_status para_cpu_attention(para_device *dev, const para_attention_args *a);
 para_status para_cpu_attention_parts(para_device *dev, int parts, const para_attention_args *a);
 para_status para_cpu_attention_merge(para_device *dev, const para_merge_args *a);

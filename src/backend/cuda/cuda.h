@@ -100,7 +100,7 @@ para_status para_cuda_embedding(para_device *dev, para_tensor table, para_tensor
 para_status para_cuda_norm(para_device *dev, const para_norm_args *a);
 para_status para_cuda_residual(para_device *dev, const para_residual_args *a);
 para_status para_cuda_group_norm(para_device *dev, const para_group_norm_args *a);
-para_status para_cuda_head(para_device *dev, const para_head_args *a);
+para_status para_cuda_heads(para_device *dev, int n, const para_head_args *a);
 para_status para_cuda_attend(para_device *dev, const para_attention_args *a);
 para_status para_cuda_attention_open(para_device *dev);
 para_status para_cuda_attention_merge(para_device *dev, const para_merge_args *a);

@@ -44,7 +44,7 @@ void para_cuda_launch_embedding(para_tensor table, para_tensor ids, para_tensor 
 /* residual (with its norm or without), or norm alone where residual is NULL */
 void para_cuda_launch_norm(const para_norm_args *norm, const para_residual_args *residual, cudaStream_t stream);
 enum { PARA_CUDA_NORM_WIDTH = 32768 }; /* the longest row */
-void para_cuda_launch_head(const para_head_args *a, cudaStream_t stream);
+void para_cuda_launch_heads(int n, const para_head_args *a, cudaStream_t stream); /* [n], n ≤ PARA_OPERANDS; those whose rows are alike in one launch */
 
 /* Moments of each group in `chunks` parts, then scale and offset of each channel, then y. */
 void para_cuda_launch_group_norm(const para_group_norm_args *a, int chunks, float *moments, float *vectors, cudaStream_t stream);

@@ -101,20 +101,24 @@ static bool takes_heads(const para_head_args *a) {
     return right && heads == x->dim[1];
 }
 
-para_status para_cuda_head(para_device *dev, const para_head_args *a) {
+static para_status check_head(const para_head_args *a) {
     const int64_t *x = a->x.dim;
-    CUDA_BEGIN(dev, takes_heads(a) && para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_vector(&a->weight, x[2]) &&
-                        para_cuda_vector(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
-               "head", "x [S, H, D], y [H, S, D] or its parts (of the same strides), the weight and the bias [D] of F32 do not fit together");
+    PARA_TRY(para_cuda_check(takes_heads(a) && para_cuda_computes(a->x.dtype) && para_cuda_aligned(&a->x) && para_cuda_vector(&a->weight, x[2]) &&
+                                 para_cuda_vector(&a->bias, x[2]) && (a->weight.data || !a->bias.data),
+                             "heads", "x [S, H, D], y [H, S, D] or its parts (of the same strides), the weight and the bias [D] of F32 do not fit together"));
     bool tables = a->cos.data, angles = a->positions.data;
     PARA_TRY(para_cuda_check(tables == !!a->sin.data && matrix_of(&a->cos, x[0], x[2]) && matrix_of(&a->sin, x[0], x[2]) && (!tables || x[2] % 2 == 0),
-                             "head", "cos and sin must be [S, D] of F32 with an even D"));
-    PARA_TRY(para_cuda_check(angles == !!a->frequencies.data && matrix_of(&a->positions, x[0], 3) && frequencies_of(&a->frequencies, x) &&
-                                 (!angles || (!tables && x[2] % 2 == 0)),
-                             "head", "positions [S, 3] and frequencies [3, H, D/2] must be of F32 with an even D, and without cos and sin"));
-    if (para_tensor_count(&a->x) == 0) return PARA_OK;
-    para_cuda_launch_head(a, stream_of(dev));
-    return para_cuda_launched("head");
+                             "heads", "cos and sin must be [S, D] of F32 with an even D"));
+    return para_cuda_check(angles == !!a->frequencies.data && matrix_of(&a->positions, x[0], 3) && frequencies_of(&a->frequencies, x) &&
+                               (!angles || (!tables && x[2] % 2 == 0)),
+                           "heads", "positions [S, 3] and frequencies [3, H, D/2] must be of F32 with an even D, and without cos and sin");
+}
+
+para_status para_cuda_heads(para_device *dev, int n, const para_head_args *a) {
+    CUDA_BEGIN(dev, n >= 0 && n <= PARA_OPERANDS, "heads", "there are no more operands than three");
+    for (int i = 0; i < n; i++) PARA_TRY(check_head(&a[i]));
+    para_cuda_launch_heads(n, a, stream_of(dev));
+    return para_cuda_launched("heads");
 }
 
 static bool alike(const para_tensor *a, const para_tensor *y) {

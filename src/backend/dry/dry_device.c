@@ -140,8 +140,10 @@ static para_status dry_group_norm(para_device *dev, const para_group_norm_args *
     return count(dev, PARA_RATE_NORM, bytes_of(&a->x) + bytes_of(&a->y) + bytes_of(&a->scale) + bytes_of(&a->shift));
 }
 
-static para_status dry_head(para_device *dev, const para_head_args *a) {
-    return count(dev, PARA_RATE_HEAD, 2 * bytes_of(&a->x)); /* what it turns by hardly counts beside all heads */
+/* One by one, as their time was measured. What an operand turns by hardly counts beside all its heads. */
+static para_status dry_heads(para_device *dev, int n, const para_head_args *a) {
+    for (int i = 0; i < n; i++) PARA_TRY(count(dev, PARA_RATE_HEAD, 2 * bytes_of(&a[i].x)));
+    return PARA_OK;
 }
 
 static para_status dry_attention(para_device *dev, const para_attention_args *a) {
@@ -223,7 +225,7 @@ static const para_ops dry_ops = {
     .norm = dry_norm,
     .residual = dry_residual,
     .group_norm = dry_group_norm,
-    .head = dry_head,
+    .heads = dry_heads,
     .attention = dry_attention,
     .attention_parts = dry_attention_parts,
     .attention_merge = dry_attention_merge,
