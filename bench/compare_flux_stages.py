@@ -139,6 +139,7 @@ def main():
     begin = time.perf_counter()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     diffusers.logging.set_verbosity_error()  # warns of modules to be kept in float32, of which there are none
+    transformers.logging.set_verbosity_error()  # and of prompts that are cut
     transformers.logging.disable_progress_bar()
     a.index = json.loads((a.model / "model_index.json").read_text())
     lines = [line for line in PROMPTS.read_text().splitlines() if line and not line.startswith("#")]

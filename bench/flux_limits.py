@@ -98,12 +98,11 @@ def host_memory(pid):
 
 def generate(a, *options, watch=False):
     """The report of one run; with watch also the most host memory."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, open(Path(place) / "said", "w+") as said:
         report, out = Path(place) / "report.json", Path(place) / "out.safetensors"
         words = [a.para, "generate", str(a.model), "--prompt", PROMPT, "--device", a.device, "--dtype", para_dtype(a), "--width", str(a.width), "--height",
                  str(a.height), "--steps", str(a.steps), "--report", str(report), "-o", str(out), "--quiet", *options]
         start, most = time.perf_counter(), 0
-        said = open(Path(place) / "said", "w+")
         process = subprocess.Popen(words, stderr=said)
         while process.poll() is None:
             if watch:
