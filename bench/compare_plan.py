@@ -17,6 +17,9 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent / "peers"))
+from para_bench import add_dtype, para_dtype  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = "tests/golden"
 # Model, options of the size, text tokens.
@@ -46,8 +49,8 @@ def run(options, *words):
 def ranks_of(options, ranks):
     """What makes para compute on so many ranks: a thread, or a GPU, each."""
     if options.device == "cuda":
-        return ["--device", "cuda:" + ",".join(map(str, range(ranks))), "--dtype", options.dtype]
-    return ["--ranks", ranks, "--threads", ranks, "--dtype", options.dtype]
+        return ["--device", "cuda:" + ",".join(map(str, range(ranks))), "--dtype", para_dtype(options)]
+    return ["--ranks", ranks, "--threads", ranks, "--dtype", para_dtype(options)]
 
 
 def meshes_of(options, case, ranks):
@@ -60,7 +63,7 @@ def meshes_of(options, case, ranks):
     for mesh in json.loads(report.read_text())["meshes"]:
         axes = {name: mesh[name] for name in ("batch", "ring", "ulysses")}
         words = [word for name, n in axes.items() for word in (f"--{name}", n)] if ranks > 1 else []
-        name = "-".join(f"{name}-{n}" for name, n in axes.items() if n > 1) or options.dtype
+        name = "-".join(f"{name}-{n}" for name, n in axes.items() if n > 1) or para_dtype(options)
         yield name, words, 1e3 * (mesh["seconds"]["step"] + mesh["seconds"]["prepare"] / options.steps)
 
 
@@ -99,7 +102,7 @@ def wrong_orders(table, tie):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=CASES, default="cpu")
-    parser.add_argument("--dtype", help="default: f32 on the CPU, bf16 on GPUs")
+    add_dtype(parser, None, " (float32 on the CPU, bfloat16 on GPUs)")
     parser.add_argument("--ranks", default="1,2")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4)
@@ -111,7 +114,7 @@ def main():
     parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + "-plan")
     parser.add_argument("--para", type=Path, default=ROOT / "build/release/para")
     options = parser.parse_args()
-    options.dtype = options.dtype or ("bf16" if options.device == "cuda" else "f32")
+    options.dtype = options.dtype or ("bfloat16" if options.device == "cuda" else "float32")
     options.work = options.work.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
     options.para = options.para.resolve()

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 PEERS = Path(__file__).parent / "peers"
 sys.path.insert(0, str(PEERS))
-from para_bench import Served, append, take_turns  # noqa: E402
+from para_bench import Served, add_dtype, append, take_turns  # noqa: E402
 from torch_step import error  # noqa: E402
 
 # Of each class: para's name, frames, height and width, frames and pixels of a latent.
@@ -93,7 +93,7 @@ def arguments():
     parser.add_argument("--width", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
-    parser.add_argument("--dtype", default="bfloat16", help="bfloat16 or float32")
+    add_dtype(parser)
     parser.add_argument("--other-tiles", action="store_true", help="also decode with tiles of another size, in diffusers")
     parser.add_argument("--csv", help="file that rows are added to")
     parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + "-video-vae", help="the rows' first column (%(default)s)")

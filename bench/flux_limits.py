@@ -11,7 +11,7 @@ start: from the process's start to the loaded model, no file in the page cache, 
 caps:  the picture under --memory-limit 48G, and 24G with --offload, alone and while another process holds the rest of the GPU: the same bits; and the
        offloaded step beside its blocks' bytes over the measured host-to-device rate, or the resident step: at most 1.3 x the longer one.
 
-Needs torch for caps alone. Ends with 1 where a limit is missed. SPDX-License-Identifier: Apache-2.0
+Needs torch for caps and --csv alone. Ends with 1 where a limit is missed. SPDX-License-Identifier: Apache-2.0
 """
 import argparse
 import json
@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-from para_bench import append  # noqa: E402
+from para_bench import add_dtype, append, end_as_para, para_dtype, run_para  # noqa: E402
 
 GB = 1e9
 PROMPT = "a red heart on a blue background"
@@ -43,9 +43,8 @@ def judge(what, value, limit):
 
 
 def step_ms(a, model, *options):
-    words = [a.para, "bench", "transformer", str(model), "--random-weights", "--device", a.device, "--dtype", a.dtype, "--width", str(a.width), "--height",
-             str(a.height), "--steps", str(a.steps), "--repeats", str(a.rounds), "--quiet", *options]
-    text = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    text = run_para(a.para, "bench", "transformer", model, "--random-weights", "--device", a.device, "--dtype", para_dtype(a), "--width", a.width, "--height",
+                    a.height, "--steps", a.steps, "--repeats", a.rounds, "--quiet", *options)
     hits = re.search(r"^cache\s+(\d+) of", text, re.M)
     return float(re.search(r"^step\s+([\d.]+) ms", text, re.M).group(1)), int(hits.group(1)) if hits else 0
 
@@ -64,7 +63,7 @@ def hit(a):
     print(f"step {whole:.3f} ms, hit {one:.3f} ms, embedding + first block + head {first:.3f} ms")
     judge("a hit over its parts alone", one / first, 1.10)
     if a.csv:
-        append(a.csv, a.run, a.gpu, [(f"{a.model.name}-{a.width}", "para", variant, ms)
+        append(a.csv, a.run, a.device, [(f"{a.model.name}-{a.width}", "para", variant, ms)
                                      for variant, ms in (("step", whole), ("cache-hit", one), ("first-block-alone", first))])
 
 
@@ -99,17 +98,19 @@ def host_memory(pid):
 
 def generate(a, *options, watch=False):
     """The report of one run; with watch also the most host memory."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, open(Path(place) / "said", "w+") as said:
         report, out = Path(place) / "report.json", Path(place) / "out.safetensors"
-        words = [a.para, "generate", str(a.model), "--prompt", PROMPT, "--device", a.device, "--dtype", a.dtype, "--width", str(a.width), "--height",
+        words = [a.para, "generate", str(a.model), "--prompt", PROMPT, "--device", a.device, "--dtype", para_dtype(a), "--width", str(a.width), "--height",
                  str(a.height), "--steps", str(a.steps), "--report", str(report), "-o", str(out), "--quiet", *options]
         start, most = time.perf_counter(), 0
-        process = subprocess.Popen(words)
+        process = subprocess.Popen(words, stderr=said)
         while process.poll() is None:
             if watch:
                 most = max(most, host_memory(process.pid))
             time.sleep(0.02)
-        assert process.returncode == 0, f"para ended with {process.returncode}"
+        if process.returncode:
+            said.seek(0)
+            end_as_para(process.returncode, said.read())
         seconds = time.perf_counter() - start
         header = struct.unpack("<Q", out.read_bytes()[:8])[0]
         return dict(json.loads(report.read_text()), wall=seconds, most=most, pixels=out.read_bytes()[8 + header:])
@@ -185,12 +186,11 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("--para", default="build/release/para")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--dtype", default="bf16")
+    add_dtype(parser)
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--height", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gpu", default="")
     parser.add_argument("--csv")
     parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + "-flux-limits")
     a = parser.parse_args()

@@ -14,6 +14,7 @@ static const char *const stage_names[STAGES] = {"text", "loop", "decode", "pictu
 typedef struct pipeline_options {
     request_options request;
     bench_csv csv;
+    const char *latents, *save_outputs;
     int repeats;
     bool wait, quiet;
 } pipeline_options;
@@ -82,8 +83,23 @@ static para_status measure_all(const session *s, const pipeline_options *o, cons
     return status;
 }
 
+/* What the text encoders and the VAE give, to a file: nothing is timed. */
+static para_status save_outputs(const session *s, const pipeline_options *o) {
+    static const char *const name[] = {"prompt_embeds", "images", "pooled_prompt_embeds"};
+    para_bench_outputs out;
+    para_status status = para_bench_text_and_vae(s->pipe, &o->request.request, &out);
+    progress_break(&view);
+    if (status == PARA_OK && s->first) {
+        const para_tensor tensors[] = {out.prompt_embeds, out.images, out.pooled_prompt_embeds};
+        status = para_save_tensors(out.pooled_prompt_embeds.data ? 3 : 2, tensors, name, o->save_outputs);
+    }
+    para_bench_outputs_free(&out);
+    return status;
+}
+
 static int run(pipeline_options *o, const char *name) {
     session s;
+    para_tensor latents = {0};
     char path[PATH_MAX];
     const char *model = bench_model(name, path);
     para_plan plan = {0};
@@ -91,9 +107,13 @@ static int run(pipeline_options *o, const char *name) {
     r->on_progress = progress_show;
     r->user = &view;
     para_status status = session_open(&s, "bench", &o->request, model, &view);
-    if (status == PARA_OK) status = para_pipeline_plan(s.pipe, r, &plan);
-    if (status == PARA_OK) status = measure_all(&s, o, model, &plan);
+    if (status == PARA_OK && o->latents) status = para_load_tensor(&latents, "latents", o->latents);
+    if (o->latents) r->latents = &latents;
+    if (status == PARA_OK && o->save_outputs) status = save_outputs(&s, o);
+    else if (status == PARA_OK) status = para_pipeline_plan(s.pipe, r, &plan);
+    if (status == PARA_OK && !o->save_outputs) status = measure_all(&s, o, model, &plan);
     progress_break(&view);
+    para_tensor_free(&latents);
     return session_close(&s, status);
 }
 
@@ -106,6 +126,11 @@ int bench_pipeline(int argc, char **argv) {
         {"--repeats", OPTION_INT, &o.repeats, "N", NULL, "pictures that are timed, after one that is not (5)"},
         {"--wait", OPTION_FLAG, &o.wait, NULL, NULL,
          "time one picture for each line of standard input instead, and print its milliseconds"},
+        {"--latents", OPTION_TEXT, &o.latents, "FILE", NULL,
+         "initial noise from tensor `latents` of a safetensors file"},
+        {"--save-outputs", OPTION_TEXT, &o.save_outputs, "FILE", NULL,
+         "time nothing, compute no step: write prompt_embeds and pooled_prompt_embeds of the prompt, and images, "
+         "decoded from --latents, as safetensors"},
         CSV_OPTIONS(o.csv),
         {"--quiet", OPTION_FLAG, &o.quiet, NULL, NULL, "no progress, no warnings"},
         RANK_OPTIONS(o.request),
@@ -129,6 +154,10 @@ int bench_pipeline(int argc, char **argv) {
     if (code == EXIT_DONE && !help) {
         if (!o.request.request.prompt) o.request.request.prompt = "a red heart on a blue background";
         code = bench_begin(&o.request, o.repeats, &o.csv, &view, o.quiet);
+        if (code == EXIT_DONE && o.save_outputs && !o.latents) {
+            complain("bench", "--save-outputs decodes given latents; give --latents FILE, too");
+            code = EXIT_USAGE;
+        }
         if (code == EXIT_DONE) code = run(&o, model);
     }
     request_options_free(&o.request);

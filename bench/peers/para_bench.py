@@ -78,8 +78,27 @@ def para_step(a, family, inputs, output, *words, device=None, **start):
                      "--steps", str(a.steps), "--device", device or a.device, "--dtype", para_dtype(a), *a.para_options.split(), *words, **start)
 
 
+PARA_DTYPES = {"bfloat16": "bf16", "float32": "f32"}  # torch's names, which the scripts take, and para's
+
+
+def add_dtype(parser, default="bfloat16", note=""):
+    parser.add_argument("--dtype", choices=tuple(PARA_DTYPES), default=default, help="type of the activations, as torch names it" + (note or " (%(default)s)"))
+
+
 def para_dtype(a):
-    return {"bfloat16": "bf16", "float32": "f32"}[a.dtype]
+    return PARA_DTYPES[a.dtype]
+
+
+def run_para(*words):
+    """What it prints; where it fails, we end with what it says."""
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
+    if done.returncode:
+        end_as_para(done.returncode, done.stderr)
+    return done.stdout
+
+
+def end_as_para(code, said):
+    raise SystemExit(said.strip() or f"para ended with {code}")
 
 
 def take_turns(sides, rounds):
@@ -101,18 +120,23 @@ def show_times(case, times, ours, note=lambda side, ms: ""):
     return medians
 
 
-def add_arguments(parser, variants, run, steps=28):
-    """What a driver asks that times para beside diffusers; run: the end of the CSV's column run."""
+def add_para_arguments(parser):
+    """What every driver asks: the weights, para, and on what both compute."""
     parser.add_argument("model", type=Path, help="a diffusers folder with weights, of bench/peers/make_weights.py for example")
     parser.add_argument("--para", default="build/release/para")
     parser.add_argument("--para-options", default="", help="more words for para, in one")
+    parser.add_argument("--device", default="cuda", help="cuda or cpu")
+    add_dtype(parser)
+
+
+def add_arguments(parser, variants, run, steps=28):
+    """What a driver asks that times para beside diffusers; run: the end of the CSV's column run."""
+    add_para_arguments(parser)
     parser.add_argument("--variants", default=variants, help="of diffusers, with commas between; few make it short (%(default)s)")
     parser.add_argument("--width", type=int)
     parser.add_argument("--height", type=int)
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cuda", help="cuda or cpu")
-    parser.add_argument("--dtype", default="bfloat16", help="bfloat16 or float32")
     parser.add_argument("--csv", help="file that rows are added to")
     parser.add_argument("--run", default=time.strftime("%Y-%m-%d") + run, help="the rows' first column (%(default)s)")
     parser.add_argument("--case", help="the rows' fourth column")

@@ -136,12 +136,19 @@ def none(right, query, key, value, *args, **kwargs):
     return torch.zeros_like(query)
 
 
-def keys_dropped(first):
-    def call(right, query, key, value, *args, attn_mask=None, **kwargs):
-        tokens, count = key.shape[-2], min(128, key.shape[-2] // 8)
+def keys_dropped(first, tile=128):
+    """The first or last `tile` keys are not seen; of so few that it would be all, an eighth."""
+    def call(right, query, key, value, *args, attn_mask=None, is_causal=False, **kwargs):
+        queries, tokens = query.shape[-2], key.shape[-2]
+        count = tile if tile < tokens else max(1, tokens // 8)
         kept = slice(count, None) if first else slice(0, tokens - count)
+        if is_causal:
+            attn_mask = torch.ones(queries, tokens, dtype=torch.bool, device=query.device).tril()
         masked = attn_mask if attn_mask is None else attn_mask[..., kept]
-        return right(query, key[..., kept, :], value[..., kept, :], *args, attn_mask=masked, **kwargs)
+        out = right(query, key[..., kept, :], value[..., kept, :], *args, attn_mask=masked, **kwargs)
+        if is_causal and first:  # these see no key at all
+            out = torch.cat([torch.zeros_like(out[..., :count, :]), out[..., count:, :]], -2)
+        return out
     return call
 
 

@@ -30,6 +30,19 @@ PARA_API void para_bench_inputs_free(para_bench_inputs *inputs);
  * caller's (para_tensor_free). One step is computed, op by op. Errors: those of para_generate. Under MPI, data NULL on processes other than 0. */
 PARA_API para_status para_bench_prediction(para_pipeline *pipe, const para_request *request, para_tensor *out);
 
+/* What the parts of a model give before and after the denoising loop. The caller's, on the host, contiguous. */
+typedef struct para_bench_outputs {
+    para_tensor prompt_embeds;        /* [text tokens, joint_attention_dim], of the activations' type */
+    para_tensor pooled_prompt_embeds; /* [1, pooled_projection_dim], likewise; data NULL where the model takes none */
+    para_tensor images;               /* of the request's latents, as a result has them */
+} para_bench_outputs;
+
+/* The text encoders' embeddings of the request's prompt, and what the VAE makes of the request's latents. No step is computed between them and no transformer loaded.
+ * Free with para_bench_outputs_free. Errors: those of para_generate; PARA_ERR_ARGUMENT (no prompt, no latents). Under MPI all zero on processes other than 0. */
+PARA_API para_status para_bench_text_and_vae(para_pipeline *pipe, const para_request *request, para_bench_outputs *out);
+/* Frees the tensors and zeroes them; takes zeroed ones, too. */
+PARA_API void para_bench_outputs_free(para_bench_outputs *outputs);
+
 /* ---- Ops alone: what a machine can do */
 
 typedef enum para_bench_kind {

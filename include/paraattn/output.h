@@ -60,6 +60,9 @@ PARA_API para_status para_save_videos(const para_result *result, const char *pat
 /* Saves a contiguous host tensor under `name` in a safetensors file. PARA_ERR_IO, PARA_ERR_ARGUMENT, PARA_ERR_MEMORY. */
 PARA_API para_status para_save_tensor(const para_tensor *tensor, const char *name, const char *path);
 
+/* Saves n of them in one file: tensors [n], names [n]. Errors as before. */
+PARA_API para_status para_save_tensors(int n, const para_tensor *tensors, const char *const *names, const char *path);
+
 /* Reads the tensor `name` of a safetensors file into memory of the caller's (para_tensor_free).
  * PARA_ERR_NOT_FOUND, PARA_ERR_IO, PARA_ERR_FORMAT, PARA_ERR_SHAPE (a type that is no float), PARA_ERR_MEMORY. */
 PARA_API para_status para_load_tensor(para_tensor *out, const char *name, const char *path);

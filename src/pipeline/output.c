@@ -125,6 +125,13 @@ para_status para_save_tensor(const para_tensor *tensor, const char *name, const 
     return para_safetensors_write(path, 1, &name, tensor, NULL);
 }
 
+para_status para_save_tensors(int n, const para_tensor *tensors, const char *const *names, const char *path) {
+    bool good = n > 0 && tensors && names && path;
+    for (int i = 0; good && i < n; i++) good = names[i] && tensors[i].data && para_tensor_contiguous(&tensors[i]);
+    if (!good) return para_fail(PARA_ERR_ARGUMENT, "para_save_tensors: contiguous tensors, their names and a path are needed");
+    return para_safetensors_write(path, n, names, tensors, NULL);
+}
+
 para_status para_load_tensor(para_tensor *out, const char *name, const char *path) {
     if (!out || !name || !path)
         return para_fail(PARA_ERR_ARGUMENT, "para_load_tensor: out, name and path must not be NULL");

@@ -142,6 +142,7 @@ struct para_pipeline {
     void *family_state;
     atomic_bool cancel;
     const para_trace *trace; /* for tests and verify; or NULL */
+    bool no_steps;      /* of a benchmark: given latents are decoded, without a transformer */
     para_work work;
 };
 

@@ -19,6 +19,7 @@ int64_t para_request_items(const para_pipeline *pipe, const para_request *r) {
 bool para_request_needs(const para_pipeline *pipe, const para_request *r, int i) {
     switch (pipe->family->components[i].stage) {
     case PARA_STAGE_TEXT: return !r->prompt_embeds;
+    case PARA_STAGE_DENOISE: return !pipe->no_steps;
     case PARA_STAGE_DECODE: return !r->latents_only;
     default: return true;
     }

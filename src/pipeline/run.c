@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/float.h"
+#include "pipeline/latents.h"
 #include "pipeline/residency.h"
 
 static const char *const stage_names[PARA_STAGES] = {"load", "text", "denoise", "decode"};
@@ -214,22 +215,32 @@ static para_status report(para_run *run) {
     return status;
 }
 
+/* Room for latents [n, tokens, channels]. */
+static para_status new_latents(para_run *run, para_tensor *out) {
+    const para_geometry *g = &run->geometry;
+    return PARA_NEW(run->rank->device, out, PARA_F32, run->request->num_images, para_geometry_tokens(g), g->channels);
+}
+
+/* The request's own latents, as they are. */
+static para_status take_latents(para_run *run, para_tensor *out) {
+    PARA_TRY(new_latents(run, out));
+    return para_latents_begin(run, *out);
+}
+
 static para_status all_stages(para_run *run) {
     para_conditioning_inputs inputs[PARA_HALVES] = {0};
-    const para_geometry *g = &run->geometry;
-    para_tensor latents;
+    para_tensor latents; /* [n, tokens, channels] */
     if (run->rank->index < para_mesh_ranks(&run->mesh)) {
         para_device_range(run->rank->device, stage_names[PARA_STAGE_TEXT]);
         para_status status = text_stage(run, inputs);
         para_device_range(run->rank->device, NULL);
         PARA_TRY(status);
         para_device_range(run->rank->device, stage_names[PARA_STAGE_DENOISE]);
-        status = para_run_denoise(run, inputs, &latents);
+        status = run->pipe->no_steps ? take_latents(run, &latents) : para_run_denoise(run, inputs, &latents);
         para_device_range(run->rank->device, NULL);
         PARA_TRY(status);
     } else {
-        PARA_TRY(PARA_NEW(run->rank->device, &latents, PARA_F32, run->request->num_images, para_geometry_tokens(g),
-                          g->channels));
+        PARA_TRY(new_latents(run, &latents));
     }
     para_device_range(run->rank->device, stage_names[PARA_STAGE_DECODE]);
     para_status status = para_run_decode(run, latents);
