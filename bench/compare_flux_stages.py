@@ -81,14 +81,28 @@ def draw_latents(a):
     return diffusers.FluxPipeline._pack_latents(latents.to(torch.bfloat16), a.inputs, channels, height, width).split(1)
 
 
-def by_para(a, prompts, latents):
+def with_short_t5(a, folder):
+    """The same model, but for T5, of which it has the first layer alone: for CLIP's sake, whose one vector a prompt says little, and which so needs many prompts."""
+    for part in a.model.resolve().iterdir():
+        if part.name != "text_encoder_2":
+            (folder / part.name).symlink_to(part)
+    t5 = folder / "text_encoder_2"
+    t5.mkdir()
+    for file in (a.model.resolve() / t5.name).iterdir():
+        if file.name != "config.json":
+            (t5 / file.name).symlink_to(file)
+    (t5 / "config.json").write_text(json.dumps(dict(json.loads((a.model / t5.name / "config.json").read_text()), num_layers=1)))
+    return folder
+
+
+def by_para(a, model, prompts, latents):
     """What para's stages give of each input: {name: tensor}."""
     results = []
     with tempfile.TemporaryDirectory() as work:
         given, out = Path(work) / "latents.safetensors", Path(work) / "outputs.safetensors"
         for prompt, noise in zip(prompts, latents):
             save_file({"latents": noise.contiguous()}, given)
-            run_para(a.para, "bench", "pipeline", a.model, "--prompt", prompt, "--latents", given, "--save-outputs", out, "--width", a.width, "--height", a.height,
+            run_para(a.para, "bench", "pipeline", model, "--prompt", prompt, "--latents", given, "--save-outputs", out, "--width", a.width, "--height", a.height,
                      "--max-sequence-length", a.max_sequence_length, "--device", a.device, "--dtype", para_dtype(a), "--quiet", *a.para_options.split())
             results.append({name: tensor.clone() for name, tensor in load_file(out).items()})
     return results
@@ -134,7 +148,8 @@ def main():
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--height", type=int, default=1024)
     parser.add_argument("--max-sequence-length", type=int, default=512, help="tokens of T5's text (%(default)s)")
-    parser.add_argument("--inputs", type=int, default=4, help="prompts and latents (%(default)s)")
+    parser.add_argument("--inputs", type=int, default=2, help="prompts of T5, and latents (%(default)s)")
+    parser.add_argument("--clip-inputs", type=int, default=16, help="prompts of CLIP (%(default)s)")
     a = parser.parse_args()
     begin = time.perf_counter()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -143,13 +158,15 @@ def main():
     transformers.logging.disable_progress_bar()
     a.index = json.loads((a.model / "model_index.json").read_text())
     lines = [line for line in PROMPTS.read_text().splitlines() if line and not line.startswith("#")]
-    prompts = [" ".join(lines[i:] + lines[:i]) for i in range(a.inputs)]
+    prompts = [" ".join(lines[i:] + lines[:i]) for i in range(max(a.inputs, a.clip_inputs))]
     latents = draw_latents(a)
-    para = by_para(a, prompts, latents)
+    para = by_para(a, a.model, prompts[:a.inputs], latents)
+    with tempfile.TemporaryDirectory() as folder:
+        para_clip = by_para(a, with_short_t5(a, Path(folder)), prompts[:a.clip_inputs], [latents[0]] * a.clip_inputs)
     print(f"      para: {time.perf_counter() - begin:.0f} s", flush=True)
     verdict = Verdict()
-    compare(a, "CLIP", Text(a, "", prompts, None, "pooled_prompt_embeds", "pooler_output"), para, verdict)
-    compare(a, "T5", Text(a, "_2", prompts, a.max_sequence_length, "prompt_embeds", "last_hidden_state"), para, verdict)
+    compare(a, "CLIP", Text(a, "", prompts[:a.clip_inputs], None, "pooled_prompt_embeds", "pooler_output"), para_clip, verdict)
+    compare(a, "T5", Text(a, "_2", prompts[:a.inputs], a.max_sequence_length, "prompt_embeds", "last_hidden_state"), para, verdict)
     compare(a, "VAE", Vae(a, latents), para, verdict)
     print(f"{'PASS' if not verdict.failed else f'FAIL: {verdict.failed} of the above'}, {time.perf_counter() - begin:.0f} s")
     sys.exit(1 if verdict.failed else 0)
