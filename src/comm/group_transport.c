@@ -313,9 +313,9 @@ static void close_batch(para_member *m, para_batch *b) {
     while (*at != b) at = &(*at)->next;
     *at = b->next;
     for (int i = 0; i < b->sends + b->receives; i++)
-        if (b->parcel[i].passed) b->base.device->ops->mark_close(&b->parcel[i].passed);
+        if (b->parcel[i].passed) b->base.device->ops->mark_close(b->base.device, &b->parcel[i].passed);
     para_lane_close(b->base.device, &b->lane);
-    if (b->ready) b->base.device->ops->mark_close(&b->ready);
+    if (b->ready) b->base.device->ops->mark_close(b->base.device, &b->ready);
     para_free(b);
 }
 
@@ -358,5 +358,6 @@ const para_transport para_group_transport = {.name = "threads",
                                              .offer = para_landing_offer,
                                              .reach = para_landing_reach,
                                              .place = para_landing_place,
-                                             .leave = para_landing_leave};
+                                             .leave = para_landing_leave,
+                                             .rendezvous = para_group_rendezvous};
 const para_transport para_group_mpi_transport = {.name = "mpi", .start = start, .finish = finish, .close = close_member};
