@@ -59,6 +59,7 @@ static bool take_notes(const para_member *m, const para_gathering *a, int64_t nu
 /* With the lock held: comes, waits for the others. */
 static bool come(para_member *m, const para_gathering *a, para_status own, char *notes) {
     para_group *g = m->group;
+    if (m->met < 0) return false;
     int64_t number = ++m->met;
     para_brought *mine = &m->brought[number & 1];
     mine->status = own;

@@ -124,17 +124,14 @@ static para_status begin(const call *c, para_joint **joint, para_mark **mark) {
     return status;
 }
 
-/* Every rank's ops, in turn with those of the others. *mark: behind them. */
-static para_status issue(const call *c, para_joint *joint, const para_mark *begun, para_mark **mark) {
+/* Every rank's ops. *mark: behind them. */
+static para_status issue(const call *c, const para_mark *begun, para_mark **mark) {
     para_device *dev = c->dev;
     para_endpoint *e = c->comm.rank->endpoint;
     para_traffic before = para_endpoint_traffic(e);
-    para_turns turns;
-    para_turns_begin(dev, &turns, &joint->lock);
     para_status status = is_first(c) ? PARA_OK : dev->ops->after(dev, begun);
     if (status == PARA_OK) status = c->ops(c->args);
     if (status == PARA_OK && !is_first(c)) status = dev->ops->mark(dev, mark);
-    para_turns_end(dev);
     /* Nothing has been sent yet. */
     para_traffic now = para_endpoint_traffic(e);
     c->part->sent = (para_traffic){now.bytes_sent - before.bytes_sent, now.bytes_between_hosts - before.bytes_between_hosts, now.messages - before.messages};
@@ -161,10 +158,12 @@ static para_status tell(const call *c, para_status status, para_joint *joint, co
 
 static para_status record_from(const call *c, para_joint *joint, const para_mark *begun) {
     para_mark *ended = NULL;
-    para_status status = issue(c, joint, begun, &ended);
-    bool together = (status = come_together(c, status, (note){.mark = ended})) == PARA_OK;
-    status = end(c, status);
-    if (together) status = tell(c, status, joint, NULL);
+    para_turns turns;
+    para_turns_begin(c->dev, &turns, &joint->lock);
+    para_status status = issue(c, begun, &ended);
+    status = come_together(c, status, (note){.mark = ended}); /* one that fails may have to let others go, in turn */
+    para_turns_end(c->dev);
+    status = tell(c, end(c, status), joint, NULL); /* nobody touches its marks before the end */
     if (ended) c->dev->ops->mark_close(c->dev, &ended);
     if (status == PARA_OK && !c->part->refused) c->part->joint = joint;
     else para_joint_let_go(&joint);

@@ -8,7 +8,8 @@
  *           the first  ends it; come together: all have it, or, where there was no memory for it, do without
  *   play    the first  goes on after a mark of each, plays, makes a mark; come together; the others go on after it; come together, and the mark is closed
  *
- * A rank that fails comes with its failure, which takes the others out of their waits, and a recording ends when nobody issues anything any more. */
+ * A rank that fails comes with its failure, which takes the others out of their waits, and a recording ends when nobody issues anything any more; so they come together behind a
+ * failure, too. */
 #ifndef PARA_STEP_RECORDED_RANKS_H
 #define PARA_STEP_RECORDED_RANKS_H
 
