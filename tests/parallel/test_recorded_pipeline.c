@@ -56,6 +56,7 @@ static para_status draw(const setting *s, bool compiled, bool profile, para_resu
     r.negative_prompt = s->cfg > 1 ? "a green tree" : NULL;
     r.true_cfg_scale = s->cfg;
     r.width = r.height = 64;
+    r.max_sequence_length = 16;
     r.num_inference_steps = s->steps;
     r.num_images = s->images;
     r.latents_only = true;
