@@ -324,7 +324,7 @@ static para_status finish(para_pending *pending) {
     para_member *m = para_member_of(pending->endpoint);
     para_group *g = m->group;
     para_status status = para_batch_wait(b, all_done);
-    if (b->lands && atomic_load(&g->failed)) withdraw(g, m, b); /* from here on no mark is added */
+    if (atomic_load(&g->failed)) withdraw(g, m, b); /* from here on no mark is added */
     para_status waited = wait_on_device(b);
     if (status == PARA_OK) status = waited;
     if (status == PARA_OK) status = para_lane_unpack(b->base.device, b->items, b->item);
@@ -341,7 +341,7 @@ int para_group_left(const para_member *m) {
 void para_group_give_up(para_member *m) {
     para_landing_let_go(m);
     while (m->batches) {
-        if (m->batches->lands) withdraw(m->group, m, m->batches);
+        withdraw(m->group, m, m->batches);
         (void)wait_on_device(m->batches); /* what is on its way ends before its memory is used again */
         close_batch(m, m->batches);
     }

@@ -22,7 +22,7 @@ typedef enum way { OP_BY_OP, RECORD, PLAY } way;
 /* What a rank brings when they come together. */
 typedef struct note {
     way wish;
-    int first, last;       /* blocks */
+    int first, last; /* blocks */
     bool skips;
     para_joint *joint;     /* what it has; of the first rank: what is new; NULL: nothing */
     const para_mark *mark; /* where its device stands; or NULL */
@@ -94,7 +94,12 @@ static para_status agree(const call *c, bool keeps, way *out, para_mark **mark) 
     const para_part_key *key = &c->part->key;
     way own = own_way(c, keeps);
     para_status status = own == PLAY ? c->dev->ops->mark(c->dev, mark) : PARA_OK;
-    note mine = {.wish = own, .first = key->first, .last = key->last, .skips = key->skip != NULL, .joint = c->part->joint, .mark = *mark};
+    note mine = {.wish = own,
+                 .first = key->first,
+                 .last = key->last,
+                 .skips = key->skip != NULL,
+                 .joint = c->part->joint,
+                 .mark = *mark};
     PARA_TRY(come_together(c, status, mine));
     *out = common_way(c);
     return PARA_OK;
@@ -134,7 +139,9 @@ static para_status issue(const call *c, const para_mark *begun, para_mark **mark
     if (status == PARA_OK && !is_first(c)) status = dev->ops->mark(dev, mark);
     /* Nothing has been sent yet. */
     para_traffic now = para_endpoint_traffic(e);
-    c->part->sent = (para_traffic){now.bytes_sent - before.bytes_sent, now.bytes_between_hosts - before.bytes_between_hosts, now.messages - before.messages};
+    c->part->sent =
+        (para_traffic){now.bytes_sent - before.bytes_sent, now.bytes_between_hosts - before.bytes_between_hosts,
+                       now.messages - before.messages};
     para_endpoint_count_again(e, &c->part->sent, -1);
     return status;
 }
@@ -179,8 +186,7 @@ static para_status record(const call *c) {
     bool records = is_first(c) && status == PARA_OK;
     status = tell(c, status, joint, begun);
     if (status == PARA_OK && !c->part->refused) status = record_from(c, c->all[0].joint, c->all[0].mark);
-    else if (records) { /* nobody else began */
-        c->dev->ops->record_end(c->dev, NULL);
+    else if (records) { /* nobody else began */ c->dev->ops->record_end(c->dev, NULL);
         joint_free(joint);
     }
     if (begun) c->dev->ops->mark_close(c->dev, &begun);
@@ -226,11 +232,13 @@ static para_status run(const call *c, bool keeps) {
     }
 }
 
-para_status para_recorded_run_ranks(para_recorded *r, para_comm comm, bool keeps, para_part_key key, para_status (*ops)(void *args), void *args) {
+para_status para_recorded_run_ranks(para_recorded *r, para_comm comm, bool keeps, para_part_key key,
+                                    para_status (*ops)(void *args), void *args) {
     note all[MOST_RANKS];
     if (!r || !para_comm_meets(comm) || comm.size > MOST_RANKS) return ops(args);
     para_device *dev = comm.rank->device;
-    call c = {.comm = comm, .dev = dev, .part = para_recorded_entry(r, dev, &key), .all = all, .ops = ops, .args = args};
+    call c = {
+        .comm = comm, .dev = dev, .part = para_recorded_entry(r, dev, &key), .all = all, .ops = ops, .args = args};
     para_status status = run(&c, keeps);
     c.part->runs++;
     return status;

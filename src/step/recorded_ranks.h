@@ -17,7 +17,8 @@
 
 /* As para_recorded_run, collective over the ranks that exchange in ops. keeps: this rank's ops may be recorded at all; where those of one may not, nobody's are.
  * r: NULL on all ranks or on none. Where the ranks cannot come together, ops are carried out always. */
-para_status para_recorded_run_ranks(para_recorded *r, para_comm comm, bool keeps, para_part_key key, para_status (*ops)(void *args), void *args);
+para_status para_recorded_run_ranks(para_recorded *r, para_comm comm, bool keeps, para_part_key key,
+                                    para_status (*ops)(void *args), void *args);
 
 /* Sets it to NULL; takes NULL in it. */
 void para_joint_let_go(para_joint **joint);

@@ -54,7 +54,8 @@ static para_status counted_play(para_device *dev, const para_recording *recordin
 }
 
 static para_status counted_attention(para_device *dev, const para_attention_args *a) {
-    if (atomic_fetch_add(&attended, 1) + 1 == attention_fails) return para_fail(PARA_ERR_DEVICE, "the attention failed");
+    if (atomic_fetch_add(&attended, 1) + 1 == attention_fails)
+        return para_fail(PARA_ERR_DEVICE, "the attention failed");
     return own->attention(dev, a);
 }
 
@@ -120,16 +121,19 @@ static para_status draw(const setting *s, bool compiled, para_result **out) {
 
 static para_result *drawn(const setting *s, bool compiled) {
     para_result *result = NULL;
-    if (draw(s, compiled, &result) != PARA_OK) fail_msg("%s, %s: %s", s->name, compiled ? "compiled" : "op by op", para_last_error());
+    if (draw(s, compiled, &result) != PARA_OK)
+        fail_msg("%s, %s: %s", s->name, compiled ? "compiled" : "op by op", para_last_error());
     return result;
 }
 
 static void same(const setting *s, const para_result *a, const para_result *b) {
     int64_t values = para_tensor_count(&a->latents), off = 0;
-    for (int64_t i = 0; i < values; i++) off += ((const uint32_t *)a->latents.data)[i] != ((const uint32_t *)b->latents.data)[i];
+    for (int64_t i = 0; i < values; i++)
+        off += ((const uint32_t *)a->latents.data)[i] != ((const uint32_t *)b->latents.data)[i];
     if (off || values == 0) fail_msg("%s: %lld of %lld values differ", s->name, (long long)off, (long long)values);
     if (a->exchanged_bytes != b->exchanged_bytes)
-        fail_msg("%s: %lld bytes were exchanged, not %lld", s->name, (long long)b->exchanged_bytes, (long long)a->exchanged_bytes);
+        fail_msg("%s: %lld bytes were exchanged, not %lld", s->name, (long long)b->exchanged_bytes,
+                 (long long)a->exchanged_bytes);
     assert_int_equal(a->cache_hits, b->cache_hits);
 }
 
@@ -150,7 +154,8 @@ static void as_op_by_op(void) {
         assert_int_equal(played, 0);
         para_result *b = drawn(s, true);
         same(s, a, b);
-        print_message("%s: %d recordings, %d times played, %d hits, %lld bytes\n", s->name, recorded, played, b->cache_hits, (long long)b->exchanged_bytes);
+        print_message("%s: %d recordings, %d times played, %d hits, %lld bytes\n", s->name, recorded, played,
+                      b->cache_hits, (long long)b->exchanged_bytes);
         assert_true(a->exchanged_bytes > 0 && recorded > 0 && played > 0);
         if (s->threshold == 0) assert_int_equal(played, (s->cfg > 1 ? 2 : 1) * (s->steps - 1));
         else assert_true(b->cache_hits > 0);

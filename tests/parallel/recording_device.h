@@ -54,7 +54,7 @@ struct para_recording {
 struct para_mark {
     struct para_recording *in; /* that it was made in; or NULL */
     para_device *dev;
-    int told;                  /* of the device */
+    int told; /* of the device */
 };
 
 /* One of the devices. */
@@ -62,7 +62,7 @@ typedef struct recorder {
     para_device *dev;
     para_ops table;
     const para_ops *own;
-    struct para_recording *in; /* what it takes part in */
+    _Atomic(struct para_recording *) in; /* what it takes part in */
     int told;                  /* ops so far */
     int joined_until;          /* of them, what the recording's owner has come after */
 } recorder;
@@ -75,9 +75,9 @@ static struct {
     atomic_bool crowded; /* two threads at once */
     moment at;           /* when something happens to device number `who`: */
     int who;
-    para_status fails;   /* it fails with this; PARA_OK: */
+    para_status fails;    /* it fails with this; PARA_OK: */
     atomic_bool *cancels; /* this is set */
-    atomic_int happened; /* -n: the n moments before pass */
+    atomic_int happened;  /* -n: the n moments before pass */
     pthread_mutex_t ends; /* lists of recordings that have ended */
     struct para_recording *ended[4096];
     int ends_count;
@@ -91,7 +91,8 @@ static inline recorder *recorder_of(const para_device *dev) {
 
 /* What is to happen at this moment, once: when `happened` is 0. */
 static inline para_status meet_fate(const recorder *r, moment at) {
-    if (recorders.at != at || &recorders.r[recorders.who] != r || atomic_fetch_add(&recorders.happened, 1) != 0) return PARA_OK;
+    if (recorders.at != at || &recorders.r[recorders.who] != r || atomic_fetch_add(&recorders.happened, 1) != 0)
+        return PARA_OK;
     if (recorders.cancels) atomic_store(recorders.cancels, true);
     return recorders.fails == PARA_OK ? PARA_OK : para_fail(recorders.fails, "the %s failed", moment_names[at]);
 }
@@ -121,27 +122,28 @@ static inline kept *keep(recorder *r, para_status (*again)(kept *k)) {
 }
 
 /* An op: carried out at once, or kept with copies of what its arguments point at. */
-#define RECORDED_OP(name, parameters, arguments, fill, again_arguments)               \
-    static para_status again_##name(kept *k) {                                        \
-        return recorder_of(k->dev)->own->name again_arguments;                        \
-    }                                                                                 \
-    static para_status recorded_##name parameters {                                   \
-        recorder *r = recorder_of(dev);                                               \
-        PARA_TRY(meet_fate(r, AT_OP));                                                \
-        if (!r->in) {                                                                 \
-            recorders.carried_out++;                                                  \
-            return r->own->name arguments;                                            \
-        }                                                                             \
-        enter(r);                                                                     \
-        kept *k = keep(r, again_##name);                                              \
-        fill;                                                                         \
-        leave(r);                                                                     \
-        return PARA_OK;                                                               \
+#define RECORDED_OP(name, parameters, arguments, fill, again_arguments)                                                \
+    static para_status again_##name(kept *k) {                                                                         \
+        return recorder_of(k->dev)->own->name again_arguments;                                                         \
+    }                                                                                                                  \
+    static para_status recorded_##name parameters {                                                                    \
+        recorder *r = recorder_of(dev);                                                                                \
+        PARA_TRY(meet_fate(r, AT_OP));                                                                                 \
+        if (!r->in) {                                                                                                  \
+            recorders.carried_out++;                                                                                   \
+            return r->own->name arguments;                                                                             \
+        }                                                                                                              \
+        enter(r);                                                                                                      \
+        kept *k = keep(r, again_##name);                                                                               \
+        fill;                                                                                                          \
+        leave(r);                                                                                                      \
+        return PARA_OK;                                                                                                \
     }
 
-RECORDED_OP(copy, (para_device * dev, para_tensor dst, para_tensor src), (dev, dst, src), (k->a.views.x[0] = dst, k->a.views.x[1] = src),
-            (k->dev, k->a.views.x[0], k->a.views.x[1]))
-RECORDED_OP(linear, (para_device * dev, const para_linear_args *a), (dev, a), (k->a.linear = *a, k->linear = *a->w, k->a.linear.w = &k->linear), (k->dev, &k->a.linear))
+RECORDED_OP(copy, (para_device * dev, para_tensor dst, para_tensor src), (dev, dst, src),
+            (k->a.views.x[0] = dst, k->a.views.x[1] = src), (k->dev, k->a.views.x[0], k->a.views.x[1]))
+RECORDED_OP(linear, (para_device * dev, const para_linear_args *a), (dev, a),
+            (k->a.linear = *a, k->linear = *a->w, k->a.linear.w = &k->linear), (k->dev, &k->a.linear))
 RECORDED_OP(norm, (para_device * dev, const para_norm_args *a), (dev, a), k->a.norm = *a, (k->dev, &k->a.norm))
 RECORDED_OP(
     residual, (para_device * dev, const para_residual_args *a), (dev, a),
@@ -159,7 +161,8 @@ RECORDED_OP(
         if (a->parts) memcpy(k->part, a->part, (size_t)a->parts * sizeof *a->part);
     },
     (k->dev, &k->a.head))
-RECORDED_OP(attention, (para_device * dev, const para_attention_args *a), (dev, a), k->a.attention = *a, (k->dev, &k->a.attention))
+RECORDED_OP(attention, (para_device * dev, const para_attention_args *a), (dev, a), k->a.attention = *a,
+            (k->dev, &k->a.attention))
 RECORDED_OP(
     attention_parts, (para_device * dev, int parts, const para_attention_args *a), (dev, parts, a),
     {
@@ -168,11 +171,13 @@ RECORDED_OP(
         memcpy(k->attention_part, a, (size_t)parts * sizeof *a);
     },
     (k->dev, k->parts, k->attention_part))
-RECORDED_OP(attention_merge, (para_device * dev, const para_merge_args *a), (dev, a), k->a.merge = *a, (k->dev, &k->a.merge))
+RECORDED_OP(attention_merge, (para_device * dev, const para_merge_args *a), (dev, a), k->a.merge = *a,
+            (k->dev, &k->a.merge))
 RECORDED_OP(activate, (para_device * dev, para_activation f, para_tensor x, para_tensor y), (dev, f, x, y),
-            (k->a.views.f = f, k->a.views.x[0] = x, k->a.views.x[1] = y), (k->dev, k->a.views.f, k->a.views.x[0], k->a.views.x[1]))
-RECORDED_OP(gated, (para_device * dev, para_activation f, para_tensor a, para_tensor b, para_tensor y), (dev, f, a, b, y),
-            (k->a.views.f = f, k->a.views.x[0] = a, k->a.views.x[1] = b, k->a.views.x[2] = y),
+            (k->a.views.f = f, k->a.views.x[0] = x, k->a.views.x[1] = y),
+            (k->dev, k->a.views.f, k->a.views.x[0], k->a.views.x[1]))
+RECORDED_OP(gated, (para_device * dev, para_activation f, para_tensor a, para_tensor b, para_tensor y),
+            (dev, f, a, b, y), (k->a.views.f = f, k->a.views.x[0] = a, k->a.views.x[1] = b, k->a.views.x[2] = y),
             (k->dev, k->a.views.f, k->a.views.x[0], k->a.views.x[1], k->a.views.x[2]))
 RECORDED_OP(
     combine, (para_device * dev, para_tensor y, int n, const para_tensor *x, const float *c), (dev, y, n, x, c),
@@ -239,7 +244,8 @@ static para_status recorded_after(para_device *dev, const para_mark *mark) {
 static para_status recorded_fetch(para_device *dev, const para_fetch_args *a) {
     recorder *r = recorder_of(dev);
     PARA_TRY(meet_fate(r, AT_FETCH));
-    if (a->filled->in != r->in || a->free->in != r->in) return para_fail(PARA_ERR_STATE, "a fetch with a mark from elsewhere than the recording");
+    if (a->filled->in != r->in || a->free->in != r->in)
+        return para_fail(PARA_ERR_STATE, "a fetch with a mark from elsewhere than the recording");
     for (int i = 0; i < a->count; i++) {
         if (!r->in) {
             PARA_TRY(r->own->copy(dev, a->dst[i], a->src[i]));
@@ -278,7 +284,8 @@ static para_status recorded_record_end(para_device *dev, para_recording **out) {
     for (int i = 0; i < recorders.devices; i++) {
         recorder *other = &recorders.r[i];
         if (other->in != it) continue;
-        if (out && other != r && other->joined_until != other->told) status = para_fail(PARA_ERR_STATE, "device %d was not joined again", i);
+        if (out && other != r && other->joined_until != other->told)
+            status = para_fail(PARA_ERR_STATE, "device %d was not joined again", i);
         other->in = NULL;
     }
     it->ended = true;
@@ -324,7 +331,8 @@ static void recorded_recording_close(para_device *dev, para_recording **recordin
 NEVER_RECORDED(embedding, (para_device * dev, para_tensor table, para_tensor ids, para_tensor y), (dev, table, ids, y))
 NEVER_RECORDED(conv2d, (para_device * dev, const para_conv2d_args *a), (dev, a))
 NEVER_RECORDED(group_norm, (para_device * dev, const para_group_norm_args *a), (dev, a))
-NEVER_RECORDED(change, (para_device * dev, para_tensor before, para_tensor now, para_tensor sums), (dev, before, now, sums))
+NEVER_RECORDED(change, (para_device * dev, para_tensor before, para_tensor now, para_tensor sums),
+               (dev, before, now, sums))
 
 /* The ranks' devices record from now on. */
 static inline void recorders_begin(int devices, para_device *const *dev) {
@@ -332,12 +340,16 @@ static inline void recorders_begin(int devices, para_device *const *dev) {
     for (int i = 0; i < devices; i++) {
         recorder *r = &recorders.r[i];
         *r = (recorder){.dev = dev[i], .own = dev[i]->ops, .table = *dev[i]->ops};
-        r->table.copy = recorded_copy, r->table.linear = recorded_linear, r->table.norm = recorded_norm, r->table.residual = recorded_residual;
-        r->table.head = recorded_head, r->table.attention = recorded_attention, r->table.attention_merge = recorded_attention_merge;
+        r->table.copy = recorded_copy, r->table.linear = recorded_linear, r->table.norm = recorded_norm,
+        r->table.residual = recorded_residual;
+        r->table.head = recorded_head, r->table.attention = recorded_attention,
+        r->table.attention_merge = recorded_attention_merge;
         r->table.attention_parts = recorded_attention_parts;
         r->table.activate = recorded_activate, r->table.gated = recorded_gated, r->table.combine = recorded_combine;
-        r->table.embedding = alone_embedding, r->table.conv2d = alone_conv2d, r->table.group_norm = alone_group_norm, r->table.change = alone_change;
-        r->table.mark = recorded_mark, r->table.mark_close = recorded_mark_close, r->table.after = recorded_after, r->table.fetch = recorded_fetch;
+        r->table.embedding = alone_embedding, r->table.conv2d = alone_conv2d, r->table.group_norm = alone_group_norm,
+        r->table.change = alone_change;
+        r->table.mark = recorded_mark, r->table.mark_close = recorded_mark_close, r->table.after = recorded_after,
+        r->table.fetch = recorded_fetch;
         r->table.record = recorded_record, r->table.record_end = recorded_record_end, r->table.play = recorded_play;
         r->table.recording_close = recorded_recording_close;
         dev[i]->ops = &r->table;
@@ -348,9 +360,11 @@ static inline void recorders_begin(int devices, para_device *const *dev) {
 static inline void recorders_check(void) {
     if (recorders.crowded) fail_msg("two ranks told devices of one recording something at once");
     if (recorders.recordings || recorders.open || recorders.marks)
-        fail_msg("%d devices record, %d recordings are open, %d marks are left", (int)recorders.recordings, (int)recorders.open, (int)recorders.marks);
+        fail_msg("%d devices record, %d recordings are open, %d marks are left", (int)recorders.recordings,
+                 (int)recorders.open, (int)recorders.marks);
     for (int i = 0; i < recorders.devices; i++)
-        if (recorders.r[i].in || recorders.r[i].dev->turns || recorders.r[i].dev->ops != &recorders.r[i].table) fail_msg("device %d is not as it was", i);
+        if (recorders.r[i].in || recorders.r[i].dev->turns || recorders.r[i].dev->ops != &recorders.r[i].table)
+            fail_msg("device %d is not as it was", i);
 }
 
 /* Frees what has ended; they are CPUs again. */

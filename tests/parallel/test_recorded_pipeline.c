@@ -36,7 +36,8 @@ static void open_all(const setting *s) {
     world = open_world(ranks, 60);
     for (int i = 0; i < ranks; i++) dev[i] = world->worker[i].rank.device;
     recorders_begin(ranks, dev);
-    o.batch = s->batch, o.ring = s->ring, o.ulysses = s->ulysses, o.head_groups = s->head_groups, o.exchange = s->exchange;
+    o.batch = s->batch, o.ring = s->ring, o.ulysses = s->ulysses, o.head_groups = s->head_groups,
+    o.exchange = s->exchange;
     cache.residual_diff_threshold = s->threshold, cache.taylorseer_derivatives = s->derivatives, cache.joint = s->joint;
     para_status status = para_pipeline_open(&pipe, world, PARA_SOURCE_DIR "/models/tiny-flux", NULL);
     if (status == PARA_OK) status = para_parallelize(pipe, &o);
@@ -76,10 +77,12 @@ static para_result *drawn(const setting *s, bool compiled, bool profile) {
 
 static void same(const setting *s, const para_result *a, const para_result *b) {
     int64_t values = para_tensor_count(&a->latents), off = 0;
-    for (int64_t i = 0; i < values; i++) off += ((const uint32_t *)a->latents.data)[i] != ((const uint32_t *)b->latents.data)[i];
+    for (int64_t i = 0; i < values; i++)
+        off += ((const uint32_t *)a->latents.data)[i] != ((const uint32_t *)b->latents.data)[i];
     if (off || values == 0) fail_msg("%s: %lld of %lld values differ", s->name, (long long)off, (long long)values);
     if (a->exchanged_bytes != b->exchanged_bytes || a->exchanged_bytes == 0)
-        fail_msg("%s: %lld bytes were exchanged, not %lld", s->name, (long long)b->exchanged_bytes, (long long)a->exchanged_bytes);
+        fail_msg("%s: %lld bytes were exchanged, not %lld", s->name, (long long)b->exchanged_bytes,
+                 (long long)a->exchanged_bytes);
     if (a->cache_hits != b->cache_hits) fail_msg("%s: %d hits, not %d", s->name, b->cache_hits, a->cache_hits);
 }
 
@@ -110,8 +113,10 @@ static void as_op_by_op(void **unused) {
         para_result *b = drawn(s, true, false);
         same(s, a, b);
         if (s->threshold > 0 && a->cache_hits == 0) fail_msg("%s: the cache never hit", s->name);
-        print_message("%s: %d parts played, %d ops recorded, %d hits\n", s->name, (int)recorders.played, (int)recorders.recorded, a->cache_hits);
-        if (recorders.played < least_played(s, a)) fail_msg("%s: only %d parts were played", s->name, (int)recorders.played);
+        print_message("%s: %d parts played, %d ops recorded, %d hits\n", s->name, (int)recorders.played,
+                      (int)recorders.recorded, a->cache_hits);
+        if (recorders.played < least_played(s, a))
+            fail_msg("%s: only %d parts were played", s->name, (int)recorders.played);
         para_result_close(&a);
         para_result_close(&b);
         close_all();
@@ -135,8 +140,11 @@ static void profiled(void **unused) {
 /* After a request that fails, or is cancelled, while ranks record or play, the next one is as ever. */
 static void after_failures(void **unused) {
     static const setting s = {"failures", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4};
-    static const struct { moment at; int from, step; } cases[] = {
-        {AT_RECORD, 0, 1}, {AT_OP, 150, 37}, {AT_FETCH, 20, 9}, {AT_MARK, 40, 31}, {AT_AFTER, 30, 41}, {AT_END, 0, 1}, {AT_PLAY, 1, 1}};
+    static const struct {
+        moment at;
+        int from, step;
+    } cases[] = {{AT_RECORD, 0, 1},  {AT_OP, 150, 37}, {AT_FETCH, 20, 9}, {AT_MARK, 40, 31},
+                 {AT_AFTER, 30, 41}, {AT_END, 0, 1},   {AT_PLAY, 1, 1}};
     (void)unused;
     open_all(&s);
     para_result *a = drawn(&s, false, false);
@@ -150,7 +158,8 @@ static void after_failures(void **unused) {
             recorders.at = NEVER;
             recorders_check();
             para_result_close(&failed);
-            if (happened != (status == PARA_ERR_DEVICE)) fail_msg("%s: %s: %s", moment_names[cases[i].at], para_status_name(status), para_last_error());
+            if (happened != (status == PARA_ERR_DEVICE))
+                fail_msg("%s: %s: %s", moment_names[cases[i].at], para_status_name(status), para_last_error());
             if (!happened && who == 0) fail_msg("%s: nothing happened", moment_names[cases[i].at]);
             para_result *b = drawn(&s, true, false);
             same(&s, a, b);
@@ -173,6 +182,7 @@ static void after_failures(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(as_op_by_op), cmocka_unit_test(profiled), cmocka_unit_test(after_failures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_op_by_op), cmocka_unit_test(profiled),
+                                       cmocka_unit_test(after_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,10 +12,20 @@ enum { N = 24, ROUNDS = 5, RANKS = 4 };
 /* A rank's program: ROUNDS times a part, op by op where it is not compiled. */
 typedef struct program {
     bool compiled;
-    int groups;      /* of ranks, each with exchanges of its own */
+    int groups;       /* of ranks, each with exchanges of its own */
     int odd, odd_one; /* in this round (-1: none) one rank */
-    enum { TRACES, OTHER_BLOCKS, KEEPS_NOTHING, PROFILED, OTHER_ARENA, FORGETS, READS, STAYS_AWAY } what; /* does this */
-    float x[RANKS][N];  /* results */
+    enum {
+        TRACES,
+        OTHER_BLOCKS,
+        KEEPS_NOTHING,
+        PROFILED,
+        OTHER_ARENA,
+        FORGETS,
+        SWAPS,
+        READS,
+        STAYS_AWAY
+    } what;            /* does this */
+    float x[RANKS][N]; /* results */
     int64_t bytes[RANKS], messages[RANKS];
 } program;
 
@@ -35,13 +45,16 @@ static para_status part(void *args) {
     for (int hop = 0; hop < 2; hop++) {
         PARA_TRY(para_comm_shift(s->comm, 1, &s->x, &s->got, &exchange));
         PARA_TRY(para_comm_wait(&exchange));
-        PARA_TRY(dev->ops->combine(dev, s->x, 2, (para_tensor[]){s->x, s->got}, (float[]){0.5f, 0.25f + 0.125f * (float)hop}));
+        PARA_TRY(dev->ops->combine(dev, s->x, 2, (para_tensor[]){s->x, s->got},
+                                   (float[]){0.5f, 0.25f + 0.125f * (float)hop}));
     }
-    for (int i = 0; i < s->comm.size; i++) all[i] = para_rows(s->sum, i, 1), all[i].rank = 1, all[i].dim[0] = N, all[i].stride[0] = 1;
+    for (int i = 0; i < s->comm.size; i++)
+        all[i] = para_rows(s->sum, i, 1), all[i].rank = 1, all[i].dim[0] = N, all[i].stride[0] = 1;
     PARA_TRY(para_comm_all_gather(s->comm, s->x, all, &exchange));
     PARA_TRY(para_comm_wait(&exchange));
     if (s->reads) PARA_TRY(dev->ops->all_finite(dev, s->x, &finite));
-    return dev->ops->combine(dev, s->x, 2, (para_tensor[]){s->x, all[(s->comm.index + 1) % s->comm.size]}, (float[]){0.75f, 0.5f});
+    return dev->ops->combine(dev, s->x, 2, (para_tensor[]){s->x, all[(s->comm.index + 1) % s->comm.size]},
+                             (float[]){0.75f, 0.5f});
 }
 
 static para_status trace_nothing(void *user, const char *name, const para_tensor *t) {
@@ -58,6 +71,7 @@ static para_status one_round(const program *p, state *s, para_recorded *r, int r
     para_part_key key = {.first = 0, .last = 3, .arena = dev->arena.base};
     para_ops table = *dev->ops;
     const para_ops *own = dev->ops;
+    if (p->what == SWAPS) r += round % 2 != odd; /* two items take turns */
     s->reads = odd && p->what == READS;
     if (odd && p->what == FORGETS) para_recorded_close(r, dev);
     if (odd && p->what == TRACES) dev->trace = &trace;
@@ -91,10 +105,10 @@ static para_status rounds(program *p, para_rank *rank, para_recorded *r) {
 
 static para_status body(para_rank *rank, void *user) {
     program *p = user;
-    para_recorded r = {0};
+    para_recorded r[2] = {0}; /* of two items */
     para_traffic before = para_endpoint_traffic(rank->endpoint);
-    para_status status = rounds(p, rank, &r);
-    para_recorded_close(&r, rank->device);
+    para_status status = rounds(p, rank, r);
+    for (int i = 0; i < 2; i++) para_recorded_close(&r[i], rank->device);
     p->bytes[rank->index] = rank->endpoint->bytes_sent - before.bytes_sent;
     p->messages[rank->index] = rank->endpoint->messages - before.messages;
     return status;
@@ -136,7 +150,8 @@ static void same(const program *a, const program *b, int ranks) {
     for (int i = 0; i < ranks; i++) {
         if (memcmp(a->x[i], b->x[i], sizeof a->x[i]) != 0) fail_msg("rank %d of %d has other results", i, ranks);
         if (a->bytes[i] != b->bytes[i] || a->messages[i] != b->messages[i] || a->bytes[i] == 0)
-            fail_msg("rank %d of %d sent %lld bytes in %lld messages, not %lld in %lld", i, ranks, (long long)b->bytes[i], (long long)b->messages[i], (long long)a->bytes[i],
+            fail_msg("rank %d of %d sent %lld bytes in %lld messages, not %lld in %lld", i, ranks,
+                     (long long)b->bytes[i], (long long)b->messages[i], (long long)a->bytes[i],
                      (long long)a->messages[i]);
     }
 }
@@ -156,7 +171,8 @@ static void as_op_by_op(void **unused) {
             same(&plain, &compiled, ranks);
             assert_int_equal(recorders.played, groups * (ROUNDS - 1));
             int between = ranks * ROUNDS; /* op of rank 0 to n */
-            int fetches = ranks * (2 + ranks / groups - 1); /* are kept, but not counted as ops where they are carried out */
+            int fetches =
+                ranks * (2 + ranks / groups - 1); /* are kept, but not counted as ops where they are carried out */
             assert_int_equal(recorders.recorded, (ops - between) / ROUNDS + fetches);
             close_recorders();
         }
@@ -177,9 +193,29 @@ static void one_differs(void **unused) {
                 recorders.played = 0;
                 runs(&p);
                 same(&plain, &p, 3);
-                bool nothing = p.what == FORGETS && round == 0, other_part = p.what == OTHER_BLOCKS || p.what == OTHER_ARENA; /* whose run is not one of the part */
-                if (recorders.played != ROUNDS - 1 - (!nothing && (round > 0 || other_part))) fail_msg("case %zu in round %d of rank %d: %d were played", i, round, who, (int)recorders.played);
+                bool nothing = p.what == FORGETS && round == 0,
+                     other_part =
+                         p.what == OTHER_BLOCKS || p.what == OTHER_ARENA; /* whose run is not one of the part */
+                if (recorders.played != ROUNDS - 1 - (!nothing && (round > 0 || other_part)))
+                    fail_msg("case %zu in round %d of rank %d: %d were played", i, round, who, (int)recorders.played);
             }
+    close_recorders();
+}
+
+/* Ranks that have recorded the same part of different items play neither. */
+static void of_two_items(void **unused) {
+    (void)unused;
+    program plain = {.groups = 1, .odd = -1}, p = {.groups = 1, .compiled = true, .odd = -1};
+    open_recorders(2, 10);
+    runs(&plain);
+    runs(&p);
+    int ops = recorders.recorded;
+    p = (program){.groups = 1, .compiled = true, .odd = ROUNDS - 1, .odd_one = 1, .what = SWAPS};
+    recorders.played = recorders.recorded = 0;
+    runs(&p);
+    same(&plain, &p, 2);
+    assert_int_equal(recorders.played, ROUNDS - 2);
+    assert_int_equal(recorders.recorded, 3 * ops); /* each item's, and that of both */
     close_recorders();
 }
 
@@ -191,7 +227,8 @@ static void reading_ops(void **unused) {
     runs(&p);
     p.odd = 1;
     assert_int_equal(run(&p), PARA_ERR_STATE);
-    if (!strstr(para_last_error(), "rank 1: the op 'all_finite' cannot be part of a step that is recorded")) fail_msg("%s", para_last_error());
+    if (!strstr(para_last_error(), "rank 1: the op 'all_finite' cannot be part of a step that is recorded"))
+        fail_msg("%s", para_last_error());
     recorders_check();
     p.odd = -1;
     runs(&p);
@@ -229,11 +266,14 @@ static int at_every_point(int ranks, int who, moment at, para_status fails, bool
         bool survives = fails == PARA_ERR_MEMORY && (at == AT_RECORD || at == AT_END);
         snprintf(sentence, sizeof sentence, "rank %d: the %s failed", who, moment_names[at]);
         if (!happened || survives || (cancels && status == PARA_OK)) {
-            if (status != PARA_OK) fail_msg("rank %d of %d, %s %d: %s", who, ranks, moment_names[at], n, para_last_error());
+            if (status != PARA_OK)
+                fail_msg("rank %d of %d, %s %d: %s", who, ranks, moment_names[at], n, para_last_error());
             same(plain, &p, ranks);
             assert_int_equal(recorders.played, happened && survives ? 0 : ROUNDS - 1);
-        } else if (status != (cancels ? PARA_ERR_CANCELLED : fails) || !strstr(para_last_error(), cancels ? "cancelled" : sentence))
-            fail_msg("rank %d of %d, %s %d: %s: %s", who, ranks, moment_names[at], n, para_status_name(status), para_last_error());
+        } else if (status != (cancels ? PARA_ERR_CANCELLED : fails) ||
+                   !strstr(para_last_error(), cancels ? "cancelled" : sentence))
+            fail_msg("rank %d of %d, %s %d: %s: %s", who, ranks, moment_names[at], n, para_status_name(status),
+                     para_last_error());
         runs(&again);
         same(plain, &again, ranks);
     }
@@ -254,7 +294,8 @@ static void every_failure(void **unused) {
             }
         full += at_every_point(ranks, 0, AT_RECORD, PARA_ERR_MEMORY, false, &plain);
         full += at_every_point(ranks, 0, AT_END, PARA_ERR_MEMORY, false, &plain);
-        print_message("%d ranks: failed at %d points, cancelled at %d, without memory at %d\n", ranks, points, cancelled, full);
+        print_message("%d ranks: failed at %d points, cancelled at %d, without memory at %d\n", ranks, points,
+                      cancelled, full);
         assert_true(points > 50 && cancelled == points && full == 2);
         close_recorders();
     }
@@ -262,8 +303,8 @@ static void every_failure(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_op_by_op), cmocka_unit_test(one_differs), cmocka_unit_test(reading_ops),
-        cmocka_unit_test(stays_away),  cmocka_unit_test(every_failure),
+        cmocka_unit_test(as_op_by_op), cmocka_unit_test(one_differs), cmocka_unit_test(of_two_items),
+        cmocka_unit_test(reading_ops), cmocka_unit_test(stays_away),  cmocka_unit_test(every_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
