@@ -42,8 +42,8 @@ static void in_turn_mark_close(para_device *dev, para_mark **mark) {
         (void)dev;                                                                                                     \
         unused;                                                                                                        \
         return para_fail(PARA_ERR_STATE,                                                                               \
-                         "the op '%s' cannot be part of a step that is recorded on several GPUs; leave the step "      \
-                         "uncompiled (--compile off)",                                                                 \
+                         "the op '%s' cannot be part of a step that GPUs record together; run its ops one by one "     \
+                         "(--compile unrecorded)",                                                                     \
                          #name);                                                                                       \
     }
 REFUSED_OPS(REFUSED)

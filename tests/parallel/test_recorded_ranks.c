@@ -227,7 +227,7 @@ static void reading_ops(void **unused) {
     runs(&p);
     p.odd = 1;
     assert_int_equal(run(&p), PARA_ERR_STATE);
-    if (!strstr(para_last_error(), "rank 1: the op 'all_finite' cannot be part of a step that is recorded"))
+    if (!strstr(para_last_error(), "rank 1: the op 'all_finite' cannot be part of a step that GPUs record together"))
         fail_msg("%s", para_last_error());
     recorders_check();
     p.odd = -1;
