@@ -1,7 +1,7 @@
 /* Ranks of one process that come together on the host, their devices aside. SPDX-License-Identifier: Apache-2.0
  *
- * Collective over the communicator's ranks, which all come to each rendezvous; a rank that comes to those of several communicators comes to none of any other
- * rank more often than that rank does to its. */
+ * Collective over the communicator's ranks. They know a rendezvous by its number among those that a rank has come to in this run: before it all of them have come
+ * to as many. */
 #ifndef PARA_COMM_RENDEZVOUS_H
 #define PARA_COMM_RENDEZVOUS_H
 

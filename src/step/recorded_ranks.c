@@ -113,20 +113,20 @@ static para_status after_all(const call *c) {
 
 /* ---- recording */
 
-/* The first rank's: from here on its device records. On failure it does not. */
+/* The first rank's: from here on its device records. On failure, or without memory (*joint NULL), it does not. */
 static para_status begin(const call *c, para_joint **joint, para_mark **mark) {
     if (!is_first(c)) return PARA_OK;
-    if (!(*joint = joint_new(c->comm.size))) return PARA_ERR_MEMORY;
-    para_status status = c->dev->ops->record(c->dev, true);
+    *joint = joint_new(c->comm.size);
+    para_status status = *joint ? c->dev->ops->record(c->dev, true) : PARA_ERR_MEMORY;
     if (status == PARA_OK) {
         status = c->dev->ops->mark(c->dev, mark);
         if (status != PARA_OK) c->dev->ops->record_end(c->dev, NULL);
     }
-    if (status != PARA_OK) {
+    if (status != PARA_OK && *joint) {
         joint_free(*joint);
         *joint = NULL;
     }
-    return status;
+    return para_recorded_refused(c->part, c->dev, status) ? PARA_OK : status;
 }
 
 /* Every rank's ops. *mark: behind them. */
@@ -150,14 +150,16 @@ static para_status issue(const call *c, const para_mark *begun, para_mark **mark
 static para_status end(const call *c, para_status status) {
     if (!is_first(c)) return status;
     if (status == PARA_OK) status = after_all(c);
-    if (status == PARA_OK) return c->dev->ops->record_end(c->dev, &c->part->recording);
-    c->dev->ops->record_end(c->dev, NULL);
-    return status;
+    if (status != PARA_OK) {
+        c->dev->ops->record_end(c->dev, NULL);
+        return status;
+    }
+    status = c->dev->ops->record_end(c->dev, &c->part->recording);
+    return para_recorded_refused(c->part, c->dev, status) ? PARA_OK : status;
 }
 
-/* What the first rank brings where others learn whether there is a recording. Without memory there is none, which fails nobody. */
+/* The others learn whether the first rank has a recording. Without memory there is none, which fails nobody. */
 static para_status tell(const call *c, para_status status, para_joint *joint, const para_mark *mark) {
-    if (is_first(c) && para_recorded_refused(c->part, c->dev, status)) status = PARA_OK;
     PARA_TRY(come_together(c, status, (note){.joint = c->part->refused ? NULL : joint, .mark = mark}));
     c->part->refused = !c->all[0].joint;
     return PARA_OK;
@@ -183,10 +185,11 @@ static para_status record(const call *c) {
     para_mark *begun = NULL;
     para_recorded_forget(c->part, c->dev);
     para_status status = begin(c, &joint, &begun);
-    bool records = is_first(c) && status == PARA_OK;
+    bool records = joint != NULL;
     status = tell(c, status, joint, begun);
     if (status == PARA_OK && !c->part->refused) status = record_from(c, c->all[0].joint, c->all[0].mark);
-    else if (records) { /* nobody else began */ c->dev->ops->record_end(c->dev, NULL);
+    else if (records) {
+        c->dev->ops->record_end(c->dev, NULL); /* nobody else takes part */
         joint_free(joint);
     }
     if (begun) c->dev->ops->mark_close(c->dev, &begun);
