@@ -2,7 +2,9 @@
 #include "step/recorded_ranks.h"
 
 #include <stdio.h>
+#include <time.h>
 
+#include "core/clock.h"
 #include "parallel/world_state.h"
 #include "rank_checks.h"
 #include "recording_device.h"
@@ -23,6 +25,7 @@ typedef struct program {
         FORGETS,
         SWAPS,
         READS,
+        HANGS,
         STAYS_AWAY
     } what;            /* does this */
     float x[RANKS][N]; /* results */
@@ -32,7 +35,7 @@ typedef struct program {
 typedef struct state {
     para_comm comm;
     para_tensor x, got, sum; /* [N] */
-    bool reads;
+    bool reads, hangs;
 } state;
 
 /* Each sends its neighbour what it has, and all of it once round. */
@@ -52,6 +55,7 @@ static para_status part(void *args) {
         all[i] = para_rows(s->sum, i, 1), all[i].rank = 1, all[i].dim[0] = N, all[i].stride[0] = 1;
     PARA_TRY(para_comm_all_gather(s->comm, s->x, all, &exchange));
     PARA_TRY(para_comm_wait(&exchange));
+    if (s->hangs) nanosleep(&(struct timespec){1, 400 * 1000 * 1000}, NULL);
     if (s->reads) PARA_TRY(dev->ops->all_finite(dev, s->x, &finite));
     return dev->ops->combine(dev, s->x, 2, (para_tensor[]){s->x, all[(s->comm.index + 1) % s->comm.size]},
                              (float[]){0.75f, 0.5f});
@@ -73,6 +77,7 @@ static para_status one_round(const program *p, state *s, para_recorded *r, int r
     const para_ops *own = dev->ops;
     if (p->what == SWAPS) r += round % 2 != odd; /* two items take turns */
     s->reads = odd && p->what == READS;
+    s->hangs = odd && p->what == HANGS;
     if (odd && p->what == FORGETS) para_recorded_close(r, dev);
     if (odd && p->what == TRACES) dev->trace = &trace;
     if (odd && p->what == OTHER_BLOCKS) key.last = 2;
@@ -120,7 +125,8 @@ static atomic_int warnings;
 
 static void on_note(void *user, para_log_level level, const char *line) {
     (void)user;
-    if (level == PARA_LOG_WARNING && strstr(line, "blocks 0 to 2 of a step are not played from a recording: ")) warnings++;
+    if (level == PARA_LOG_WARNING && strstr(line, "blocks 0 to 2 of a step are not played from a recording: "))
+        warnings++;
 }
 
 static void open_recorders(int ranks, double timeout) {
@@ -257,6 +263,36 @@ static void stays_away(void **unused) {
     }
 }
 
+/* Until those that are away have come back. */
+static void wait_for_all(void) {
+    for (int away = 1; away > 0;) {
+        nanosleep(&(struct timespec){.tv_nsec = 50 * 1000 * 1000}, NULL);
+        pthread_mutex_lock(&world->lock);
+        away = 0;
+        for (int i = 1; i < world->options.ranks; i++) away += world->worker[i].working;
+        pthread_mutex_unlock(&world->lock);
+    }
+}
+
+/* A rank that hangs while they record is lost; the others go on without it in time, and what they leave is good for it when it comes back. */
+static void hangs(void **unused) {
+    (void)unused;
+    for (int who = 0; who < 2; who++) {
+        program p = {.groups = 1, .compiled = true, .odd = 1, .odd_one = who, .what = HANGS};
+        open_recorders(3, 0.2);
+        double start = para_seconds();
+        assert_int_equal(run(&p), PARA_ERR_LOST);
+        double most = who == 0 ? 3 : 1.3; /* rank 0's thread is this one */
+        if (para_seconds() - start > most) fail_msg("the others waited %g s", para_seconds() - start);
+        if (!strstr(para_last_error(), "gave no sign of life")) fail_msg("%s", para_last_error());
+        wait_for_all();
+        if (who == 0)
+            recorders.crowded = false; /* nobody was there who could end the recording before the others left */
+        recorders_check();
+        close_recorders();
+    }
+}
+
 /* Something happens to a rank the n-th time that its device is told something, for every n; then the next run is as ever. */
 static int at_every_point(int ranks, int who, moment at, para_status fails, bool cancels, const program *plain) {
     int n = 0;
@@ -312,8 +348,9 @@ static void every_failure(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_op_by_op), cmocka_unit_test(one_differs), cmocka_unit_test(of_two_items),
-        cmocka_unit_test(reading_ops), cmocka_unit_test(stays_away),  cmocka_unit_test(every_failure),
+        cmocka_unit_test(as_op_by_op),   cmocka_unit_test(one_differs), cmocka_unit_test(of_two_items),
+        cmocka_unit_test(reading_ops),   cmocka_unit_test(hangs),       cmocka_unit_test(stays_away),
+        cmocka_unit_test(every_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
