@@ -52,9 +52,10 @@ para_status para_recorded_run(para_recorded *r, para_rank *rank, para_part_key k
     para_device *dev = rank->device;
     if (!r || !para_recorded_can(dev)) return ops(args);
     para_recorded_part *part = para_recorded_entry(r, dev, &key);
-    if (part->runs++ == 0) return ops(args);
-    if (!part->recording && !part->refused) PARA_TRY(record(part, dev, ops, args));
-    return part->refused ? ops(args) : dev->ops->play(dev, part->recording);
+    bool again = part->runs++ > 0;
+    if (part->recording) return dev->ops->play(dev, part->recording);
+    PARA_TRY(ops(args));
+    return again && !part->refused ? record(part, dev, ops, args) : PARA_OK;
 }
 
 void para_recorded_close(para_recorded *r, para_device *dev) {

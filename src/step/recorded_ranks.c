@@ -179,11 +179,12 @@ static para_status record_from(const call *c, para_joint *joint, const para_mark
     return status;
 }
 
-/* All have the part recorded, or go on without. */
+/* Carries the ops out, and while the devices are at work all have the part recorded, or go on without. */
 static para_status record(const call *c) {
     para_joint *joint = NULL;
     para_mark *begun = NULL;
     para_recorded_forget(c->part, c->dev);
+    PARA_TRY(c->ops(c->args));
     para_status status = begin(c, &joint, &begun);
     bool records = joint != NULL;
     status = tell(c, status, joint, begun);
@@ -218,21 +219,16 @@ static para_status play(const call *c) {
     return status;
 }
 
-/* ---- */
+/* ---- one run */
 
-/* Recorded, it is played; or carried out, where it could not be. */
 static para_status run(const call *c, bool keeps) {
-    for (;;) {
-        way now = OP_BY_OP;
-        para_mark *here = NULL;
-        para_status status = agree(c, keeps, &now, &here);
-        if (status == PARA_OK && now == PLAY) status = play(c);
-        if (here) c->dev->ops->mark_close(c->dev, &here);
-        PARA_TRY(status);
-        if (now == PLAY) return PARA_OK;
-        if (now == OP_BY_OP) return c->ops(c->args);
-        PARA_TRY(record(c));
-    }
+    way now = OP_BY_OP;
+    para_mark *here = NULL;
+    para_status status = agree(c, keeps, &now, &here);
+    if (status == PARA_OK && now == PLAY) status = play(c);
+    if (here) c->dev->ops->mark_close(c->dev, &here);
+    if (status != PARA_OK || now == PLAY) return status;
+    return now == RECORD ? record(c) : c->ops(c->args);
 }
 
 para_status para_recorded_run_ranks(para_recorded *r, para_comm comm, bool keeps, para_part_key key,

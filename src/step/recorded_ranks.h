@@ -3,7 +3,8 @@
  * The ranks' devices fill a single recording, which the first rank begins, ends, keeps and plays; the marks that devices wait for each other by are what orders it inside:
  *
  *   come together      each says what it is about to run, and what it has of it; all take the same way: op by op, record, or play
- *   record, the first  begins and makes a mark; the others' devices go on after it, and so take part
+ *   record  all        carry their ops out, as op by op; what follows happens while the devices are at work
+ *           the first  begins and makes a mark; the others' devices go on after it, and so take part
  *           all        issue their ops, one op at a time; come together, each with a mark that the first rank's device goes on after
  *           the first  ends it; come together: all have it, or, where there was no memory for it, do without
  *   play    the first  goes on after a mark of each, plays, makes a mark; come together; the others go on after it; come together, and the mark is closed

@@ -57,11 +57,13 @@ typedef struct blocks {
     para_item *item;
     int first, last;
     const bool *skip;
+    int normed_for; /* of the item, before them */
 } blocks;
 
 static para_status run_blocks(void *args) {
     const blocks *b = args;
     para_weights *offloaded = b->t->offloaded;
+    b->item->normed_for = b->normed_for;
     for (int i = b->first; i < b->last; i++) {
         if (b->skip && b->skip[i]) continue;
         PARA_TRY(para_rank_check(b->rank));
@@ -84,7 +86,7 @@ para_status para_transformer_blocks(para_transformer *t, para_rank *rank, para_i
                                     const bool *skip) {
     const para_shard *shard = &item->conditioning->shard;
     const para_arena *arena = &rank->device->arena;
-    blocks b = {t, rank, item, first, last, skip};
+    blocks b = {t, rank, item, first, last, skip, item->normed_for};
     para_part_key key = {first, last, skip, arena->base + para_arena_mark(arena)};
     bool keeps = !t->offloaded; /* copies of the next step's blocks begin in this one, which no recording holds */
     if (para_mesh_size(shard->mesh, PARA_AXIS_TOKENS) == 1) {
