@@ -4,6 +4,7 @@
 #include "pipeline/pipeline_state.h"
 #include "rank_checks.h"
 #include "recording_device.h"
+#include "sampling.h"
 
 enum { RANKS = 4 };
 
@@ -94,18 +95,18 @@ static int least_played(const setting *s, const para_result *result) {
 
 static void as_op_by_op(void **unused) {
     static const setting settings[] = {
-        {"ulysses 2", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
         {"ulysses 2, direct", 1, 1, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 4},
+        {"ulysses 2", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
         {"ulysses 2, two groups of heads", 1, 1, 2, 2, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
-        {"ring 2", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
         {"ring 2, ulysses 2, direct", 1, 2, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 3},
+        {"ring 2", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
         {"ring 3, cache", 1, 3, 1, 0, PARA_EXCHANGE_AUTO, 1, 0.3f, 1, 0, false, 8},
-        {"batch 2, ulysses 2, CFG, three pictures", 2, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0, 3, 0, false, 3},
-        {"ulysses 2, cache, TaylorSeer, CFG", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0.3f, 1, 1, false, 8},
         {"batch 2, ulysses 2, cache, halves together", 2, 1, 2, 0, PARA_EXCHANGE_DIRECT, 3, 0.3f, 1, 0, true, 8},
+        {"ulysses 2, cache, TaylorSeer, CFG", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0.3f, 1, 1, false, 8},
+        {"batch 2, ulysses 2, CFG, three pictures", 2, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0, 3, 0, false, 3},
     };
     (void)unused;
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i += (size_t)sample_each(1)) {
         const setting *s = &settings[i];
         open_all(s);
         para_result *a = drawn(s, false, false);
@@ -148,7 +149,7 @@ static void after_failures(void **unused) {
     (void)unused;
     open_all(&s);
     para_result *a = drawn(&s, false, false);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i += (size_t)sample_each(1))
         for (int who = 0, n = cases[i].from; who < 2; who++, n += cases[i].step) {
             para_result *failed = NULL;
             recorders.at = cases[i].at, recorders.who = who, recorders.fails = PARA_ERR_DEVICE;
