@@ -54,7 +54,8 @@ void para_turns_begin(para_device *dev, para_turns *turns, pthread_mutex_t *lock
     if (turns->own->name) turns->table.name = in_turn_##name;
     PARA_COMPUTING_OPS(REPLACE)
     EXCHANGING_OPS(REPLACE)
-#define REFUSE(name, parameters, unused) turns->table.name = refused_##name;
+#define REFUSE(name, parameters, unused)                                                                               \
+    if (turns->own->name) turns->table.name = refused_##name;
     REFUSED_OPS(REFUSE)
     if (turns->own->mark_close) turns->table.mark_close = in_turn_mark_close;
     dev->turns = turns;
