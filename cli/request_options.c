@@ -7,7 +7,7 @@ const char *const rng_choices[] = {"cpu", "cuda", NULL};
 const char *const dtype_choices[] = {"f32", "bf16", NULL};
 const char *const attention_choices[] = {"auto", "para", "cudnn", NULL};
 const char *const exchange_choices[] = {"auto", "copy", "direct", NULL};
-const char *const compile_choices[] = {"auto", "on", "untuned", "off", NULL};
+const char *const compile_choices[] = {"auto", "on", "untuned", "unrecorded", "off", NULL};
 
 void request_options_finish(request_options *o) {
     if (o->device.count > 1 && o->ranks == 1) o->ranks = o->device.count;

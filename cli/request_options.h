@@ -24,7 +24,7 @@ typedef struct request_options {
 } request_options;
 
 extern const char *const rng_choices[], *const dtype_choices[], *const attention_choices[], *const compile_choices[], *const exchange_choices[];
-enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
+enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_UNRECORDED, COMPILE_OFF };
 
 #define REQUEST_OPTIONS_INIT { .request = PARA_REQUEST_INIT, .ranks = 1, .timeout = 120, .cache = CACHE_ARGUMENTS_INIT }
 
@@ -56,7 +56,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_OFF };
         {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (default: the model's own: FLUX 28, HunyuanVideo and CogVideoX 50)"},                        \
         {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "guidance, embedded or classifier-free as the model has it (default: the model's own: FLUX 3.5, HunyuanVideo and CogVideoX 6)"}, \
         {"--attention", OPTION_CHOICE, &(o).attention, NULL, attention_choices, "whose kernel computes the transformer's attention on a GPU (auto: para)"}, \
-        {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not (auto: on with cuda)"}, \
+        {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not; or tune them only (auto: on with cuda)"}, \
         DEVICE_OPTIONS(o)
 /* of these what they run on; */
 #define DEVICE_OPTIONS(o)                                                                                                    \

@@ -61,6 +61,7 @@ static para_status compile(const session *s, const request_options *o) {
     para_compile_options c = PARA_COMPILE_OPTIONS_INIT;
     c.off = o->compile == COMPILE_OFF;
     c.no_tuning = o->compile == COMPILE_UNTUNED;
+    c.no_recording = o->compile == COMPILE_UNRECORDED;
     return o->compile == COMPILE_AUTO ? PARA_OK : para_compile(s->pipe, &c);
 }
 

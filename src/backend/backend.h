@@ -210,7 +210,9 @@ typedef struct para_ops {
     para_status (*mask_columns)(para_device *dev, para_tensor mask, uint8_t *out); /* [B, H, Sq, keys] BOOL or F32 → para_mask_column [B · keys]; waits */
 
     /* Ops carried out again with the same arguments and none of the host's work; all four NULL where a device cannot. */
-    para_status (*record)(para_device *dev);                            /* from here on ops are kept instead; those that wait, or meet a shape for the first time, fail */
+    /* From here on ops are kept instead; those that wait, or meet a shape for the first time, fail. `joined`: so are those of other devices of the process from
+     * where they come after one of this device's marks; before the end this one must come after a mark of each. Nobody tells two of them anything at once. */
+    para_status (*record)(para_device *dev, bool joined);
     para_status (*record_end)(para_device *dev, para_recording **out);  /* out NULL: forgets them */
     para_status (*play)(para_device *dev, const para_recording *recording);
     void (*recording_close)(para_device *dev, para_recording **recording); /* sets it to NULL; takes NULL in it */
@@ -225,7 +227,7 @@ typedef struct para_ops {
     para_status (*fetch)(para_device *dev, const para_fetch_args *a);  /* copies beside what `dev` computes: whoever needs the result asks for a mark */
     para_status (*mark)(para_device *dev, para_mark **out);            /* here: all that it was told so far */
     para_status (*after)(para_device *dev, const para_mark *mark);     /* what it is told from now on begins when all before the mark is done; of any device */
-    void (*mark_close)(para_mark **mark);                              /* sets it to NULL; takes NULL in it */
+    void (*mark_close)(para_device *dev, para_mark **mark);            /* sets it to NULL; takes NULL in it; of any device */
     /* A stream of its own on which a library moves data to and from devices of other processes: what it is told from now on begins after the mark. And where
      * it stands now. */
     para_status (*lane)(para_device *dev, const para_mark *after, void **stream);
@@ -244,6 +246,7 @@ struct para_device {
     bool tunes;              /* ops may spend seconds on a shape that they meet for the first time, to find what is fastest */
     const para_trace *trace; /* or NULL */
     struct para_profile *profile; /* profile.h: while one is open; or NULL */
+    struct para_turns *turns;     /* turns.h: while it takes turns with other devices; or NULL */
     para_status (*check)(void *user); /* called between ops: a failure ends the request; or NULL */
     void *check_user;        /* of check */
     void (*on_load)(void *user, int64_t bytes); /* told of so many more bytes of weights that were read for it; or NULL */

@@ -18,6 +18,15 @@ typedef struct para_pending {
     para_device *device; /* copies what arrives */
 } para_pending;
 
+enum { PARA_RENDEZVOUS_NOTE = 64 };
+
+/* Ranks first, first + stride, … of the world, each with a note. */
+typedef struct para_gathering {
+    int first, stride, size;
+    const void *note;
+    size_t bytes; /* of it, the same for all; at most PARA_RENDEZVOUS_NOTE */
+} para_gathering;
+
 /* What carries transfers. */
 typedef struct para_transport {
     const char *name; /* "threads", "mpi", "dry" */
@@ -35,6 +44,9 @@ typedef struct para_transport {
     para_status (*reach)(para_pending *pending);
     para_tensor (*place)(const para_pending *pending, int i);
     para_status (*leave)(para_pending *pending, bool done);
+
+    /* There, too: ranks come together on the host; see comm/rendezvous.h. NULL: they do not. */
+    para_status (*rendezvous)(para_endpoint *e, const para_gathering *a, para_status own, void *notes);
 } para_transport;
 
 struct para_endpoint {
@@ -47,6 +59,21 @@ struct para_endpoint {
     double waited;      /* seconds that the host has waited for transfers */
     bool addressable;   /* all ranks are of one address space: they may store where others want it */
 };
+
+/* What an endpoint has counted. */
+typedef struct para_traffic {
+    int64_t bytes_sent, bytes_between_hosts, messages;
+} para_traffic;
+
+static inline para_traffic para_endpoint_traffic(const para_endpoint *e) {
+    return (para_traffic){e->bytes_sent, e->bytes_between_hosts, e->messages};
+}
+/* Counts it `times` more; -1: as if it had not been. */
+static inline void para_endpoint_count_again(para_endpoint *e, const para_traffic *t, int times) {
+    e->bytes_sent += times * t->bytes_sent;
+    e->bytes_between_hosts += times * t->bytes_between_hosts;
+    e->messages += times * t->messages;
+}
 
 /* For transports: counts a transfer that is sent. */
 static inline void para_endpoint_count(para_endpoint *e, const para_transfer *send) {

@@ -115,7 +115,7 @@ para_status para_landing_leave(para_pending *pending, bool done) {
     b->held = false;
     pthread_mutex_unlock(&g->lock);
     for (int i = b->sends; i < b->sends + b->receives; i++)
-        if (b->parcel[i].passed) b->base.device->ops->mark_close(&b->parcel[i].passed);
+        if (b->parcel[i].passed) b->base.device->ops->mark_close(b->base.device, &b->parcel[i].passed);
     return status;
 }
 

@@ -93,7 +93,7 @@ static para_status exchange(para_member *m, para_device *dev, int n, const para_
     void *stream = NULL;
     PARA_TRY(dev->ops->mark(dev, &ready));
     para_status status = dev->ops->lane(dev, ready, &stream);
-    dev->ops->mark_close(&ready);
+    dev->ops->mark_close(dev, &ready);
     PARA_TRY(status);
     return para_nccl_exchange(m->group->nccl, m->local, stream, sends, piece, receives, receive, check, m);
 }
@@ -116,7 +116,7 @@ para_status para_lane_unpack(para_device *dev, int n, const para_lane_item *item
 }
 
 void para_lane_close(para_device *dev, para_lane *lane) {
-    if (lane->passed) dev->ops->mark_close(&lane->passed);
+    if (lane->passed) dev->ops->mark_close(dev, &lane->passed);
     if (lane->staging) lane->staging->busy = false;
     lane->staging = NULL;
 }

@@ -78,6 +78,7 @@ para_status para_group_begin(para_group *g, const atomic_bool *cancel) {
     }
     for (int i = 0; i < g->local; i++) {
         g->member[i].state = PARA_MEMBER_COMPUTES;
+        g->member[i].met = 0;
         atomic_store(&g->member[i].sign, para_now());
     }
     for (int i = 0; i < g->local * g->local; i++) g->channel[i] = (para_channel){0};
@@ -118,6 +119,7 @@ void para_group_finish(para_group *g, int local, para_status status) {
     para_group_give_up(m); /* others, who may hold what is given up, know of the failure by now */
     pthread_mutex_lock(&g->lock);
     m->state = PARA_MEMBER_BACK;
+    for (int i = 0; i < g->local; i++) pthread_cond_signal(&g->member[i].wake); /* nobody waits for it to come */
     pthread_cond_broadcast(&g->back);
     pthread_mutex_unlock(&g->lock);
 }

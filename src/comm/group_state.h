@@ -39,6 +39,12 @@ typedef enum para_member_state {
 
 typedef struct para_staging para_staging; /* group_lane.c */
 
+/* What a rank brings when ranks come together: its status and a note. */
+typedef struct para_brought {
+    para_status status;
+    unsigned char note[PARA_RENDEZVOUS_NOTE];
+} para_brought;
+
 /* A rank of this process. */
 typedef struct para_member {
     para_endpoint endpoint; /* first, so that an endpoint leads to its member */
@@ -49,6 +55,8 @@ typedef struct para_member {
     atomic_int_fast64_t sign;   /* nanoseconds of the clock at its last sign of life */
     struct para_batch *batches; /* what it started and has not finished; its own thread's */
     para_staging *staging;      /* its own thread's, too */
+    int64_t met;                /* rendezvous that it has come to in this run; -1: it comes to none any more */
+    para_brought brought[2];    /* to the last two: nobody is further ahead of another */
 } para_member;
 
 /* What a process brought to a meeting. */
@@ -169,6 +177,8 @@ void para_lane_close(para_device *dev, para_lane *lane);
 /* The transport between members. What a rank started and did not finish: how many there are; gives them up, once
  * the others can know that the run has failed. */
 extern const para_transport para_group_transport, para_group_mpi_transport; /* in one process; in several */
+/* group_rendezvous.c */
+para_status para_group_rendezvous(para_endpoint *e, const para_gathering *a, para_status own, void *notes);
 int para_group_left(const para_member *m);
 void para_group_give_up(para_member *m);
 

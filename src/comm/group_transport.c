@@ -313,9 +313,9 @@ static void close_batch(para_member *m, para_batch *b) {
     while (*at != b) at = &(*at)->next;
     *at = b->next;
     for (int i = 0; i < b->sends + b->receives; i++)
-        if (b->parcel[i].passed) b->base.device->ops->mark_close(&b->parcel[i].passed);
+        if (b->parcel[i].passed) b->base.device->ops->mark_close(b->base.device, &b->parcel[i].passed);
     para_lane_close(b->base.device, &b->lane);
-    if (b->ready) b->base.device->ops->mark_close(&b->ready);
+    if (b->ready) b->base.device->ops->mark_close(b->base.device, &b->ready);
     para_free(b);
 }
 
@@ -324,7 +324,7 @@ static para_status finish(para_pending *pending) {
     para_member *m = para_member_of(pending->endpoint);
     para_group *g = m->group;
     para_status status = para_batch_wait(b, all_done);
-    if (b->lands && atomic_load(&g->failed)) withdraw(g, m, b); /* from here on no mark is added */
+    if (atomic_load(&g->failed)) withdraw(g, m, b); /* from here on no mark is added */
     para_status waited = wait_on_device(b);
     if (status == PARA_OK) status = waited;
     if (status == PARA_OK) status = para_lane_unpack(b->base.device, b->items, b->item);
@@ -341,7 +341,7 @@ int para_group_left(const para_member *m) {
 void para_group_give_up(para_member *m) {
     para_landing_let_go(m);
     while (m->batches) {
-        if (m->batches->lands) withdraw(m->group, m, m->batches);
+        withdraw(m->group, m, m->batches);
         (void)wait_on_device(m->batches); /* what is on its way ends before its memory is used again */
         close_batch(m, m->batches);
     }
@@ -358,5 +358,6 @@ const para_transport para_group_transport = {.name = "threads",
                                              .offer = para_landing_offer,
                                              .reach = para_landing_reach,
                                              .place = para_landing_place,
-                                             .leave = para_landing_leave};
+                                             .leave = para_landing_leave,
+                                             .rendezvous = para_group_rendezvous};
 const para_transport para_group_mpi_transport = {.name = "mpi", .start = start, .finish = finish, .close = close_member};

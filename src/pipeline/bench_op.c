@@ -197,7 +197,7 @@ static para_status measure(op_bench *b) {
     int fit = once > 0 && once * CALLS > para_round_seconds(&rounds) ? (int)(para_round_seconds(&rounds) / once) + 1 : CALLS;
     b->calls = records ? CALLS : fit < CALLS ? fit : CALLS;
     if (records) {
-        PARA_TRY(b->dev->ops->record(b->dev));
+        PARA_TRY(b->dev->ops->record(b->dev, false));
         para_status status = all_calls(b);
         PARA_TRY(b->dev->ops->record_end(b->dev, status == PARA_OK ? &b->recording : NULL));
         PARA_TRY(status);

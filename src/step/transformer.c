@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "parallel/gather.h"
+#include "step/recorded_ranks.h"
 
 static para_status stream_new(para_rank *rank, const para_transformer *t, const para_conditioning *conditioning,
                               int64_t rows, int64_t dim, para_tensor *stream, para_tensor *normed) {
@@ -56,11 +57,13 @@ typedef struct blocks {
     para_item *item;
     int first, last;
     const bool *skip;
+    int normed_for; /* of the item, before them */
 } blocks;
 
 static para_status run_blocks(void *args) {
     const blocks *b = args;
     para_weights *offloaded = b->t->offloaded;
+    b->item->normed_for = b->normed_for;
     for (int i = b->first; i < b->last; i++) {
         if (b->skip && b->skip[i]) continue;
         PARA_TRY(para_rank_check(b->rank));
@@ -83,18 +86,19 @@ para_status para_transformer_blocks(para_transformer *t, para_rank *rank, para_i
                                     const bool *skip) {
     const para_shard *shard = &item->conditioning->shard;
     const para_arena *arena = &rank->device->arena;
-    blocks b = {t, rank, item, first, last, skip};
+    blocks b = {t, rank, item, first, last, skip, item->normed_for};
+    para_part_key key = {first, last, skip, arena->base + para_arena_mark(arena)};
+    bool keeps = !t->offloaded; /* copies of the next step's blocks begin in this one, which no recording holds */
     if (para_mesh_size(shard->mesh, PARA_AXIS_TOKENS) == 1) {
         PARA_TRY(para_rank_check(rank));
-        para_part_key key = {first, last, skip, arena->base + para_arena_mark(arena)};
-        /* Copies of the next step's blocks begin in this one, which no recording holds. */
-        return para_recorded_run(t->offloaded ? NULL : item->recorded, rank, key, run_blocks, &b);
+        return para_recorded_run(keeps ? item->recorded : NULL, rank, key, run_blocks, &b);
     }
     para_attention_mode mode = para_unified_mode(rank, shard->mesh, shard->layout);
     if (shard->head_groups) mode.head_groups = shard->head_groups;
     mode.exchange = shard->exchange;
     PARA_TRY(para_attention_push(rank, mode));
-    para_status status = run_blocks(&b);
+    para_comm comm = para_mesh_comm(rank, shard->mesh, PARA_AXIS_TOKENS);
+    para_status status = para_recorded_run_ranks(item->recorded, comm, keeps, key, run_blocks, &b);
     para_attention_pop(rank);
     return status;
 }

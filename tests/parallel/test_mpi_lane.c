@@ -36,7 +36,8 @@ static para_status fake_after(para_device *dev, const para_mark *mark) {
     return PARA_OK;
 }
 
-static void fake_mark_close(para_mark **mark) {
+static void fake_mark_close(para_device *dev, para_mark **mark) {
+    (void)dev;
     para_free(*mark);
     *mark = NULL;
 }

@@ -40,7 +40,8 @@ static para_status stamp_seconds(para_device *dev, int from, int to, double *out
 static void range(para_device *dev, const char *name) {
     strcat(of(dev)->shown, name ? name : ".");
 }
-static para_status record(para_device *dev) {
+static para_status record(para_device *dev, bool joined) {
+    (void)joined;
     return work(dev);
 }
 

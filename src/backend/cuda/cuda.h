@@ -120,7 +120,7 @@ void para_cuda_range(para_device *dev, const char *name);
 void para_cuda_stamps_close(para_cuda *cuda);
 
 /* ---- cuda_record.c */
-para_status para_cuda_record(para_device *dev);
+para_status para_cuda_record(para_device *dev, bool joined);
 para_status para_cuda_record_end(para_device *dev, para_recording **out);
 para_status para_cuda_play(para_device *dev, const para_recording *recording);
 void para_cuda_recording_close(para_device *dev, para_recording **recording);
@@ -130,7 +130,7 @@ para_status para_cuda_reach(para_device *dev, const para_device *other);
 para_status para_cuda_fetch(para_device *dev, const para_fetch_args *a);
 para_status para_cuda_mark_here(para_device *dev, para_mark **out);
 para_status para_cuda_after(para_device *dev, const para_mark *mark);
-void para_cuda_mark_close(para_mark **mark);
+void para_cuda_mark_close(para_device *dev, para_mark **mark);
 para_status para_cuda_lane(para_device *dev, const para_mark *after, void **stream);
 para_status para_cuda_lane_mark(para_device *dev, para_mark **out);
 

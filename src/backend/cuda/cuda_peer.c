@@ -32,19 +32,19 @@ para_status para_cuda_reach(para_device *dev, const para_device *other) {
     return para_cuda_checked(error, "open the memory of another GPU");
 }
 
-static para_status mark_on(cudaStream_t stream, para_mark **out) {
+static para_status mark_on(para_device *dev, cudaStream_t stream, para_mark **out) {
     para_mark *mark = para_alloc(1, sizeof *mark);
     if (!mark) return PARA_ERR_MEMORY;
     cudaError_t error = cudaEventCreateWithFlags(&mark->event, cudaEventDisableTiming);
     if (error == cudaSuccess) error = cudaEventRecord(mark->event, stream);
     *out = mark;
-    if (error != cudaSuccess) para_cuda_mark_close(out);
+    if (error != cudaSuccess) para_cuda_mark_close(dev, out);
     return para_cuda_checked(error, "mark a point of the stream");
 }
 
 para_status para_cuda_mark_here(para_device *dev, para_mark **out) {
     PARA_TRY(para_cuda_enter(dev));
-    return mark_on(para_cuda_of(dev)->stream, out);
+    return mark_on(dev, para_cuda_of(dev)->stream, out);
 }
 
 /* Rows of the same length at one distance in each tensor: what the copy engine moves without any multiprocessor. */
@@ -82,8 +82,8 @@ para_status para_cuda_fetch(para_device *dev, const para_fetch_args *a) {
     CUDA_TRY(cudaStreamWaitEvent(cuda->fetching, a->filled->event, 0), "wait for another GPU");
     CUDA_TRY(cudaStreamWaitEvent(cuda->fetching, a->free->event, 0), "wait for the GPU");
     for (int i = 0; i < a->count; i++) PARA_TRY(fetch_one(cuda, &a->dst[i], &a->src[i]));
-    PARA_TRY(mark_on(cuda->fetching, a->arrived));
-    return mark_on(cuda->fetching, a->taken);
+    PARA_TRY(mark_on(dev, cuda->fetching, a->arrived));
+    return mark_on(dev, cuda->fetching, a->taken);
 }
 
 para_status para_cuda_after(para_device *dev, const para_mark *mark) {
@@ -103,10 +103,11 @@ para_status para_cuda_lane(para_device *dev, const para_mark *after, void **stre
 
 para_status para_cuda_lane_mark(para_device *dev, para_mark **out) {
     PARA_TRY(para_cuda_enter(dev));
-    return mark_on(para_cuda_of(dev)->lane, out);
+    return mark_on(dev, para_cuda_of(dev)->lane, out);
 }
 
-void para_cuda_mark_close(para_mark **mark) {
+void para_cuda_mark_close(para_device *dev, para_mark **mark) {
+    (void)dev;
     if (!*mark) return;
     if ((*mark)->event) cudaEventDestroy((*mark)->event); /* its memory goes once it has passed */
     para_free(*mark);

@@ -6,10 +6,12 @@ struct para_recording {
     cudaGraphExec_t graph;
 };
 
-para_status para_cuda_record(para_device *dev) {
+/* Threads of other devices may allocate meanwhile, so a capture is never global. Thread-local ones refuse what is unsafe on the thread that began them, and on no
+ * other: those that join would be treated unlike it. What they must not do, none of them, is kept from them by those who take turns. */
+para_status para_cuda_record(para_device *dev, bool joined) {
+    enum cudaStreamCaptureMode mode = joined ? cudaStreamCaptureModeRelaxed : cudaStreamCaptureModeThreadLocal;
     PARA_TRY(para_cuda_enter(dev));
-    /* Other ranks' threads may allocate meanwhile. */
-    CUDA_TRY(cudaStreamBeginCapture(para_cuda_of(dev)->stream, cudaStreamCaptureModeThreadLocal), "record a step");
+    CUDA_TRY(cudaStreamBeginCapture(para_cuda_of(dev)->stream, mode), "record a step");
     return PARA_OK;
 }
 

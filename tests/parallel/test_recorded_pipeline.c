@@ -1,0 +1,189 @@
+/* Requests whose steps ranks record as one, on CPUs that record: pictures, decisions and bytes are those of ops one by one, to the bit. SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "pipeline/pipeline_state.h"
+#include "rank_checks.h"
+#include "recording_device.h"
+#include "sampling.h"
+
+enum { RANKS = 4 };
+
+typedef struct setting {
+    const char *name;
+    int batch, ring, ulysses;
+    int head_groups;
+    para_exchange_way exchange;
+    float cfg, threshold;
+    int images, derivatives;
+    bool joint;
+    int steps;
+} setting;
+
+static para_world *world;
+static para_pipeline *pipe;
+
+static int cancel_at;
+
+static void on_progress(void *user, const para_progress *p) {
+    (void)user;
+    if (cancel_at > 0 && strcmp(p->stage, "denoise") == 0 && p->done == cancel_at) para_cancel(pipe);
+}
+
+static void open_all(const setting *s) {
+    para_device *dev[RANKS];
+    int ranks = s->batch * s->ring * s->ulysses;
+    para_parallel_options o = PARA_PARALLEL_OPTIONS_INIT;
+    para_cache_options cache = PARA_CACHE_OPTIONS_INIT;
+    world = open_world(ranks, 60);
+    for (int i = 0; i < ranks; i++) dev[i] = world->worker[i].rank.device;
+    recorders_begin(ranks, dev);
+    o.batch = s->batch, o.ring = s->ring, o.ulysses = s->ulysses, o.head_groups = s->head_groups,
+    o.exchange = s->exchange;
+    cache.residual_diff_threshold = s->threshold, cache.taylorseer_derivatives = s->derivatives, cache.joint = s->joint;
+    para_status status = para_pipeline_open(&pipe, world, PARA_SOURCE_DIR "/models/tiny-flux", NULL);
+    if (status == PARA_OK) status = para_parallelize(pipe, &o);
+    if (status == PARA_OK && s->threshold > 0) status = para_apply_first_block_cache(pipe, &cache);
+    if (status != PARA_OK) fail_msg("%s: %s", s->name, para_last_error());
+}
+
+static void close_all(void) {
+    para_pipeline_close(&pipe);
+    recorders_end();
+    para_world_close(&world);
+}
+
+static para_status draw(const setting *s, bool compiled, bool profile, para_result **out) {
+    para_request r = PARA_REQUEST_INIT;
+    r.prompt = "a red heart on a blue background";
+    r.negative_prompt = s->cfg > 1 ? "a green tree" : NULL;
+    r.true_cfg_scale = s->cfg;
+    r.width = r.height = 64;
+    r.max_sequence_length = 16;
+    r.num_inference_steps = s->steps;
+    r.num_images = s->images;
+    r.latents_only = true;
+    r.profile = profile;
+    r.on_progress = on_progress;
+    pipe->compiled = compiled; /* para_compile wants a GPU */
+    recorders.played = recorders.recorded = 0;
+    return para_generate(pipe, &r, out);
+}
+
+static para_result *drawn(const setting *s, bool compiled, bool profile) {
+    para_result *result;
+    if (draw(s, compiled, profile, &result) != PARA_OK) fail_msg("%s: %s", s->name, para_last_error());
+    recorders_check();
+    return result;
+}
+
+static void same(const setting *s, const para_result *a, const para_result *b) {
+    int64_t values = para_tensor_count(&a->latents), off = 0;
+    for (int64_t i = 0; i < values; i++)
+        off += ((const uint32_t *)a->latents.data)[i] != ((const uint32_t *)b->latents.data)[i];
+    if (off || values == 0) fail_msg("%s: %lld of %lld values differ", s->name, (long long)off, (long long)values);
+    if (a->exchanged_bytes != b->exchanged_bytes || a->exchanged_bytes == 0)
+        fail_msg("%s: %lld bytes were exchanged, not %lld", s->name, (long long)b->exchanged_bytes,
+                 (long long)a->exchanged_bytes);
+    if (a->cache_hits != b->cache_hits) fail_msg("%s: %d hits, not %d", s->name, b->cache_hits, a->cache_hits);
+}
+
+/* At least so many parts of a request are played: without a cache all steps but two. */
+static int least_played(const setting *s, const para_result *result) {
+    int parts = s->images * (s->cfg > 1 ? 2 : 1);
+    return s->threshold > 0 ? result->cache_hits > 0 ? s->steps - 2 : 0 : parts * (s->steps - 2);
+}
+
+static void as_op_by_op(void **unused) {
+    static const setting settings[] = {
+        {"ulysses 2, direct", 1, 1, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 4},
+        {"ulysses 2", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
+        {"ulysses 2, two groups of heads", 1, 1, 2, 2, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
+        {"ring 2, ulysses 2, direct", 1, 2, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 3},
+        {"ring 2", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4},
+        {"ring 3, cache", 1, 3, 1, 0, PARA_EXCHANGE_AUTO, 1, 0.3f, 1, 0, false, 8},
+        {"batch 2, ulysses 2, cache, halves together", 2, 1, 2, 0, PARA_EXCHANGE_DIRECT, 3, 0.3f, 1, 0, true, 8},
+        {"ulysses 2, cache, TaylorSeer, CFG", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0.3f, 1, 1, false, 8},
+        {"batch 2, ulysses 2, CFG, three pictures", 2, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0, 3, 0, false, 3},
+    };
+    (void)unused;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i += (size_t)sample_each(1)) {
+        const setting *s = &settings[i];
+        open_all(s);
+        para_result *a = drawn(s, false, false);
+        assert_int_equal(recorders.recorded + recorders.played, 0);
+        para_result *b = drawn(s, true, false);
+        same(s, a, b);
+        if (s->threshold > 0 && a->cache_hits == 0) fail_msg("%s: the cache never hit", s->name);
+        print_message("%s: %d parts played, %d ops recorded, %d hits\n", s->name, (int)recorders.played,
+                      (int)recorders.recorded, a->cache_hits);
+        if (recorders.played < least_played(s, a))
+            fail_msg("%s: only %d parts were played", s->name, (int)recorders.played);
+        para_result_close(&a);
+        para_result_close(&b);
+        close_all();
+    }
+}
+
+/* The last step of a profiled request is not played, by any rank. */
+static void profiled(void **unused) {
+    static const setting s = {"profiled", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4};
+    (void)unused;
+    open_all(&s);
+    para_result *a = drawn(&s, false, false), *b = drawn(&s, true, true);
+    same(&s, a, b);
+    assert_int_equal(recorders.played, 1);
+    assert_true(b->num_step_ops > 0);
+    para_result_close(&a);
+    para_result_close(&b);
+    close_all();
+}
+
+/* After a request that fails, or is cancelled, while ranks record or play, the next one is as ever. */
+static void after_failures(void **unused) {
+    static const setting s = {"failures", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4};
+    static const struct {
+        moment at;
+        int from, step;
+    } cases[] = {{AT_RECORD, 0, 1},  {AT_OP, 150, 37}, {AT_FETCH, 20, 9}, {AT_MARK, 40, 31},
+                 {AT_AFTER, 30, 41}, {AT_END, 0, 1},   {AT_PLAY, 1, 1}};
+    (void)unused;
+    open_all(&s);
+    para_result *a = drawn(&s, false, false);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i += (size_t)sample_each(1))
+        for (int who = 0, n = cases[i].from; who < 2; who++, n += cases[i].step) {
+            para_result *failed = NULL;
+            recorders.at = cases[i].at, recorders.who = who, recorders.fails = PARA_ERR_DEVICE;
+            recorders.happened = -n;
+            para_status status = draw(&s, true, false, &failed);
+            bool happened = recorders.happened > 0;
+            recorders.at = NEVER;
+            recorders_check();
+            para_result_close(&failed);
+            if (happened != (status == PARA_ERR_DEVICE))
+                fail_msg("%s: %s: %s", moment_names[cases[i].at], para_status_name(status), para_last_error());
+            if (!happened && who == 0) fail_msg("%s: nothing happened", moment_names[cases[i].at]);
+            para_result *b = drawn(&s, true, false);
+            same(&s, a, b);
+            para_result_close(&b);
+        }
+    for (cancel_at = 1; cancel_at < s.steps; cancel_at++) {
+        para_result *none = NULL;
+        int at = cancel_at;
+        assert_int_equal(draw(&s, true, false, &none), PARA_ERR_CANCELLED);
+        recorders_check();
+        cancel_at = 0;
+        para_result *b = drawn(&s, true, false);
+        same(&s, a, b);
+        para_result_close(&b);
+        cancel_at = at;
+    }
+    cancel_at = 0;
+    para_result_close(&a);
+    close_all();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_op_by_op), cmocka_unit_test(profiled),
+                                       cmocka_unit_test(after_failures)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
