@@ -26,7 +26,7 @@ typedef struct kept {
         para_linear_args linear;
         para_norm_args norm;
         para_residual_args residual;
-        para_head_args head;
+        para_head_args head[PARA_OPERANDS];
         para_attention_args attention;
         para_merge_args merge;
         struct {
@@ -38,8 +38,8 @@ typedef struct kept {
     } a;
     para_linear linear;
     para_norm_args norm;
-    para_tensor part[PARA_MOST_PLACES];
-    int parts;
+    para_tensor part[PARA_OPERANDS][PARA_MOST_PLACES];
+    int heads, parts;
     para_attention_args *attention_part; /* [parts] */
 } kept;
 
@@ -154,13 +154,16 @@ RECORDED_OP(
     },
     (k->dev, &k->a.residual))
 RECORDED_OP(
-    head, (para_device * dev, const para_head_args *a), (dev, a),
+    heads, (para_device * dev, int n, const para_head_args *a), (dev, n, a),
     {
-        k->a.head = *a;
-        k->a.head.part = k->part;
-        if (a->parts) memcpy(k->part, a->part, (size_t)a->parts * sizeof *a->part);
+        k->heads = n;
+        for (int i = 0; i < n; i++) {
+            k->a.head[i] = a[i];
+            k->a.head[i].part = k->part[i];
+            if (a[i].parts) memcpy(k->part[i], a[i].part, (size_t)a[i].parts * sizeof *a[i].part);
+        }
     },
-    (k->dev, &k->a.head))
+    (k->dev, k->heads, k->a.head))
 RECORDED_OP(attention, (para_device * dev, const para_attention_args *a), (dev, a), k->a.attention = *a,
             (k->dev, &k->a.attention))
 RECORDED_OP(
@@ -342,7 +345,7 @@ static inline void recorders_begin(int devices, para_device *const *dev) {
         *r = (recorder){.dev = dev[i], .own = dev[i]->ops, .table = *dev[i]->ops};
         r->table.copy = recorded_copy, r->table.linear = recorded_linear, r->table.norm = recorded_norm,
         r->table.residual = recorded_residual;
-        r->table.head = recorded_head, r->table.attention = recorded_attention,
+        r->table.heads = recorded_heads, r->table.attention = recorded_attention,
         r->table.attention_merge = recorded_attention_merge;
         r->table.attention_parts = recorded_attention_parts;
         r->table.activate = recorded_activate, r->table.gated = recorded_gated, r->table.combine = recorded_combine;
