@@ -4,7 +4,7 @@
 
 #include "backend/choices.h"
 
-enum { PARA_CUDA_ABI = 3 };
+enum { PARA_CUDA_ABI = 4 };
 
 /* The name of the function that returns the table. */
 #define PARA_CUDA_TABLE_NAME "para_cuda_module_table"
