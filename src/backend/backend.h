@@ -192,7 +192,7 @@ typedef struct para_ops {
     /* Attention. */
     para_status (*heads)(para_device *dev, int n, const para_head_args *a); /* [n], n ≤ PARA_OPERANDS: queries, keys, values, none in the place of another; as one where their sizes and strides are alike */
     para_status (*attention)(para_device *dev, const para_attention_args *a); /* mask [B, H, Sq, Skv], 0 strides broadcast; scale a number */
-    para_status (*attention_parts)(para_device *dev, int parts, const para_attention_args *a); /* [parts], where the device spreads: attention of ranges of queries over the same k and v, each with its own out; as one */
+    para_status (*attention_parts)(para_device *dev, int parts, const para_attention_args *a); /* [parts]: attention of ranges of queries over the same k and v, each with its own out, which may be another device's; as one */
     para_status (*attention_merge)(para_device *dev, const para_merge_args *a);
 
     /* Elementwise; x and y may be the same view. */
@@ -242,7 +242,7 @@ struct para_device {
     int threads;             /* host threads of this rank (cpu) */
     int64_t memory_limit;    /* bytes that it may take of memory of its own, libraries included; 0: what there is */
     bool joins;              /* one product of joined weights is faster than each by itself */
-    bool spreads;            /* attention writes its result to several places at once: attention_parts */
+    bool copies_beside;      /* fetch copies beside its ops, so that what is made meanwhile hides it */
     bool tunes;              /* ops may spend seconds on a shape that they meet for the first time, to find what is fastest */
     const para_trace *trace; /* or NULL */
     struct para_profile *profile; /* profile.h: while one is open; or NULL */

@@ -4,9 +4,9 @@
 
 #include "comm/endpoint.h"
 
-/* Told when a dry endpoint's exchanges start and are waited for, in their order. */
+/* Told when a dry endpoint's exchanges start and are waited for, in their order. stored: by the ops from here on, at others. */
 typedef struct para_exchange_watch {
-    void (*start)(void *user, int64_t number, int sends, const para_transfer *send, int receives, const para_transfer *receive);
+    void (*start)(void *user, int64_t number, bool stored, int sends, const para_transfer *send, int receives, const para_transfer *receive);
     void (*finish)(void *user, int64_t number);
     void *user;
 } para_exchange_watch;

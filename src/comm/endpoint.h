@@ -38,7 +38,7 @@ typedef struct para_transport {
     void (*close)(para_endpoint *e);
 
     /* Where ranks address each other's memory: offers room for what others store, and asks for room at others, whose tensors say sizes and types. Then reach, which
-     * waits for it, place, the i-th that was asked for, leave, and finish; see comm/landing.h. NULL: they do not. A transport that only counts has no more than offer. */
+     * waits for it, place, the i-th that was asked for, leave, and finish; see comm/landing.h. NULL: they do not. */
     para_status (*offer)(para_endpoint *e, para_device *dev, int offers, const para_transfer *offer, int places, const para_transfer *place,
                          para_pending **pending);
     para_status (*reach)(para_pending *pending);

@@ -96,7 +96,7 @@ static para_counted_exchange over_link(const para_timeline *t, para_rate link, i
     return x;
 }
 
-static void see_start(void *user, int64_t number, int sends, const para_transfer *send, int receives,
+static void see_start(void *user, int64_t number, bool stored, int sends, const para_transfer *send, int receives,
                       const para_transfer *receive) {
     para_timeline *t = user;
     for (para_rate link = PARA_RATE_PROCESS; link < PARA_RATES; link++) {
@@ -114,6 +114,7 @@ static void see_start(void *user, int64_t number, int sends, const para_transfer
         part *p = &t->part[t->parts++];
         *p = (part){.number = number, .link = link};
         p->left = para_rates_exchange(t->rates, &x, &p->overlap);
+        if (stored && !(t->rates->bandwidth > 0)) p->overlap = 1; /* ops store while they compute; of a bandwidth that is given nothing hides */
         t->times.exchange += p->left;
     }
 }

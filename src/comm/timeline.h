@@ -1,7 +1,7 @@
 /* When a rank computes and when it waits, by the ops and exchanges of a dry run. SPDX-License-Identifier: Apache-2.0
  *
  * Ops follow each other. An exchange goes on beside them, as far as its link hides behind computing, and those of one link follow each other; whoever waits for
- * one waits for what is left of it. The rank's peers are taken to be where it is. */
+ * one waits for what is left of it. What ranks store at each other goes on beside all of them, from the first that stores. The rank's peers are taken to be where it is. */
 #ifndef PARA_COMM_TIMELINE_H
 #define PARA_COMM_TIMELINE_H
 

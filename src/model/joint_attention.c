@@ -36,7 +36,7 @@ para_status para_joint_attention_begin(para_joint_attention *a, para_rank *rank,
         args.v = heads_of(a, a->rows, PARA_VALUE * d);
     }
     if (a->attended.data) args.out = heads_of(a, a->attended, 0);
-    PARA_TRY(para_attention_begin_spread(rank, &args, &a->job));
+    PARA_TRY(para_attention_begin_spread(rank, &args, a->beside, &a->job));
     const para_tensor *out = &a->job.args.out; /* [1, H, S, head_dim], a token's heads side by side */
     a->attended =
         (para_tensor){.dtype = dtype, .rank = 2, .dim = {tokens, d}, .stride = {out->stride[2], 1}, .data = out->data};

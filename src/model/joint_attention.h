@@ -5,9 +5,10 @@
 
 #include "step/transformer.h"
 
-/* A block's. heads and head_dim, D = heads · head_dim, are the caller's. */
+/* A block's. heads, head_dim, D = heads · head_dim, and beside are the caller's. */
 typedef struct para_joint_attention {
     int64_t heads, head_dim;
+    bool beside; /* the block computes something else between put and attention: see para_attention_begin_spread */
     para_attention_job job;
     para_tensor rows;     /* [S, 3D] that the projections fill where attention reads Q, K and V as they lie there; or none */
     para_tensor attended; /* [S, D]: its result, when the job has ended. With data before begin: where that shall be; only where nothing is exchanged */

@@ -147,7 +147,7 @@ para_status para_single_block_run(const para_single_block *b, const para_mmdit_d
     int64_t d = m->inner_dim, tokens = item->residual_stream.dim[0], beside = para_attention_moves(rank) ? 0 : d;
     para_dtype dtype = item->conditioning->dtype;
     para_tensor x = item->residual_stream, normed = item->normed, out, both /* [S, D or none, and MLP] */, mid, modulation = turn->modulation;
-    para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim};
+    para_joint_attention attention = {.heads = m->heads, .head_dim = m->head_dim, .beside = true};
     para_joint_rows rows = joint_rows(item, b->qkv, &b->joined_qkv, b->norm_q, b->norm_k, 0, tokens);
     PARA_TRY(PARA_NEW(dev, &out, dtype, tokens, d));
     PARA_TRY(PARA_NEW(dev, &both, dtype, tokens, beside + m->mlp_dim));

@@ -76,13 +76,13 @@ static bool fits(const para_attention_args *a) {
 }
 
 /* The job as the mode with `depth` modes up to and including it carries it out. */
-static para_status begin_at(para_rank *rank, int depth, const para_attention_args *args, bool spread, para_attention_job *job) {
+static para_status begin_at(para_rank *rank, int depth, const para_attention_args *args, bool spread, bool beside, para_attention_job *job) {
     if (!fits(args))
         return para_fail(PARA_ERR_SHAPE, "attention: q [B, H, Sq, D], k [B, Hkv, Skv, D], v [B, Hkv, Skv, Dv] and out "
                                          "[B, H, Sq, Dv] do not fit together");
     if (!mask_fits(args))
         return para_fail(PARA_ERR_SHAPE, "attention: the mask must be BOOL or F32 and [B or 1, H or 1, Sq or 1, keys]");
-    *job = (para_attention_job){.args = *args, .spread = spread};
+    *job = (para_attention_job){.args = *args, .spread = spread, .beside = beside};
     if (isnan(args->scale)) job->args.scale = (float)(1.0 / sqrt((double)args->q.dim[3]));
     if (depth == 0) return begin_on_device(rank, job);
     job->mode = &rank->mode[depth - 1];
@@ -91,21 +91,21 @@ static para_status begin_at(para_rank *rank, int depth, const para_attention_arg
 }
 
 para_status para_attention_begin(para_rank *rank, const para_attention_args *args, para_attention_job *job) {
-    return begin_at(rank, rank->modes, args, false, job);
+    return begin_at(rank, rank->modes, args, false, false, job);
 }
 
-para_status para_attention_begin_spread(para_rank *rank, const para_attention_args *args, para_attention_job *job) {
-    return begin_at(rank, rank->modes, args, true, job);
+para_status para_attention_begin_spread(para_rank *rank, const para_attention_args *args, bool beside, para_attention_job *job) {
+    return begin_at(rank, rank->modes, args, true, beside, job);
 }
 
 para_status para_attention_begin_below(para_rank *rank, const para_attention_job *above,
                                        const para_attention_args *args, para_attention_job *job) {
-    return begin_at(rank, above->depth, args, false, job);
+    return begin_at(rank, above->depth, args, false, false, job);
 }
 
 para_status para_attention_hand_down(para_rank *rank, para_attention_job *job, int depth) {
     para_attention_args args = job->args;
-    return begin_at(rank, depth, &args, job->spread, job);
+    return begin_at(rank, depth, &args, job->spread, job->beside, job);
 }
 
 para_status para_attention_put(para_rank *rank, para_attention_job *job, para_operand operand) {
@@ -166,7 +166,7 @@ para_status para_attention_all_phases(para_rank *rank, para_attention_job *job) 
 static para_status whole(para_rank *rank, int depth, const para_attention_args *args) {
     size_t mark = para_arena_mark(&rank->device->arena), host = para_arena_mark(&rank->host);
     para_attention_job job;
-    PARA_TRY(begin_at(rank, depth, args, false, &job));
+    PARA_TRY(begin_at(rank, depth, args, false, false, &job));
     PARA_TRY(para_attention_all_phases(rank, &job));
     para_arena_release(&rank->device->arena, mark);
     para_arena_release(&rank->host, host);

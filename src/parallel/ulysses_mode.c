@@ -217,7 +217,7 @@ static para_status offer_out(ulysses *u, para_attention_job *job, int g) {
     for (int i = 0; i < ranks; i++) {
         head_run run = heads_of(u, i, g);
         u->receive[i] = para_slice(*out, 1, run.first * u->shared, run.count * u->shared);
-        int64_t dim[] = {1, heads_of(u, own, g).count * u->shared, tokens_of_rank(&u->queries, i).count, out->dim[3]};
+        int64_t dim[] = {out->dim[0], heads_of(u, own, g).count * u->shared, tokens_of_rank(&u->queries, i).count, out->dim[3]};
         group->out_place[i] = i == own ? u->receive[i] : para_tensor_make(out->data, out->dtype, 4, dim);
     }
     return para_comm_offer(u->queries.comm, 1, u->receive, group->out_place, &group->out_stored);
@@ -273,12 +273,23 @@ static int groups_of(const ulysses *u, int wanted) {
     return wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : (int)most;
 }
 
-/* Whether the caller stores operands where their heads are computed. All ranks decide alike. */
+/* Whether ranks store for each other at all. This and the next two all ranks decide alike. */
+static bool may_store(const ulysses *u, const para_attention_job *job) {
+    return job->mode->exchange != PARA_EXCHANGE_COPY && u->by_rank && para_comm_addressable(u->queries.comm) && !job->args.out.data;
+}
+
+/* Whether the caller stores operands where their heads are computed: where a copy beside its ops would hide, that is left to it. */
 static bool is_direct(const ulysses *u, const para_attention_job *job) {
     const para_attention_args *a = &job->args;
-    bool free_to_choose = job->spread && !a->q.data && !a->k.data && !a->v.data && !a->out.data && a->q.dim[0] == 1;
-    bool wanted = job->mode->exchange == PARA_EXCHANGE_DIRECT || (job->mode->exchange == PARA_EXCHANGE_AUTO && u->queries.comm.rank->device->spreads);
-    return wanted && free_to_choose && u->by_rank && u->queries.comm.size * u->groups <= PARA_MOST_PLACES && para_comm_addressable(u->queries.comm);
+    bool free_to_choose = job->spread && !a->q.data && !a->k.data && !a->v.data && a->q.dim[0] == 1;
+    bool copies_hide = job->beside && u->queries.comm.rank->device->copies_beside;
+    bool wanted = job->mode->exchange == PARA_EXCHANGE_DIRECT || !copies_hide;
+    return wanted && free_to_choose && may_store(u, job) && u->queries.comm.size * u->groups <= PARA_MOST_PLACES;
+}
+
+/* Whether attention stores its result where the tokens are held. */
+static bool is_direct_out(const ulysses *u, const para_attention_job *job) {
+    return may_store(u, job) && !u->ring.begin && u->queries.comm.size <= PARA_MOST_PLACES;
 }
 
 static para_status unified_begin(para_rank *rank, para_attention_job *job) {
@@ -308,7 +319,7 @@ static para_status unified_begin(para_rank *rank, para_attention_job *job) {
     u->by_rank = kind == PARA_MASK_NONE && !a->causal && job->depth == 0;
     u->groups = groups_of(u, m->head_groups);
     u->direct = is_direct(u, job);
-    u->direct_out = u->direct && rank->device->spreads && !u->ring.begin;
+    u->direct_out = is_direct_out(u, job);
     if (u->by_rank && !u->direct) PARA_TRY(room_by_rank(u, a));
     if (u->by_rank && !u->direct_out) PARA_TRY(out_room_by_rank(u, a));
     PARA_TRY(u->direct ? para_attention_out_room(rank, a) : para_attention_room(rank, a));

@@ -23,7 +23,8 @@ typedef struct spread {
     const int64_t *share_q[2], *share_kv[2]; /* tokens of each rank; NULL: evenly */
     call_kind call;
     para_exchange_way exchange;
-    bool stores;        /* what must be so, then: ranks of one process store operands at each other */
+    bool beside;        /* and places are asked for by a caller that has other work */
+    bool stores, copies; /* what must be so, then: ranks of one process store operands at each other; they do not */
     bool all_columns;   /* key padding given for all keys, not for the rank's own */
     bool skip_small_kv; /* on top of it all */
     bool out_f32;       /* the result in F32 whatever the type of q */
@@ -131,8 +132,9 @@ static inline para_status by_segments(para_rank *rank, const attention_case *c, 
     bool places = c->s.call >= CALL_PLACES && a->q.dim[0] == 1;
     para_attention_job job;
     a->q.data = a->k.data = a->v.data = a->out.data = NULL;
-    PARA_TRY(places ? para_attention_begin_spread(rank, a, &job) : para_attention_begin(rank, a, &job));
+    PARA_TRY(places ? para_attention_begin_spread(rank, a, c->s.beside, &job) : para_attention_begin(rank, a, &job));
     if (c->s.stores && job.args.q.data) return para_fail(PARA_ERR_STATE, "the operands lie here");
+    if (c->s.copies && !job.args.q.data) return para_fail(PARA_ERR_STATE, "the operands lie elsewhere");
     for (int s = 0; s < 2; s++) {
         held own_queries = held_segment(queries, s), own_keys = held_segment(keys, s);
         for (int o = 0; places && o < PARA_OPERANDS; o++)

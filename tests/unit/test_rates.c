@@ -215,6 +215,18 @@ static para_pending *start(const line *l, int rank, int64_t megabytes) {
     return pending;
 }
 
+/* Offers room for so many megabytes, and asks for as much. */
+static para_pending *offer(const line *l, int rank, int64_t megabytes) {
+    para_transfer t = {rank, para_tensor_make(NULL, PARA_U8, 1, (int64_t[]){megabytes * 1000000})};
+    para_pending *pending;
+    assert_ok(l->endpoint->transport->offer(l->endpoint, l->dev, 1, &t, 1, &t, &pending));
+    return pending;
+}
+
+static void reach(const line *l, para_pending *pending) {
+    assert_ok(l->endpoint->transport->reach(pending));
+}
+
 static void finish(const line *l, para_pending *pending) {
     assert_ok(l->endpoint->transport->finish(pending));
 }
@@ -274,10 +286,37 @@ static void overlaps(void **state) {
     close_line(&l);
 }
 
+/* What is stored at others is on its way from the first op that stores, and holds up nothing before. */
+static void stores(void **state) {
+    (void)state;
+    line l;
+    for (int i = 0; i < 2; i++) {
+        open_line(&l, i); /* copies hide or not; stores are part of ops */
+        para_pending *stored = offer(&l, 1, 3), *copied = start(&l, 1, 2);
+        compute(&l, 100);
+        finish(&l, copied);
+        expect(&l, 1, i ? 1 : 2, 2);
+        reach(&l, stored);
+        compute(&l, 200);
+        reach(&l, stored);
+        assert_ok(l.endpoint->transport->leave(stored, true));
+        finish(&l, stored);
+        expect(&l, 2, 1, 3);
+        assert_int_equal(l.endpoint->bytes_sent, 5000000);
+        stored = offer(&l, 1, 1); /* nobody stored anything before it was waited for */
+        compute(&l, 200);
+        finish(&l, stored);
+        expect(&l, 2, 1, 1);
+        (void)offer(&l, 1, 1);
+        close_line(&l);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(through_the_points), cmocka_unit_test(between_the_points), cmocka_unit_test(beyond_the_points),
         cmocka_unit_test(few_points),         cmocka_unit_test(ops_and_exchanges),  cmocka_unit_test(overlaps),
+        cmocka_unit_test(stores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,7 @@ para_status para_cpu_open(para_device **out, int threads) {
     if (!cpu) goto fail;
     PARA_TRY_GOTO(status, fail, para_onednn_open(&cpu->onednn));
     cpu->simd = para_simd_select();
-    *dev = (para_device){.ops = &cpu_ops, .threads = threads, .spreads = true, .impl = cpu};
+    *dev = (para_device){.ops = &cpu_ops, .threads = threads, .impl = cpu};
     *out = dev;
     return PARA_OK;
 fail:

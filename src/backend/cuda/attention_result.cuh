@@ -18,6 +18,11 @@ __device__ __forceinline__ int64_t offset(const strides &s, const position &x, i
     return x.batch * s.batch + x.head * s.head + token * s.token;
 }
 
+/* Where token 0 of the result would be, were it where this token is. Kernels with several results have one of their own, for their arguments. */
+template <class P> __device__ __forceinline__ void *result_of(const P &p, int) {
+    return p.out;
+}
+
 /* The result over other keys as the start of this one: of the `columns` that there are. */
 template <class P, int N> __device__ void read_carry(const P &p, const position &x, int row, int columns, float (&o)[N], softmax_rows &rows) {
 #pragma unroll
@@ -61,14 +66,14 @@ __device__ __forceinline__ void write_row(const P &p, const position &x, int tok
     if (p.lse && inside && quad_lane == 0 && first == 0) p.lse[offset(p.lse_stride, x, token)] = sum > 0 ? LN_2 * (max + __log2f(sum)) : -INFINITY;
     int64_t at = offset(p.out_stride, x, token) + first;
     if (F32 && p.out_f32) {
-        float *to = (float *)p.out + at + 2 * quad_lane;
+        float *to = (float *)result_of(p, token) + at + 2 * quad_lane;
 #pragma unroll
         for (int j = 0; j < N / 4; j++) {
             if (inside && first + 8 * j + 2 * quad_lane < columns)
                 *(float2 *)(to + 8 * j) = make_float2(o[4 * j + 2 * r] * inverse, o[4 * j + 2 * r + 1] * inverse);
         }
     } else {
-        T *to = (T *)p.out + at + 8 * quad_lane;
+        T *to = (T *)result_of(p, token) + at + 8 * quad_lane;
 #pragma unroll
         for (int j = 0; j < N / 4; j += 4) { /* 32 columns of the row: 8 to each lane */
             uint32_t y[4];

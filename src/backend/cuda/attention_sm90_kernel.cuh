@@ -84,7 +84,7 @@ __device__ __forceinline__ void release(uint32_t mbarrier) {
     if (threadIdx.x % 32 == 0) sm90::mbarrier_arrive(mbarrier);
 }
 
-template <class C> __device__ void consume(const params &p, const shared_memory<C> &shared, int consumer) {
+template <class C> __device__ void consume(const typename C::PARAMS &p, const shared_memory<C> &shared, int consumer) {
     using T = typename C::T;
     constexpr int KV_STEP = C::KV_BYTES / 16; /* from stage to stage, in a descriptor */
     constexpr int TURN = 1;                   /* named barriers 1, 2, …: it is the turn of consumer 0, 1, … */
@@ -203,7 +203,7 @@ template <class C> __device__ void consume(const params &p, const shared_memory<
 
 template <class C>
 __global__ void __launch_bounds__(C::THREADS, 1) attention_forward_sm90(const __grid_constant__ CUtensorMap q_map, const __grid_constant__ CUtensorMap k_map,
-                                                                        const __grid_constant__ CUtensorMap v_map, const __grid_constant__ params p) {
+                                                                        const __grid_constant__ CUtensorMap v_map, const __grid_constant__ typename C::PARAMS p) {
     extern __shared__ char memory[];
     /* By way of a shuffle: the compiler would else compute the address again and again. */
     shared_memory<C> shared = {__shfl_sync(~0u, ((uint32_t)__cvta_generic_to_shared(memory) + 1023) & ~1023u, 0)};

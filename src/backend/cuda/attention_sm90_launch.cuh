@@ -50,6 +50,17 @@ template <class C> void plan_split(params *p, const para_cuda_attention *a, int 
     p->part = (float *)((char *)a->workspace + blocks * FLAG_BYTES);
 }
 
+inline void set_parts(params *, const para_cuda_attention *) {}
+
+inline void set_parts(params_of_parts *p, const para_cuda_attention *a) {
+    p->parts = a->parts;
+    for (int i = 0; i < a->parts; i++) {
+        int first = i ? a->part_end[i - 1] : 0;
+        p->end[i] = a->part_end[i];
+        p->part[i] = (char *)a->part[i] - 2 * (int64_t)first * a->out_stride.token;
+    }
+}
+
 template <class C> cudaError_t launch(const para_cuda_attention *a, cudaStream_t stream) {
     PFN_cuTensorMapEncodeTiled_v12000 encode;
     cudaError_t error = find_encoder(&encode);
@@ -60,8 +71,9 @@ template <class C> cudaError_t launch(const para_cuda_attention *a, cudaStream_t
     auto kernel = attention_forward_sm90<C>;
     if ((error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, C::SHARED_BYTES)) != cudaSuccess) return error;
 
-    params p = {};
+    typename C::PARAMS p = {};
     set_arguments(&p, a, C::BLOCK_Q);
+    set_parts(&p, a);
     p.tiles = p.q_tiles * a->heads * a->batch;
     plan_split<C>(&p, a, processors);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/cuda/attention_result.cuh"
+#include "backend/cuda/cuda_attention.h"
 #include "backend/cuda/sm90_ptx.cuh"
 
 namespace attention_sm90 {
@@ -27,9 +28,23 @@ struct params {
     float *part;                /* [blocks, consumers, D / 2 + 4, 128] */
 };
 
+/* The same where the result lies in several places, by ranges of tokens. */
+struct params_of_parts : params {
+    int parts;
+    int end[PARA_CUDA_ATTENTION_PARTS];   /* the token after the last of each */
+    void *part[PARA_CUDA_ATTENTION_PARTS]; /* where the token 0 would be if it were in that part */
+};
+
+__device__ __forceinline__ void *result_of(const params_of_parts &p, int token) {
+    int i = 0;
+    while (i + 1 < p.parts && token >= p.end[i]) i++;
+    return p.part[i];
+}
+
 /* What is compiled in. */
-template <typename T_, int D_, int BLOCK_KV_, int CONSUMERS_, int STAGES_, bool CAUSAL_, bool RING_> struct config {
+template <typename T_, int D_, int BLOCK_KV_, int CONSUMERS_, int STAGES_, bool CAUSAL_, bool RING_, class PARAMS_ = params> struct config {
     using T = T_;
+    using PARAMS = PARAMS_;
     static constexpr int D = D_, BLOCK_KV = BLOCK_KV_, CONSUMERS = CONSUMERS_, STAGES = STAGES_;
     static constexpr bool CAUSAL = CAUSAL_;
     static constexpr bool RING = RING_;    /* there may be a carry, or out may be float32 */

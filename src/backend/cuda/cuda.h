@@ -102,6 +102,7 @@ para_status para_cuda_residual(para_device *dev, const para_residual_args *a);
 para_status para_cuda_group_norm(para_device *dev, const para_group_norm_args *a);
 para_status para_cuda_heads(para_device *dev, int n, const para_head_args *a);
 para_status para_cuda_attend(para_device *dev, const para_attention_args *a);
+para_status para_cuda_attend_parts(para_device *dev, int parts, const para_attention_args *part);
 para_status para_cuda_attention_open(para_device *dev);
 para_status para_cuda_attention_merge(para_device *dev, const para_merge_args *a);
 para_status para_cuda_activate(para_device *dev, para_activation f, para_tensor x, para_tensor y);

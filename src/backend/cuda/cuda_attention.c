@@ -50,8 +50,7 @@ static para_status by_cudnn(para_device *dev, const para_attention_args *a) {
                      (long long)a->q.dim[1], (long long)a->q.dim[3], para_dtype_name(a->q.dtype), para_dtype_name(a->out.dtype));
 }
 
-para_status para_cuda_attend(para_device *dev, const para_attention_args *a) {
-    const para_cuda *cuda = para_cuda_of(dev);
+static para_status check(para_device *dev, const para_attention_args *a) {
     const int64_t *q = a->q.dim, *k = a->k.dim, *v = a->v.dim, *out = a->out.dim;
     CUDA_BEGIN(dev, a->q.rank == 4 && a->k.rank == 4 && a->v.rank == 4 && a->out.rank == 4 && q[0] == k[0] && q[0] == v[0] && q[0] == out[0] &&
                         (k[1] > 0 ? q[1] % k[1] == 0 : q[1] == 0) && v[1] == k[1] && out[1] == q[1] && q[3] == k[3] && k[2] == v[2] && out[2] == q[2] &&
@@ -63,15 +62,85 @@ para_status para_cuda_attend(para_device *dev, const para_attention_args *a) {
     PARA_TRY(para_cuda_check(!a->mask.data || (a->mask.rank == 4 && a->mask.dim[0] == q[0] && a->mask.dim[1] == q[1] && a->mask.dim[2] == q[2] &&
                                               a->mask.dim[3] == k[2] && (a->mask.dtype == PARA_BOOL || a->mask.dtype == PARA_F32)),
                              "attention", "the mask must be [B, H, Sq, Skv] of BOOL or F32"));
-    PARA_TRY(para_cuda_check(!a->lse.data || (a->lse.rank == 3 && a->lse.dtype == PARA_F32 && a->lse.dim[0] == q[0] && a->lse.dim[1] == q[1] &&
-                                             a->lse.dim[2] == q[2]),
-                             "attention", "lse must be [B, H, Sq] of F32"));
-    if (q[0] * q[1] * q[2] == 0) return PARA_OK;
-    if (dev->attention == PARA_ATTENTION_CUDNN && !a->mask.data && !a->causal && q[3] <= CUDNN_WIDTH) return by_cudnn(dev, a);
+    return para_cuda_check(!a->lse.data || (a->lse.rank == 3 && a->lse.dtype == PARA_F32 && a->lse.dim[0] == q[0] && a->lse.dim[1] == q[1] &&
+                                            a->lse.dim[2] == q[2]),
+                           "attention", "lse must be [B, H, Sq] of F32");
+}
+
+static bool wants_cudnn(const para_device *dev, const para_attention_args *a) {
+    return dev->attention == PARA_ATTENTION_CUDNN && !a->mask.data && !a->causal && a->q.dim[3] <= CUDNN_WIDTH;
+}
+
+static bool on_hopper(const para_cuda *cuda, const para_cuda_attention *a) {
+    return cuda->major == 9 && cuda->minor == 0 && para_cuda_attention_sm90_takes(a);
+}
+
+para_status para_cuda_attend(para_device *dev, const para_attention_args *a) {
+    const para_cuda *cuda = para_cuda_of(dev);
+    PARA_TRY(check(dev, a));
+    if (a->q.dim[0] * a->q.dim[1] * a->q.dim[2] == 0) return PARA_OK;
+    if (wants_cudnn(dev, a)) return by_cudnn(dev, a);
     if (!para_cuda_attention_fuses(a, para_cuda_attention_sm80_wide())) return para_cuda_attention_plain(dev, a);
     para_cuda_attention fused = fused_args(cuda, a);
-    bool hopper = cuda->major == 9 && cuda->minor == 0 && para_cuda_attention_sm90_takes(&fused);
-    return para_cuda_checked((cudaError_t)(hopper ? para_cuda_attention_sm90 : para_cuda_attention_sm80)(&fused, cuda->stream), "compute attention");
+    return para_cuda_checked((cudaError_t)(on_hopper(cuda, &fused) ? para_cuda_attention_sm90 : para_cuda_attention_sm80)(&fused, cuda->stream), "compute attention");
+}
+
+/* Whether b is at row `first` of what begins with a: [B, H, S, …]. Strides of axes with one entry are never used. */
+static bool follows(const para_tensor *a, const para_tensor *b, int64_t first) {
+    const char *begin = a->data;
+    bool right = a->dtype == b->dtype && (const char *)b->data == begin + first * a->stride[2] * (int64_t)para_dtype_size(a->dtype);
+    for (int i = 0; right && i < 3; i++) right = b->dim[i] <= 1 || a->stride[i] == b->stride[i];
+    return right;
+}
+
+static bool same_view(const para_tensor *a, const para_tensor *b) {
+    bool right = a->data == b->data && a->dtype == b->dtype;
+    for (int i = 0; right && i < 4; i++) right = a->dim[i] == b->dim[i] && a->stride[i] == b->stride[i];
+    return right;
+}
+
+/* Whether all parts are one attention over neighbouring queries, with results that lie alike; and that attention, its `out` as that of the longest part. */
+static bool join(int parts, const para_attention_args *part, para_attention_args *all) {
+    int64_t queries = 0;
+    int longest = 0;
+    for (int i = 1; i < parts; i++)
+        if (part[i].q.dim[2] > part[longest].q.dim[2]) longest = i;
+    *all = part[0];
+    all->q.stride[2] = part[longest].q.stride[2]; /* the first may have a single query */
+    all->lse.stride[2] = part[longest].lse.stride[2];
+    all->out = part[longest].out;
+    bool right = parts <= PARA_CUDA_ATTENTION_PARTS && !all->mask.data && !all->causal && all->out.dtype == all->q.dtype;
+    for (int i = 0; right && i < parts; i++) {
+        const para_attention_args *a = &part[i];
+        right = same_view(&all->k, &a->k) && same_view(&all->v, &a->v) && a->scale == all->scale && !a->mask.data && !a->causal && a->q.dim[0] == all->q.dim[0] &&
+                a->q.dim[1] == all->q.dim[1] && follows(&all->q, &a->q, queries) && !a->lse.data == !all->lse.data && a->out.dtype == all->out.dtype;
+        if (right && a->lse.data) right = follows(&all->lse, &a->lse, queries);
+        for (int d = 0; right && d < 3; d++) right = a->out.dim[d] <= 1 || a->out.stride[d] == all->out.stride[d];
+        queries += a->q.dim[2];
+    }
+    all->q.dim[2] = all->lse.dim[2] = all->out.dim[2] = queries;
+    return right;
+}
+
+_Static_assert((int)PARA_CUDA_ATTENTION_PARTS == (int)PARA_MOST_PLACES, "as many as there are places");
+
+/* One launch where the kernel takes several results. Parts of queries would each leave multiprocessors idle at their end. */
+para_status para_cuda_attend_parts(para_device *dev, int parts, const para_attention_args *part) {
+    const para_cuda *cuda = para_cuda_of(dev);
+    para_attention_args all;
+    for (int i = 0; i < parts; i++) PARA_TRY(check(dev, &part[i]));
+    if (parts > 1 && join(parts, part, &all) && !wants_cudnn(dev, &all) && para_cuda_attention_fuses(&all, para_cuda_attention_sm80_wide())) {
+        para_cuda_attention fused = fused_args(cuda, &all);
+        for (int i = 0, end = 0; i < parts; i++) {
+            end += (int)part[i].q.dim[2];
+            if (part[i].q.dim[2] == 0) continue; /* it may have no memory */
+            fused.part_end[fused.parts] = end;
+            fused.part[fused.parts++] = part[i].out.data;
+        }
+        if (on_hopper(cuda, &fused)) return para_cuda_checked((cudaError_t)para_cuda_attention_sm90(&fused, cuda->stream), "compute attention");
+    }
+    for (int i = 0; i < parts; i++) PARA_TRY(para_cuda_attend(dev, &part[i]));
+    return PARA_OK;
 }
 
 static bool merges(const para_tensor *out, const para_tensor *lse) {

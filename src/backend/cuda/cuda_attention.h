@@ -17,6 +17,8 @@ typedef struct para_cuda_strides {
     int64_t batch, head, token;
 } para_cuda_strides;
 
+enum { PARA_CUDA_ATTENTION_PARTS = 16 };
+
 /* Sizes up to 2^31 - 1; memory is the device's, but for the struct itself. */
 typedef struct para_cuda_attention {
     para_cuda_attention_type type; /* of q, k, v, and of out unless out_f32 */
@@ -24,9 +26,12 @@ typedef struct para_cuda_attention {
     int q_len, kv_len, head_dim;
     const void *q, *k, *v;         /* [B, H, Sq, D], [B, Hkv, Skv, D], [B, Hkv, Skv, D] */
     para_cuda_strides q_stride, k_stride, v_stride;
-    void *out;                     /* [B, H, Sq, D] */
+    void *out;                     /* [B, H, Sq, D]; with parts that of the first of them */
     para_cuda_strides out_stride;
     bool out_f32;
+    int parts;                     /* of the queries in order, each with its own result; 0: out is of all. Only the Hopper kernel takes them, without carry */
+    int part_end[PARA_CUDA_ATTENTION_PARTS]; /* the query after the last of each */
+    void *part[PARA_CUDA_ATTENTION_PARTS];   /* [B, H, its queries, D], strides as out's; may lie in the memory of other GPUs */
     float *lse;                    /* [B, H, Sq], natural log of the softmax's sum, or NULL */
     para_cuda_strides lse_stride;
     const int32_t *kv_lengths;     /* [B] keys of each item, those after are not seen but have to be finite; or NULL: kv_len */
@@ -46,7 +51,8 @@ typedef struct para_cuda_attention {
 /* Bytes of workspace on a GPU of so many multiprocessors. */
 size_t para_cuda_attention_workspace(int processors);
 
-/* Whether the Hopper kernel takes these arguments: head_dim 64 or 128; rows and strides of q, k, v and out multiples of 16 bytes; no mask; scale above 0. */
+/* Whether the Hopper kernel takes these arguments: head_dim 64 or 128; rows and strides of q, k, v and out multiples of 16 bytes; no mask; scale above 0;
+ * parts neither causal nor of float32 results. */
 bool para_cuda_attention_sm90_takes(const para_cuda_attention *a);
 /* Launches it on a stream of the current device, of compute capability 9.0. A cudaError_t. Never waits. */
 int para_cuda_attention_sm90(const para_cuda_attention *a, void *stream);

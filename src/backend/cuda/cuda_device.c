@@ -113,6 +113,7 @@ static const para_ops cuda_ops = {
     .group_norm = para_cuda_group_norm,
     .heads = para_cuda_heads,
     .attention = para_cuda_attend,
+    .attention_parts = para_cuda_attend_parts,
     .attention_merge = para_cuda_attention_merge,
     .activate = para_cuda_activate,
     .gated = para_cuda_gated,
@@ -164,7 +165,7 @@ static para_status cuda_open(const para_cuda_host *host, int index, para_device 
         return PARA_ERR_MEMORY;
     }
     cuda->index = index;
-    *dev = (para_device){.ops = &cuda_ops, .threads = 1, .joins = true, .impl = cuda};
+    *dev = (para_device){.ops = &cuda_ops, .threads = 1, .joins = true, .copies_beside = true, .impl = cuda};
     snprintf(dev->name, sizeof dev->name, "%.*s", (int)sizeof dev->name - 1, found.name);
     para_status status = open_state(dev, &found);
     if (status == PARA_OK) *out = dev;

@@ -157,8 +157,12 @@ static para_status dry_attention(para_device *dev, const para_attention_args *a)
 }
 
 static para_status dry_attention_parts(para_device *dev, int parts, const para_attention_args *a) {
-    for (int i = 0; i < parts; i++) PARA_TRY(dry_attention(dev, &a[i]));
-    return PARA_OK;
+    para_attention_args all = *a;
+    for (int i = 1; i < parts; i++) {
+        all.q.dim[2] += a[i].q.dim[2];
+        all.out.dim[2] += a[i].out.dim[2];
+    }
+    return dry_attention(dev, &all);
 }
 
 static para_status dry_attention_merge(para_device *dev, const para_merge_args *a) {
@@ -255,8 +259,7 @@ para_status para_dry_open(para_device **out) {
 }
 
 void para_dry_stand_for(para_device *dry, para_device_kind kind) {
-    dry->joins = ((dry_impl *)dry->impl)->gpu = kind == PARA_CUDA;
-    dry->spreads = kind == PARA_CPU;
+    dry->joins = dry->copies_beside = ((dry_impl *)dry->impl)->gpu = kind == PARA_CUDA;
 }
 
 void para_dry_watch(para_device *dev, const para_op_watch *watch) {
