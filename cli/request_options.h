@@ -56,7 +56,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_UNRECORDED, COMPILE_OF
         {"--steps", OPTION_INT, &(o).request.num_inference_steps, "N", NULL, "denoising steps (default: the model's own: FLUX 28, HunyuanVideo and CogVideoX 50)"},                        \
         {"--guidance", OPTION_FLOAT, &(o).request.guidance_scale, "SCALE", NULL, "guidance, embedded or classifier-free as the model has it (default: the model's own: FLUX 3.5, HunyuanVideo and CogVideoX 6)"}, \
         {"--attention", OPTION_CHOICE, &(o).attention, NULL, attention_choices, "whose kernel computes the transformer's attention on a GPU (auto: para)"}, \
-        {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not; or tune them only (auto: on with cuda)"}, \
+        {"--compile", OPTION_CHOICE, &(o).compile, NULL, compile_choices, "record a step on the GPU and play it, its products tuned or not; or tune them only (auto: on with one GPU, with several unrecorded)"}, \
         DEVICE_OPTIONS(o)
 /* of these what they run on; */
 #define DEVICE_OPTIONS(o)                                                                                                    \
@@ -74,7 +74,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_UNRECORDED, COMPILE_OF
         {"--ring", OPTION_INT, &(o).ring, "N", NULL, "of them, those that pass keys and values round (0: chosen)"},          \
         {"--batch", OPTION_INT, &(o).batch, "N", NULL, "groups of them that share out pictures and halves of --true-cfg (0: chosen)"}, \
         {"--head-groups", OPTION_INT, &(o).head_groups, "N", NULL, "parts of the heads, one exchanged while another is computed (0: chosen)"}, \
-        {"--exchange", OPTION_CHOICE, &(o).exchange, NULL, exchange_choices, "how ranks of one process exchange tokens for heads: copy what others made, or store it where others need it (auto: store, but on GPUs copy what other work hides)"}, \
+        {"--exchange", OPTION_CHOICE, &(o).exchange, NULL, exchange_choices, "how ranks of one process exchange tokens for heads: copy what others made, or store it where others need it (auto: copy on GPUs, else store)"}, \
         {"--machine", OPTION_TEXT, &(o).machine, "FILE", NULL, "rates that para bench machine -o wrote: times are predicted, and meshes chosen, by them (those in the user's cache folder)"}, \
         {"--parallel-vae", OPTION_FLAG, &(o).parallel_vae, NULL, NULL, "decode tiles on all ranks; turns on --vae-tiling"},   \
         {"--timeout", OPTION_FLOAT, &(o).timeout, "SECONDS", NULL, "give up on a rank that gave no sign of life for so long (120)"}

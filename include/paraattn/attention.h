@@ -123,7 +123,7 @@ typedef struct para_places {
 /* As para_attention_begin, for a caller that writes operands only where para_attention_places says: where ranks address each other's memory, the exchange is done with
  * that. Then put_all, or put_segment for each; what was made since the last of them is theirs. Operands without data have none in job->args where they lie elsewhere.
  * beside: between put and compute the caller computes something of its own that takes longer than the exchange, as a block does whose MLP needs no attention. Then a GPU
- * copies operands under it, where it may choose (PARA_EXCHANGE_AUTO), since storing them at others takes longer than storing them here. All ranks say the same. */
+ * copies operands under it, since storing them at others takes longer than storing them here. All ranks say the same. */
 PARA_API para_status para_attention_begin_spread(para_rank *rank, const para_attention_args *args, bool beside, para_attention_job *job);
 /* Where rows [first, first + rows) of an operand of one batch entry go. To be asked for directly before they are written: others may have to wait until the next put. */
 PARA_API para_status para_attention_places(para_rank *rank, para_attention_job *job, para_operand operand, int64_t first, int64_t rows, para_places *out);

@@ -170,7 +170,7 @@ typedef struct para_compile_options {
 /* A compiled step: matrix products are tuned when their shapes first come up (what was found is kept in the user's cache folder), the ops of a step are recorded
  * at its second run, and from the third on a step is played from that recording. GPUs of one process that compute a step together have one recording, with what they
  * exchange in it; those of several processes run their ops one by one, and so does a pipeline that offloads. Pictures are the same with and without. It is on where the
- * device can record (PARA_CUDA), without any call. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device that cannot. */
+ * device can record (PARA_CUDA), without any call; but GPUs that compute a step together record it only after this call. `options` may be NULL for the defaults. PARA_ERR_ARGUMENT on a device that cannot. */
 PARA_API para_status para_compile(para_pipeline *pipe, const para_compile_options *options);
 
 typedef struct para_offload_options {

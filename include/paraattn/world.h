@@ -25,9 +25,10 @@ typedef enum para_attention_kernel {
 
 /* How ranks of one process exchange tokens for heads (Ulysses). Between processes, and where there is a mask or attention is causal, all is copied. */
 typedef enum para_exchange_way {
-    PARA_EXCHANGE_AUTO,   /* direct, but operands that a GPU would copy beside other work of the caller's (para_attention_begin_spread): those are copied */
+    PARA_EXCHANGE_AUTO,   /* copy on GPUs, else direct */
     PARA_EXCHANGE_COPY,   /* a rank copies what it needs from where another has made it */
-    PARA_EXCHANGE_DIRECT, /* a rank stores what it makes where another needs it */
+    PARA_EXCHANGE_DIRECT, /* a rank stores what it makes where another needs it; but operands that a GPU copies beside other work of the caller's
+                           * (para_attention_begin_spread) are copied */
 } para_exchange_way;
 
 typedef enum para_log_level { PARA_LOG_WARNING = 1, PARA_LOG_INFO = 2 } para_log_level;

@@ -275,7 +275,9 @@ static int groups_of(const ulysses *u, int wanted) {
 
 /* Whether ranks store for each other at all. This and the next two all ranks decide alike. */
 static bool may_store(const ulysses *u, const para_attention_job *job) {
-    return job->mode->exchange != PARA_EXCHANGE_COPY && u->by_rank && para_comm_addressable(u->queries.comm) && !job->args.out.data;
+    bool gpu = u->queries.comm.rank->device->copies_beside;
+    bool wanted = job->mode->exchange == PARA_EXCHANGE_DIRECT || (job->mode->exchange == PARA_EXCHANGE_AUTO && !gpu);
+    return wanted && u->by_rank && para_comm_addressable(u->queries.comm) && !job->args.out.data;
 }
 
 /* Whether the caller stores operands where their heads are computed: where a copy beside its ops would hide, that is left to it. */
@@ -283,8 +285,7 @@ static bool is_direct(const ulysses *u, const para_attention_job *job) {
     const para_attention_args *a = &job->args;
     bool free_to_choose = job->spread && !a->q.data && !a->k.data && !a->v.data && a->q.dim[0] == 1;
     bool copies_hide = job->beside && u->queries.comm.rank->device->copies_beside;
-    bool wanted = job->mode->exchange == PARA_EXCHANGE_DIRECT || !copies_hide;
-    return wanted && free_to_choose && may_store(u, job) && u->queries.comm.size * u->groups <= PARA_MOST_PLACES;
+    return !copies_hide && free_to_choose && may_store(u, job) && u->queries.comm.size * u->groups <= PARA_MOST_PLACES;
 }
 
 /* Whether attention stores its result where the tokens are held. */

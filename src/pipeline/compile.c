@@ -11,7 +11,11 @@ para_status para_compile(para_pipeline *pipe, const para_compile_options *option
         return para_fail(PARA_ERR_ARGUMENT,
                          "para_compile (--compile) records a step on a GPU, and the pipeline's device "
                          "is the CPU; leave it out, or open the world on PARA_CUDA (--device cuda)");
-    pipe->compiled = !o.off && !o.no_recording;
+    pipe->compiled = pipe->compiled_ranks = !o.off && !o.no_recording;
     pipe->tuned = !o.off && !o.no_tuning;
     return PARA_OK;
+}
+
+bool para_pipeline_records(const para_pipeline *pipe, const para_shard *shard) {
+    return para_mesh_size(shard->mesh, PARA_AXIS_TOKENS) > 1 ? pipe->compiled_ranks : pipe->compiled;
 }

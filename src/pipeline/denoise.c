@@ -86,7 +86,7 @@ static para_status open_half(denoiser *d, int half, para_conditioning_inputs *in
     in->dtype = d->run->pipe->options.dtype;
     in->shard = d->shard[half];
     PARA_TRY(t->table->prepare(t, d->run->rank, in, &d->conditioning[half]));
-    para_recorded *recorded = d->run->pipe->compiled ? &d->recorded[half] : NULL;
+    para_recorded *recorded = para_pipeline_records(d->run->pipe, &d->shard[half]) ? &d->recorded[half] : NULL;
     return para_item_open(d->run->rank, t, &d->conditioning[half], recorded, &d->item[half]);
 }
 

@@ -27,7 +27,7 @@ static para_status open_items(para_loop_cache *c, const para_conditioning *condi
         const para_conditioning *own = &conditioning[i % c->halves];
         if (!is_own(c, i)) continue;
         PARA_TRY(para_cache_slot_open(&c->cache, own, i % c->halves == PARA_UNCOND, &c->slot[i]));
-        para_recorded *recorded = c->run->pipe->compiled ? &c->recorded[i] : NULL;
+        para_recorded *recorded = para_pipeline_records(c->run->pipe, &own->shard) ? &c->recorded[i] : NULL;
         if (c->joint) PARA_TRY(para_item_open(c->run->rank, t, own, recorded, &c->item[i]));
     }
     return c->joint ? PARA_NEW(c->run->rank->device, &c->sums, PARA_F32, c->items, 2) : PARA_OK;

@@ -131,6 +131,7 @@ struct para_pipeline {
     para_exchange_way exchange;
     bool parallel_vae;
     bool compiled, tuned;
+    bool compiled_ranks; /* steps that ranks compute together are recorded, too */
     int offload_slots;  /* para_offload: blocks of the transformer on the device at a time; 0: all */
     char *machine_path;  /* para_use_machine: whose rates these are; NULL: there are none */
     para_rate_set rates;
@@ -176,6 +177,8 @@ static inline para_holder *para_holder_of(const para_pipeline *pipe, const para_
 
 extern const para_family para_flux_family, para_hunyuan_video_family, para_mochi_family, para_cogvideox_family;
 
+/* Whether steps of ranks that share tokens as `shard` says are recorded. */
+bool para_pipeline_records(const para_pipeline *pipe, const para_shard *shard);
 /* Closes its weights. */
 void para_pipeline_unload(const para_pipeline *pipe, para_holder *holder);
 /* Before a pipeline is closed: process 0 tells the others, and these wait for it. */

@@ -86,9 +86,9 @@ static int groups_of(const spread *s, int64_t key_heads) {
 /* What is to happen, from what attention.h says. */
 static void expect(watched *w, bool *direct_out) {
     spread *s = &w->c.s;
-    bool stores = s->exchange != PARA_EXCHANGE_COPY && s->ulysses > 1;
+    bool stores = (s->exchange == PARA_EXCHANGE_DIRECT || (s->exchange == PARA_EXCHANGE_AUTO && !w->copies_beside)) && s->ulysses > 1;
     bool places = s->call >= CALL_PLACES && w->c.p.b == 1 && s->ulysses * groups_of(s, w->c.p.hkv) <= PARA_MOST_PLACES;
-    bool left_to_copies = s->exchange == PARA_EXCHANGE_AUTO && s->beside && w->copies_beside;
+    bool left_to_copies = s->beside && w->copies_beside;
     s->stores = stores && places && !left_to_copies;
     s->copies = !s->stores && s->ulysses > 1;
     *direct_out = stores && s->ring == 1 && s->call != CALL_AT_ONCE;
@@ -186,7 +186,7 @@ static void failures(void **unused) {
             for (int mixed = 0; mixed < 2; mixed++) {
                 watched w = {.c = case_of(1, ranks, 8, 8, 64, 16, 1), .copies_beside = true, .fails = fails, .sleeps = (fails + 1) % ranks};
                 char sentence[64];
-                w.c.s.call = CALL_PLACES, w.c.s.beside = mixed, w.c.s.head_groups = 2;
+                w.c.s.call = CALL_PLACES, w.c.s.exchange = PARA_EXCHANGE_DIRECT, w.c.s.beside = mixed, w.c.s.head_groups = 2;
                 assert_int_equal(run_case_as(worlds[ranks], &w.c, watched_body, &w), PARA_ERR_DEVICE);
                 snprintf(sentence, sizeof sentence, "rank %d: a failure in attention", fails);
                 assert_string_equal(para_last_error(), sentence);
@@ -195,7 +195,7 @@ static void failures(void **unused) {
                 attention_case again = case_of(1, ranks, 8, 8, 64, 16, 1);
                 one_rank want = {&again.p, answer_open(&again.p)};
                 watched healthy = {.c = again, .copies_beside = true};
-                healthy.c.s.call = CALL_PLACES;
+                healthy.c.s.call = CALL_PLACES, healthy.c.s.exchange = PARA_EXCHANGE_DIRECT;
                 assert_int_equal(para_world_run(worlds[1], one_rank_body, &want), PARA_OK);
                 run_way(&healthy, &want.answer, &worst);
                 answer_close(&want.answer);

@@ -64,7 +64,7 @@ static para_status draw(const setting *s, bool compiled, bool profile, para_resu
     r.latents_only = true;
     r.profile = profile;
     r.on_progress = on_progress;
-    pipe->compiled = compiled; /* para_compile wants a GPU */
+    pipe->compiled = pipe->compiled_ranks = compiled; /* para_compile wants a GPU */
     recorders.played = recorders.recorded = 0;
     return para_generate(pipe, &r, out);
 }
