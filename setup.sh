@@ -104,7 +104,7 @@ install_packages() { # demo or check
         exit 1
         ;;
     esac
-    if [ $column -ne 3 ]; then
+    if [ "$column" -ne 3 ]; then
         echo "setup: install them, then run this again:  sudo $command" >&2
         exit 1
     fi

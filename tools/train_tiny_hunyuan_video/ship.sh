@@ -2,13 +2,15 @@
 # Puts a trained model into the tree, with all that is made from it: the model, its card and contact sheet, the reference's videos, the cache's table.
 # usage: ship.sh FOLDER
 # FOLDER holds what run_2.sh left: tiny-hunyuan-video/, tiny-hunyuan-video.png. From the repository's root, where `make` has built para, 10 minutes
-# on two cores. PARA: another para; PYTHON: interpreter with torch, transformers, diffusers. Nothing is committed.
+# on two cores. PARA: another para; PYTHON: interpreter with torch, transformers, diffusers; MEASURE_OPTIONS="--number 7" and another PROMPTS make a
+# quick trial. Nothing is committed.
 set -eu
 [ $# -eq 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
 cd "$(dirname "$0")/../.."
 from=$1
 para=${PARA:-build/release/para}
 python=${PYTHON:-python3}
+prompts=${PROMPTS:-bench/prompts-video.txt}
 tool=tools/train_tiny_hunyuan_video
 model=models/tiny-hunyuan-video
 golden=tests/golden/tiny-hunyuan-video
@@ -32,10 +34,12 @@ rm -rf "$golden"
 "$python" tools/reference/tiny_hunyuan_video.py --para "$para"
 
 echo "== what para draws on the held-out combinations"
-"$python" $tool/measure.py --para "$para" --json "$scratch/measured.json" --card >"$scratch/measure.log" || { cat "$scratch/measure.log"; exit 1; }
+# shellcheck disable=SC2086 # options are words
+"$python" $tool/measure.py --para "$para" --json "$scratch/measured.json" --card ${MEASURE_OPTIONS:-} >"$scratch/measure.log" ||
+    { cat "$scratch/measure.log"; exit 1; }
 
 echo "== the cache"
-"$para" bench cache "$model" --prompts bench/prompts-video.txt --steps 20 --taylorseer 0,1 --thresholds 0.05,0.1,0.2,0.3,0.4 --quiet -o "$scratch/cache"
+"$para" bench cache "$model" --prompts "$prompts" --steps 20 --taylorseer 0,1 --thresholds 0.05,0.1,0.2,0.3,0.4 --quiet -o "$scratch/cache"
 cp "$scratch/cache/cache.csv" bench/results/cache_video.csv
 "$python" bench/cache_table.py bench/results/cache_video.csv docs/cache.md "### A video"
 
