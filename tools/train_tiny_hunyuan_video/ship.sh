@@ -35,7 +35,7 @@ rm -rf "$golden"
 
 echo "== what para draws on the held-out combinations"
 # shellcheck disable=SC2086 # options are words
-"$python" $tool/measure.py --para "$para" --json "$scratch/measured.json" --card ${MEASURE_OPTIONS:-} >"$scratch/measure.log" ||
+"$python" $tool/measure.py --para "$para" --json "$scratch/measured.json" --card ${MEASURE_OPTIONS:-} >"$scratch/measure.log" 2>&1 ||
     { cat "$scratch/measure.log"; exit 1; }
 
 echo "== the cache"
