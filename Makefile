@@ -7,7 +7,7 @@ PYTHON  ?= python3
 RELEASE  = build/release
 C_FILES  = $(wildcard include/*/*.h src/*/*.[ch] src/*/*/*.[ch] src/*/*/*/*.[ch] cli/*.[ch] examples/*.c tests/*.h tests/*/*.[ch] bench/*.[ch])
 
-.PHONY: all check check-full check-gpu bench install clean format tidy help
+.PHONY: all demo-video check check-full check-gpu bench install clean format tidy help
 
 all: $(RELEASE)/CMakeCache.txt ## build the library and para into build/release
 	@$(CMAKE) --build $(RELEASE) -j $(JOBS)
@@ -15,6 +15,15 @@ all: $(RELEASE)/CMakeCache.txt ## build the library and para into build/release
 # Without the tests, so that nothing but the program's own libraries is needed; `make check` turns them on.
 $(RELEASE)/CMakeCache.txt:
 	@$(CMAKE) -S . -B $(RELEASE) -DCMAKE_BUILD_TYPE=Release -DPARA_TESTS=OFF -DPARA_WERROR=OFF
+
+# The module is looked for again where it is absent: FFmpeg may have come after the first build.
+demo-video: all ## draw a video with the small model that comes along: out/demo.mp4
+	@[ -e $(RELEASE)/paraattn-video.so ] || { $(CMAKE) -S . -B $(RELEASE) >/dev/null && $(CMAKE) --build $(RELEASE) -j $(JOBS); }
+	@[ -e $(RELEASE)/paraattn-video.so ] || { echo "An MP4 needs FFmpeg's libraries: install them (Debian, Ubuntu: libavformat-dev libswscale-dev;" \
+	 "Fedora: libavformat-free-devel libswscale-free-devel; Arch: ffmpeg), then run make demo-video again." >&2; exit 1; }
+	@mkdir -p out
+	$(RELEASE)/para generate models/tiny-hunyuan-video --prompt "a red heart moving left on a white background" --frames 17 --width 128 --height 128 --steps 20 --fps 8 -o out/demo.mp4
+	@echo "The video is $(CURDIR)/out/demo.mp4"
 
 check: ## every test that needs no GPU, sanitizers and short fuzzing included
 	@JOBS=$(JOBS) CMAKE=$(CMAKE) tests/run_all.sh

@@ -65,6 +65,19 @@ missing() {
 # The missing rows' column n (3 Debian, 4 Fedora, 5 Arch) as one line without repetitions.
 names() { printf '%s\n' "$1" | cut -d'|' -f"$2" | tr ' ' '\n' | sort -u | tr '\n' ' ' | sed 's/ $//'; }
 
+# The column of this system's package manager; 0: another one.
+column_here() {
+    if command -v apt-get >/dev/null 2>&1; then
+        echo 3
+    elif command -v dnf >/dev/null 2>&1; then
+        echo 4
+    elif command -v pacman >/dev/null 2>&1; then
+        echo 5
+    else
+        echo 0
+    fi
+}
+
 install_packages() { # demo or check
     gone=$(missing "$1")
     if [ -z "$gone" ]; then
@@ -72,15 +85,7 @@ install_packages() { # demo or check
         return
     fi
     echo "setup: these packages are missing:"
-    if command -v apt-get >/dev/null 2>&1; then
-        column=3
-    elif command -v dnf >/dev/null 2>&1; then
-        column=4
-    elif command -v pacman >/dev/null 2>&1; then
-        column=5
-    else
-        column=0
-    fi
+    column=$(column_here)
     printf '%s\n' "$gone" | while IFS='|' read -r when probe apt dnf pacman why; do
         case $column in
         4) name=$dnf ;;
@@ -99,7 +104,7 @@ install_packages() { # demo or check
         exit 1
         ;;
     esac
-    if [ $column -ne 3 ]; then
+    if [ "$column" -ne 3 ]; then
         echo "setup: install them, then run this again:  sudo $command" >&2
         exit 1
     fi
@@ -135,6 +140,10 @@ demo() {
     if [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] && command -v xdg-open >/dev/null 2>&1; then
         echo "To look at it: xdg-open out/demo.png"
     fi
+    gone=$(missing check | grep '|writes videos$' || true)
+    column=$(column_here)
+    [ "$column" -ne 0 ] || column=3
+    echo "To make a video: make demo-video${gone:+ (it needs $(names "$gone" "$column") to write an MP4)}"
 }
 
 cd "$(dirname "$0")"

@@ -16,10 +16,17 @@ void progress_break(progress_view *view) {
     view->line_open = false;
 }
 
-/* "4.1 steps/s", or "2.3 s/step" where a step takes more than a second; frames of videos likewise. */
+/* What a stage counts. */
+static const char *unit_of(const progress_view *view, const para_progress *p) {
+    if (strcmp(p->stage, "denoise") == 0) return "step";
+    if (!view->videos) return "picture";
+    return strcmp(p->stage, "draw") == 0 ? "video" : "frame";
+}
+
+/* "4.1 steps/s", or "2.3 s/step" where a step takes more than a second; others likewise. */
 static void rate_text(char *out, size_t room, const progress_view *view, const para_progress *p) {
     double rate = p->seconds > 0 ? p->done / p->seconds : 0;
-    const char *unit = strcmp(p->stage, "denoise") == 0 ? "step" : view->videos ? "frame" : "picture";
+    const char *unit = unit_of(view, p);
     if (p->done == 0 || rate <= 0) out[0] = '\0';
     else if (rate >= 1) snprintf(out, room, "%.1f %ss/s", rate, unit);
     else snprintf(out, room, "%.1f s/%s", 1 / rate, unit);

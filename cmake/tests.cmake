@@ -35,7 +35,7 @@ foreach(source ${PARA_TEST_SOURCES})
   if(TARGET paraattn-cuda AND (tier MATCHES "^(ops|gpu)$" OR
                                name MATCHES "^test_(flux|hunyuan_video|mochi|cogvideox)_golden$" OR
                                name MATCHES "^test_(flux|hunyuan|mochi|cogvideox|video)_ranks$" OR
-                               name MATCHES "^test_(llama_golden|hunyuan_pipeline|cogvideox_pipeline|mochi_pipeline|video_vae|parallel_video_vae|tiny_flux|cache|parallel_pipeline|parallel_vae|video_vae_frames|frames_of_requests|cached_requests)$"))
+                               name MATCHES "^test_(llama_golden|hunyuan_pipeline|cogvideox_pipeline|mochi_pipeline|video_vae|parallel_video_vae|tiny_flux|tiny_hunyuan_video|cache|parallel_pipeline|parallel_vae|video_vae_frames|frames_of_requests|cached_requests)$"))
     add_dependencies(${name} paraattn-cuda)
     add_test(NAME gpu/${name} COMMAND ${name} CONFIGURATIONS gpu WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     set_tests_properties(gpu/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT PARA_TEST_DEVICE=cuda)

@@ -17,6 +17,7 @@ typedef struct hunyuan_state {
     para_tokenizer *tokenizer, *tokenizer_2;
     /* Read from the configs once, so that geometry needs no instance. */
     int64_t scale, scale_t, latent_channels, patch, patch_t, heads, joint_attention_dim, pooled_projection_dim;
+    int64_t sample_height, sample_width, sample_frames; /* pixels; of a request that names none */
 } hunyuan_state;
 
 static void hunyuan_close(para_pipeline *pipe) {
@@ -51,6 +52,14 @@ static para_status check_agreement(const para_pipeline *pipe, const hunyuan_stat
     return PARA_OK;
 }
 
+/* diffusers' pipeline has the large model's size. A model of another one may say so in its VAE's config, under names that diffusers skips. */
+static para_status read_own_size(const para_pipeline *pipe, hunyuan_state *s) {
+    const para_config *vae = &pipe->component[VAE].config;
+    PARA_TRY(para_config_int_in(vae, "_sample_height", 720, 1, INT16_MAX, &s->sample_height));
+    PARA_TRY(para_config_int_in(vae, "_sample_width", 1280, 1, INT16_MAX, &s->sample_width));
+    return para_config_int_in(vae, "_sample_frames", 129, 1, INT16_MAX, &s->sample_frames);
+}
+
 static para_status look(const para_pipeline *pipe, void *const *model, void *user) {
     hunyuan_state *s = user;
     const para_transformer *t = model[TRANSFORMER];
@@ -62,6 +71,7 @@ static para_status look(const para_pipeline *pipe, void *const *model, void *use
     s->heads = t->heads;
     s->joint_attention_dim = t->joint_attention_dim;
     s->pooled_projection_dim = t->pooled_projection_dim;
+    PARA_TRY(read_own_size(pipe, s));
     return check_agreement(pipe, s, t->in_channels, para_llama_model_hidden_size(model[TEXT_ENCODER]),
                            para_clip_text_hidden_size(model[TEXT_ENCODER_2]), v->out_channels);
 }
@@ -85,10 +95,10 @@ static para_status hunyuan_load(para_pipeline *pipe) {
 }
 
 static void hunyuan_own_size(const para_pipeline *pipe, int *height, int *width, int *num_frames) {
-    (void)pipe;
-    *height = 720;
-    *width = 1280;
-    *num_frames = 129;
+    const hunyuan_state *s = pipe->family_state;
+    *height = (int)s->sample_height;
+    *width = (int)s->sample_width;
+    *num_frames = (int)s->sample_frames;
 }
 
 static para_status edge(const para_pipeline *pipe, const char *name, int asked, int scale, int *out) {

@@ -44,7 +44,7 @@ static void help_exits_0(void **state) {
 
 static const bool draws = !SANITIZED; /* minutes, and test_progress draws the same */
 
-/* A folder in which `models/tiny-flux` and the checkpoints of the README are models, and prompts.txt has a prompt. */
+/* A folder in which the models that ship and the checkpoints of the README are models, and prompts.txt has a prompt. */
 static void open_place(char *folder, size_t room) {
     char path[600];
     const char *model = PARA_SOURCE_DIR "/models/tiny-flux";
@@ -56,7 +56,8 @@ static void open_place(char *folder, size_t room) {
     assert_int_equal(mkdir(path, 0777), 0);
     snprintf(path, sizeof path, "%s/models/tiny-flux", folder);
     assert_int_equal(symlink(model, path), 0);
-    static const char *const models[][2] = {{"FLUX.1-dev", GOLDEN("flux-dev")},
+    static const char *const models[][2] = {{"models/tiny-hunyuan-video", PARA_SOURCE_DIR "/models/tiny-hunyuan-video"},
+                                            {"FLUX.1-dev", GOLDEN("flux-dev")},
                                             {"HunyuanVideo", GOLDEN("hunyuan-video")},
                                             {"mochi-1-preview", GOLDEN("mochi-video")}};
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {

@@ -3,6 +3,7 @@
 #include <paraattn/output.h>
 
 #include "program.h"
+#include "sampling.h"
 
 #define MODEL    GOLDEN("hunyuan-video")
 #define GENERATE "generate", MODEL, QUICK, "--width", "48", "--frames", "9"
@@ -50,14 +51,14 @@ static json_t *probe(const char *name) {
 }
 
 static void assert_video(const char *name, int width, int height, const char *count, const char *rate,
-                         const char *in_settings) {
+                         const char *prompt, const char *in_settings) {
     json_t *root = probe(name), *stream = json_array_get(json_object_get(root, "streams"), 0);
     json_t *tags = json_object_get(json_object_get(root, "format"), "tags");
     assert_int_equal(json_integer_value(json_object_get(stream, "width")), width);
     assert_int_equal(json_integer_value(json_object_get(stream, "height")), height);
     assert_string_equal(json_string_value(json_object_get(stream, "nb_read_frames")), count);
     assert_string_equal(json_string_value(json_object_get(stream, "r_frame_rate")), rate);
-    assert_string_equal(json_string_value(json_object_get(tags, "prompt")), "a red heart");
+    assert_string_equal(json_string_value(json_object_get(tags, "prompt")), prompt);
     const char *settings = json_string_value(json_object_get(tags, "settings"));
     if (!settings || !strstr(settings, in_settings))
         fail_msg("settings are \"%s\", without \"%s\"", settings, in_settings);
@@ -68,17 +69,42 @@ static void mp4(void **state) {
     (void)state;
     program_run(&p, NULL, GENERATE, "-o", output_path("x.mp4"));
     program_expect(&p, 0, "x.mp4: text");
-    assert_video("x.mp4", 48, 32, "9", "24/1", "size 48x32, frames 9, fps 24");
+    assert_video("x.mp4", 48, 32, "9", "24/1", "a red heart", "size 48x32, frames 9, fps 24");
     program_run(&p, NULL, GENERATE, "--frames", "8", "--fps", "15", "--crf", "30", "--seed", "3", "-o",
                 output_path("y.mp4"));
     program_expect(&p, 0, "warning: num_frames 8", "gets 5 frames");
-    assert_video("y.mp4", 48, 32, "5", "15/1", "frames 5, fps 15");
+    assert_video("y.mp4", 48, 32, "5", "15/1", "a red heart", "frames 5, fps 15");
     program_run(&p, NULL, GENERATE, "--num-images", "2", "--ranks", "2", "--parallel-vae", "-o", output_path("z.mp4"));
     program_expect(&p, 0, "decode 9/18", "decode 18/18", "frames/s");
-    assert_video("z-1.mp4", 48, 32, "9", "24/1", "steps 1, guidance 6");
-    assert_video("z-2.mp4", 48, 32, "9", "24/1", "steps 1");
+    assert_video("z-1.mp4", 48, 32, "9", "24/1", "a red heart", "steps 1, guidance 6");
+    assert_video("z-2.mp4", 48, 32, "9", "24/1", "a red heart", "steps 1");
     assert_int_equal(files_in_output(""), 2 + 4); /* . and .. */
     remove_outputs();
+}
+
+/* The command of `make demo-video`. Its model's every step is the same: under sanitizers one is enough. */
+static void demo(void **state) {
+    (void)state;
+    size_t bytes;
+    char path[600], command[2400], *makefile = slurp(PARA_SOURCE_DIR "/Makefile", &bytes);
+    char *line = strstr(makefile, "\n\t$(RELEASE)/para generate ");
+    assert_non_null(line);
+    line += strlen("\n\t$(RELEASE)/para ");
+    line[strcspn(line, "\n")] = '\0';
+    assert_non_null(strstr(line, "-o out/demo.mp4"));
+    output_path("demo.mp4"); /* makes the folder */
+    snprintf(path, sizeof path, "%s", temp_path("models"));
+    assert_int_equal(symlink(PARA_SOURCE_DIR "/models", path), 0);
+    snprintf(command, sizeof command, "cd '%s' && exec '%s' %s%s", temp_path("."), PARA, line, SANITIZED ? " --steps 1" : "");
+    free(makefile);
+    const char *const argv[] = {"/bin/sh", "-c", command, NULL};
+    program_start(&p, NULL, argv);
+    program_finish(&p, NULL);
+    program_expect(&p, 0, "demo.mp4: text");
+    assert_video("demo.mp4", 128, 128, "17", "8/1", "a red heart moving left on a white background", "size 128x128, frames 17, fps 8");
+    assert_int_equal(files_in_output(""), 2 + 1); /* . and .. */
+    remove_outputs();
+    assert_int_equal(unlink(path), 0);
 }
 
 static void webp(void **state) {
@@ -258,6 +284,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
 #ifdef PARA_VIDEO_MODULE
         cmocka_unit_test(mp4),
+        cmocka_unit_test(demo),
         cmocka_unit_test(webp),
         cmocka_unit_test(bad_values),
 #endif

@@ -56,6 +56,27 @@ static void own_values(void **state) {
     assert_true(para_pipeline_makes_videos(hunyuan));
 }
 
+/* A model of another size says so in its VAE's config. */
+static void own_values_of_a_small_model(void **state) {
+    (void)state;
+    static const char config[] = "vae/config.json";
+    model_copy small;
+    para_pipeline *pipe;
+    para_request r = PARA_REQUEST_INIT, filled;
+    r.prompt = "";
+    model_copy_open(&small, MODEL, "small");
+    model_copy_set(&small, config, "_sample_height", json_integer(64));
+    model_copy_set(&small, config, "_sample_width", json_integer(96));
+    model_copy_set(&small, config, "_sample_frames", json_integer(13));
+    assert_ok(para_pipeline_open(&pipe, world, small.folder, NULL));
+    assert_ok(para_pipeline_fill_in(pipe, &r, &filled));
+    assert_true(filled.height == 64 && filled.width == 96 && filled.num_frames == 13);
+    para_pipeline_close(&pipe);
+    model_copy_set(&small, config, "_sample_frames", json_integer(0));
+    assert_fails(PARA_ERR_CONFIG, "_sample_frames", para_pipeline_open(&pipe, world, small.folder, NULL));
+    model_copy_close(&small);
+}
+
 static void rounded_and_refused(void **state) {
     (void)state;
     static const struct { int asked, frames; } rounded[] = {{1, 1}, {2, 1}, {4, 1}, {6, 5}, {8, 5}, {9, 9}};
@@ -263,9 +284,11 @@ static void random_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_values),     cmocka_unit_test(rounded_and_refused), cmocka_unit_test(warned_of),
-        cmocka_unit_test(given_embeds),   cmocka_unit_test(given_latents),       cmocka_unit_test(frames_as_they_come),
-        cmocka_unit_test(planned_memory), cmocka_unit_test(random_weights),
+        cmocka_unit_test(own_values),          cmocka_unit_test(own_values_of_a_small_model),
+        cmocka_unit_test(rounded_and_refused), cmocka_unit_test(warned_of),
+        cmocka_unit_test(given_embeds),        cmocka_unit_test(given_latents),
+        cmocka_unit_test(frames_as_they_come), cmocka_unit_test(planned_memory),
+        cmocka_unit_test(random_weights),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -13,6 +13,7 @@ import folders
 import make_tokenizers
 import run_state
 from models import Denoiser
+from own_size import write_own_size
 from train_dit import SHIFT, load_tokenizers
 from train_vae import load_vae
 
@@ -66,6 +67,7 @@ def main():
     folders.to_half(getattr(pipeline, name) for name in PARTS)
     pipeline.save_pretrained(options.folder, safe_serialization=True)
     as_on_the_hub(options.folder, options.tokenizers)
+    write_own_size(options.folder)
     confirm(options.folder, options.state, options.tokenizers)
     files = [path for path in sorted(options.folder.rglob("*")) if path.is_file()]
     for path in files:
