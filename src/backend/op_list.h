@@ -14,7 +14,7 @@
     X(norm, (para_device * dev, const para_norm_args *a), (dev, a))                                                    \
     X(residual, (para_device * dev, const para_residual_args *a), (dev, a))                                            \
     X(group_norm, (para_device * dev, const para_group_norm_args *a), (dev, a))                                        \
-    X(heads, (para_device * dev, int n, const para_head_args *a), (dev, n, a))                                                 \
+    X(heads, (para_device * dev, int n, const para_head_args *a), (dev, n, a))                                         \
     X(attention, (para_device * dev, const para_attention_args *a), (dev, a))                                          \
     X(attention_parts, (para_device * dev, int parts, const para_attention_args *a), (dev, parts, a))                  \
     X(attention_merge, (para_device * dev, const para_merge_args *a), (dev, a))                                        \

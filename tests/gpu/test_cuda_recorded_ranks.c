@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "core/error.h"
+#include "parallel/same_results.h"
 #include "pipeline/pipeline_state.h"
 #include "test_device.h"
 
@@ -127,17 +128,6 @@ static para_result *drawn(const setting *s, bool compiled) {
     return result;
 }
 
-static void same(const setting *s, const para_result *a, const para_result *b) {
-    int64_t values = para_tensor_count(&a->latents), off = 0;
-    for (int64_t i = 0; i < values; i++)
-        off += ((const uint32_t *)a->latents.data)[i] != ((const uint32_t *)b->latents.data)[i];
-    if (off || values == 0) fail_msg("%s: %lld of %lld values differ", s->name, (long long)off, (long long)values);
-    if (a->exchanged_bytes != b->exchanged_bytes)
-        fail_msg("%s: %lld bytes were exchanged, not %lld", s->name, (long long)b->exchanged_bytes,
-                 (long long)a->exchanged_bytes);
-    assert_int_equal(a->cache_hits, b->cache_hits);
-}
-
 static void as_op_by_op(void) {
     static const setting settings[] = {
         {"ulysses 2, f32", PARA_F32, 1, 2, 1, PARA_EXCHANGE_COPY, 1, 0, 4, false},
@@ -155,7 +145,7 @@ static void as_op_by_op(void) {
         para_result *a = drawn(s, false);
         assert_int_equal(played, 0);
         para_result *b = drawn(s, true);
-        same(s, a, b);
+        same_results(s->name, a, b);
         print_message("%s: %d recordings, %d times played, %d hits, %lld bytes\n", s->name, recorded, played,
                       b->cache_hits, (long long)b->exchanged_bytes);
         assert_true(a->exchanged_bytes > 0 && recorded > 0 && played > 0);
@@ -173,7 +163,7 @@ static void after_failures(void) {
     open_pipeline(&s);
     para_result *a = drawn(&s, false), *b = drawn(&s, true);
     int calls = attended; /* of two steps, and of the recording */
-    same(&s, a, b);
+    same_results(s.name, a, b);
     para_result_close(&b);
     for (int i = 0; i < 8; i++) {
         para_result *none = NULL;
@@ -186,7 +176,7 @@ static void after_failures(void) {
             fail_msg("failure %d: %s: %s", i, para_status_name(status), para_last_error());
         attention_fails = play_fails = cancel_at = 0;
         b = drawn(&s, true);
-        same(&s, a, b);
+        same_results(s.name, a, b);
         para_result_close(&b);
     }
     print_message("requests after 8 failures, 6 of them among %d calls of attention, are as ever\n", calls);

@@ -14,11 +14,12 @@
 #include "attention_case.h"
 #include "io/safetensors.h"
 #include "sampling.h"
+#include "worlds.h"
 
 /* ---- the grid */
 
 enum { AXIS_MODE, AXIS_RANKS, AXIS_TOKENS, AXIS_HEADS, AXIS_CAUSAL, AXIS_MASK, AXIS_TYPE, AXES };
-enum { MOST_RANKS = 8, TOKENS = 4, GRID = MODE_KINDS * MOST_RANKS * TOKENS * 3 * 2 * MASK_KINDS * 2, CHECKED = 280 };
+enum { TOKENS = 4, GRID = MODE_KINDS * MOST_RANKS * TOKENS * 3 * 2 * MASK_KINDS * 2, CHECKED = 280 };
 
 static const int axis_size[AXES] = {MODE_KINDS, MOST_RANKS, TOKENS, 3, 2, MASK_KINDS, 2};
 static const int64_t tokens_of[TOKENS][2] = {{4096, 4096}, {4096, 1024}, {1241, 1241}, {7, 5}};
@@ -119,7 +120,6 @@ static double vector_error(const problem *p, const answer *got) {
 
 /* ---- running a point */
 
-static para_world *worlds[MOST_RANKS + 1];
 
 /* One rank's answers to the problem at hand: in F32, and in its own type. */
 static struct {
@@ -310,13 +310,7 @@ static para_status open_vectors(void) {
 static int open_all(void **state) {
     (void)state;
     if (open_vectors() != PARA_OK) return -1;
-    for (int n = 1; n <= MOST_RANKS; n++) {
-        para_world_options o = PARA_WORLD_OPTIONS_INIT;
-        o.ranks = n;
-        o.threads = SANITIZED ? n : 0; /* ThreadSanitizer does not know OpenMP's own threads */
-        if (para_world_open(&worlds[n], &o) != PARA_OK) return -1;
-    }
-    return 0;
+    return open_worlds(SANITIZED ? 1 : 0); /* ThreadSanitizer does not know OpenMP's own threads */
 }
 
 static void close_reference(void) {
@@ -328,7 +322,7 @@ static void close_reference(void) {
 static int close_all(void **state) {
     (void)state;
     close_reference();
-    for (int n = 1; n <= MOST_RANKS; n++) para_world_close(&worlds[n]);
+    close_worlds();
     return 0;
 }
 

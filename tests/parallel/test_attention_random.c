@@ -8,33 +8,26 @@
 #include <paraattn/paraattn.h>
 
 #include "attention_case.h"
-
-enum { MOST_RANKS = 8 };
+#include "worlds.h"
 
 static uint64_t state;
-static para_world *worlds[MOST_RANKS + 1];
 
 static int64_t draw(int64_t low, int64_t high) {
     state = scramble(state);
     return low + (int64_t)(state % (uint64_t)(high - low + 1));
 }
 
-static int open_worlds(void **unused) {
+static int open_all(void **unused) {
     const char *seed = getenv("PARA_SEED");
     (void)unused;
     state = seed ? strtoull(seed, NULL, 0) : 20240607;
     printf("seed %llu (set PARA_SEED to change it)\n", (unsigned long long)state);
-    for (int n = 1; n <= MOST_RANKS; n++) {
-        para_world_options o = PARA_WORLD_OPTIONS_INIT;
-        o.ranks = o.threads = n;
-        if (para_world_open(&worlds[n], &o) != PARA_OK) return -1;
-    }
-    return 0;
+    return open_worlds(1);
 }
 
-static int close_worlds(void **unused) {
+static int close_all(void **unused) {
     (void)unused;
-    for (int n = 1; n <= MOST_RANKS; n++) para_world_close(&worlds[n]);
+    close_worlds();
     return 0;
 }
 
@@ -179,5 +172,5 @@ int main(void) {
         cmocka_unit_test(ring),     cmocka_unit_test(ulysses),   cmocka_unit_test(unified),
         cmocka_unit_test(in_batch), cmocka_unit_test(sparse_kv), cmocka_unit_test(stored),
     };
-    return cmocka_run_group_tests(tests, open_worlds, close_worlds);
+    return cmocka_run_group_tests(tests, open_all, close_all);
 }

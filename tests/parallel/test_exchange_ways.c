@@ -12,24 +12,18 @@
 
 #include "attention_case.h"
 #include "comm/rank.h"
+#include "worlds.h"
 
-enum { MOST_RANKS = 8, NOBODY = -1 };
+enum { NOBODY = -1 };
 
-static para_world *worlds[MOST_RANKS + 1];
-
-static int open_worlds(void **unused) {
+static int open_all(void **unused) {
     (void)unused;
-    for (int n = 1; n <= MOST_RANKS; n++) {
-        para_world_options o = PARA_WORLD_OPTIONS_INIT;
-        o.ranks = o.threads = n;
-        if (para_world_open(&worlds[n], &o) != PARA_OK) return -1;
-    }
-    return 0;
+    return open_worlds(1);
 }
 
-static int close_worlds(void **unused) {
+static int close_all(void **unused) {
     (void)unused;
-    for (int n = 1; n <= MOST_RANKS; n++) para_world_close(&worlds[n]);
+    close_worlds();
     return 0;
 }
 
@@ -209,5 +203,5 @@ int main(void) {
         cmocka_unit_test(ring_inside),
         cmocka_unit_test(failures),
     };
-    return cmocka_run_group_tests(tests, open_worlds, close_worlds);
+    return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -4,6 +4,7 @@
 #include "pipeline/pipeline_state.h"
 #include "rank_checks.h"
 #include "recording_device.h"
+#include "same_results.h"
 #include "sampling.h"
 
 enum { RANKS = 4 };
@@ -77,14 +78,8 @@ static para_result *drawn(const setting *s, bool compiled, bool profile) {
 }
 
 static void same(const setting *s, const para_result *a, const para_result *b) {
-    int64_t values = para_tensor_count(&a->latents), off = 0;
-    for (int64_t i = 0; i < values; i++)
-        off += ((const uint32_t *)a->latents.data)[i] != ((const uint32_t *)b->latents.data)[i];
-    if (off || values == 0) fail_msg("%s: %lld of %lld values differ", s->name, (long long)off, (long long)values);
-    if (a->exchanged_bytes != b->exchanged_bytes || a->exchanged_bytes == 0)
-        fail_msg("%s: %lld bytes were exchanged, not %lld", s->name, (long long)b->exchanged_bytes,
-                 (long long)a->exchanged_bytes);
-    if (a->cache_hits != b->cache_hits) fail_msg("%s: %d hits, not %d", s->name, b->cache_hits, a->cache_hits);
+    same_results(s->name, a, b);
+    if (a->exchanged_bytes == 0) fail_msg("%s: nothing was exchanged", s->name);
 }
 
 /* At least so many parts of a request are played: without a cache all steps but two. */
