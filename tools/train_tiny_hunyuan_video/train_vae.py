@@ -46,7 +46,7 @@ class Replicated(torch.autograd.Function):
 def pad_and_convolve(self, x):
     """HunyuanVideoCausalConv3d's forward."""
     x = Replicated.apply(x, tuple(self.time_causal_padding)) if any(self.time_causal_padding) else x
-    return self.conv(x.contiguous(memory_format=torch.channels_last_3d))  # on an H200 90 ms a step, without 93, in float32 102
+    return self.conv(x.contiguous(memory_format=torch.channels_last_3d))  # a little faster on an H200, op by op 90 ms a step against 93
 
 
 def mean_with(weight, x):
