@@ -6,22 +6,25 @@ import random
 import torch
 
 from models import CROP, LATENTS, TEMPLATE
-from motions import all_combinations, caption, held_out, trained_on
+from motions import MOTIONS, all_combinations, caption, held_out, trained_on
 
 CLIP_TEXT = 32  # no caption takes more
+SPINNING = MOTIONS.index("spinning")
 
 
 class Captioned:
-    """Latents (m * k, 8, 5, 16, 16) in float16, k places of each combination, and captions by their number of tokens."""
+    """Latents (m * k, 8, 5, 16, 16) in float16, k places of each combination, and captions by their number of tokens.
+    spinning: how often a combination that spins is drawn where another is drawn once: it shows its emoji at all angles, the others at one."""
 
-    def __init__(self, worker, vae, renderer, tokenizer, tokenizer_2, places, phrasings, limit=None):
+    def __init__(self, worker, vae, renderer, tokenizer, tokenizer_2, places, phrasings, spinning, limit=None):
         self.device = worker.device
         self.combinations = trained_on(limit)
         self.places = places
         self.latents = self.encode(vae, renderer, 32 if self.device.type == "cuda" else 2)
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         rng = random.Random(100 + worker.rank)
-        texts = [(row, caption(c, rng)) for row, c in enumerate(self.combinations) for _ in range(phrasings)]
+        texts = [(row, caption(c, rng)) for row, c in enumerate(self.combinations)
+                 for _ in range(phrasings * (spinning if c.motion == SPINNING else 1))]
         ids = tokenizer([TEMPLATE.format(text) for _, text in texts])["input_ids"]
         ids_2 = tokenizer_2([text for _, text in texts], padding="max_length", max_length=CLIP_TEXT)["input_ids"]
         if max(map(len, ids_2)) > CLIP_TEXT:

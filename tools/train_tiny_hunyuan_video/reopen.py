@@ -2,8 +2,8 @@
 
     python3 tools/train_tiny_hunyuan_video/reopen.py [--folder models/tiny-hunyuan-video] [--state /tmp/tiny-hunyuan-video] [--lr 0.001]
 
-Writes STATE/vae.pt and STATE/dit.pt: the exported weights, no optimiser moments. `train.py dit` then trains on; the autoencoder
-stays as it is, since the transformer knows its latents.
+Writes STATE/vae.pt and STATE/dit.pt: the exported weights, no optimiser moments. `train.py dit` then trains on. `train.py vae` before it
+refines the autoencoder: latents change little, and the transformer learns them anew from what it knows.
 """
 
 import argparse

@@ -47,14 +47,14 @@ def check(denoiser, worker, captioned, batches, n):
     return torch.stack([flow_loss(denoiser, worker, captioned.draw(n, generator), generator) for _ in range(batches)]).mean().item()
 
 
-def train(worker, folder, state_folder, end, until, lr, batch, compiled, graphs, places, phrasings, limit=None):
+def train(worker, folder, state_folder, end, until, lr, batch, compiled, graphs, places, phrasings, spinning, limit=None):
     """Trains until the clock (time.time()) reads `end`, which is where the schedule stands at `until` (1: its end).
     lr None: that of the run that goes on, else DEFAULT_LR."""
     torch.manual_seed(2)
     tokenizer, tokenizer_2 = load_tokenizers(folder)
     vae, _ = load_vae(state_folder, worker.device)
     began = time.time()
-    captioned = Captioned(worker, vae, Renderer(worker.device), tokenizer, tokenizer_2, places, phrasings, limit)
+    captioned = Captioned(worker, vae, Renderer(worker.device), tokenizer, tokenizer_2, places, phrasings, spinning, limit)
     worker.say(f"data: {captioned.describe()}, {time.time() - began:.0f} s")
     denoiser = Denoiser(tokenizer, tokenizer_2).to(worker.device)
     worker.say(", ".join(f"{name} {parameters(module)}" for name, module in denoiser.named_children()), "parameters")
