@@ -1,5 +1,5 @@
-/* Two ranks whose steps are recorded as one, on one GPU and on two: to the bit what ops one by one give, and as many bytes; requests after failures. Wants
- * PARA_TEST_DEVICE, "cuda" or "cuda:N,M". SPDX-License-Identifier: Apache-2.0 */
+/* Two ranks whose steps are recorded as one, on one GPU and on two: to the bit what ops one by one give, and as many bytes; requests after failures;
+ * memory that is freed behind a gather. Wants PARA_TEST_DEVICE, "cuda" or "cuda:N,M". SPDX-License-Identifier: Apache-2.0 */
 #include <paraattn/paraattn.h>
 
 #include <setjmp.h>
@@ -186,6 +186,37 @@ static void after_failures(void) {
 
 static int first_gpu, second_gpu; /* second_gpu -1: there is none */
 
+/* As a trace gathers a stage: in memory that is freed as soon as copies into it are started, while the other GPU is still at what they will copy. */
+static para_status gather_and_free(para_rank *rank, void *unused) {
+    para_device *dev = rank->device;
+    para_comm comm = para_world_comm(rank);
+    const int64_t rows = 2048, columns = 8192;
+    para_tensor part, other, parts[RANKS];
+    (void)unused;
+    PARA_TRY(PARA_NEW(dev, &part, PARA_BF16, rows, columns));
+    PARA_TRY(PARA_NEW(dev, &other, PARA_BF16, rows, columns));
+    for (int round = 0; round < 40; round++) {
+        para_tensor whole = para_tensor_make(NULL, PARA_BF16, 2, (int64_t[]){RANKS * rows, columns});
+        para_exchange x;
+        for (int i = 0; round % RANKS == rank->index && i < 200; i++) PARA_TRY(dev->ops->copy(dev, i % 2 ? part : other, i % 2 ? other : part));
+        PARA_TRY(dev->ops->alloc(dev, (size_t)para_tensor_count(&whole) * 2, &whole.data));
+        for (int i = 0; i < RANKS; i++) parts[i] = para_slice(whole, 0, i * rows, rows);
+        para_status status = para_comm_all_gather(comm, part, parts, &x);
+        if (status == PARA_OK) status = para_comm_wait(&x);
+        dev->ops->free(dev, whole.data);
+        PARA_TRY(status);
+    }
+    return PARA_OK;
+}
+
+static void gathered_and_freed(void **state) {
+    (void)state;
+    open_on((int[]){first_gpu, second_gpu < 0 ? first_gpu : second_gpu});
+    OK(para_world_run(world, gather_and_free, NULL));
+    OK(para_world_run(world, gather_and_free, NULL)); /* would find what the first left */
+    close_world();
+}
+
 static void both_on_one_gpu(void **state) {
     (void)state;
     open_on((int[]){first_gpu, first_gpu});
@@ -204,7 +235,8 @@ static void on_two_gpus(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(both_on_one_gpu), cmocka_unit_test(on_two_gpus)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gathered_and_freed), cmocka_unit_test(both_on_one_gpu),
+                                       cmocka_unit_test(on_two_gpus)};
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.ranks = 2;
     test_choose_device(&w);

@@ -1,7 +1,7 @@
 """Stage one: the autoencoder. L1, L2, L1 of the gradients, structural similarity, more of each on the emoji; a small KL term."""
 
 import math
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -98,10 +98,10 @@ def normalise(vae, renderer, combinations):
     return mean, std
 
 
-def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, tail_every, compiled, graphs, measured):
+def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, compiled, graphs, measured):
     """Trains until the clock (time.time()) reads `end`; then normalises the latents, and measures the PSNR on `measured` combinations.
     part: edge of the parts of videos that are seen first, part_batch of them at once; from whole_from of the schedule on videos are seen
-    whole, with the statistics that the norms then have. Only in one step of tail_every the tail is decoded alone, too, and counts as much more."""
+    whole, with the statistics that the norms then have."""
     torch.manual_seed(1)
     of_diffusers.HunyuanVideoCausalConv3d.forward = pad_and_convolve
     of_diffusers.prepare_causal_attention_mask = lru_cache(of_diffusers.prepare_causal_attention_mask)  # it copies from the host
@@ -121,31 +121,26 @@ def train(worker, state_folder, end, lr, batch, part_batch, part, whole_from, ta
         vae.encoder.compile(dynamic=False)
         vae.decoder.compile(dynamic=False)
 
-    def losses(videos, alpha, with_tail=True):
+    def losses(videos, alpha):
         target = videos * 2 - 1
         weight = 1 + ON_EMOJI * F.max_pool2d(alpha, 3, 1, 1)[:, None]
         with worker.autocast(cache=False):
             mean, logvar = vae.quant_conv(vae.encoder(target)).float().chunk(2, 1)
             logvar = logvar.clamp(-30, 20)
             z = vae.post_quant_conv(mean + (0.5 * logvar).exp() * torch.randn_like(mean))
-            out = vae.decoder(z).float()
-            tail = vae.decoder(z[:, :, TAIL:])[:, :, 1:].float() if with_tail else None
+            out, tail = vae.decoder(z).float(), vae.decoder(z[:, :, TAIL:])[:, :, 1:].float()
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         loss = compare(out, target, weight)
-        if not with_tail:
-            return loss + KL_WEIGHT * kl, loss, kl
         last = slice(-tail.shape[2], None)
         tail_loss = compare(tail, target[:, :, last], weight[:, :, last])
-        return loss + TAIL_WEIGHT * tail_every * tail_loss + KL_WEIGHT * kl, loss, kl, tail_loss
+        return loss + TAIL_WEIGHT * tail_loss + KL_WEIGHT * kl, loss, tail_loss, kl
 
-    ways = [losses, partial(losses, with_tail=False)]
-    with_tail, without = [Graphed(way, flat.zero_gradient) for way in ways] if graphs else ways
+    graphed = Graphed(losses, flat.zero_gradient) if graphs else losses
 
     def loss_of(step, progress):
         whole = progress >= whole_from
-        way = without if step % tail_every else with_tail
-        loss, *parts = way(*renderer.random(batch if whole else part_batch, generator, EDGE if whole else part))
-        return loss, dict(zip(("whole", "kl", "tail"), parts))
+        loss, *parts = graphed(*renderer.random(batch if whole else part_batch, generator, EDGE if whole else part))
+        return loss, dict(zip(("whole", "tail", "kl"), parts))
 
     def rate_of(step, progress):
         return lr * min(1, (step + 1) / 100) * min(1, (1 - progress) / 0.6 + 0.01)

@@ -139,16 +139,24 @@ static void drop_twins(para_device *dev, const char *base, size_t bytes) {
     m->twin_count -= last - first;
 }
 
+/* cudaFree waits for the GPU's own work, but not for a copy between GPUs that is still to begin: that one then ended in "unspecified launch failure" (two H200s). */
+static void wait_for_users(const para_cuda *cuda) {
+    if (cuda->fetching) cudaStreamSynchronize(cuda->fetching);
+    if (cuda->lane) cudaStreamSynchronize(cuda->lane);
+    cudaStreamSynchronize(cuda->stream); /* last: it waits for what others fetch from here */
+}
+
 void para_cuda_free(para_device *dev, void *p) {
     para_cuda_memory *m = para_cuda_of(dev)->memory;
     if (!p || para_cuda_enter(dev) != PARA_OK) return;
+    wait_for_users(para_cuda_of(dev));
     for (size_t i = 0; i < m->block_count; i++)
         if (m->blocks[i].base == p) {
             size_t bytes = m->blocks[i].bytes;
             drop_twins(dev, p, bytes);
             m->blocks[i] = m->blocks[--m->block_count];
             m->taken -= bytes;
-            para_cuda_give(dev, p, bytes); /* waits for what still uses it */
+            para_cuda_give(dev, p, bytes);
             return;
         }
 }
