@@ -74,7 +74,7 @@ enum { COMPILE_AUTO, COMPILE_ON, COMPILE_UNTUNED, COMPILE_UNRECORDED, COMPILE_OF
         {"--ring", OPTION_INT, &(o).ring, "N", NULL, "of them, those that pass keys and values round (0: chosen)"},          \
         {"--batch", OPTION_INT, &(o).batch, "N", NULL, "groups of them that share out pictures and halves of --true-cfg (0: chosen)"}, \
         {"--head-groups", OPTION_INT, &(o).head_groups, "N", NULL, "parts of the heads, one exchanged while another is computed (0: chosen)"}, \
-        {"--exchange", OPTION_CHOICE, &(o).exchange, NULL, exchange_choices, "how ranks of one process exchange tokens for heads: copy what others made, or store it where others need it (auto: copy on GPUs, else store)"}, \
+        {"--exchange", OPTION_CHOICE, &(o).exchange, NULL, exchange_choices, "how ranks of one process exchange tokens for heads: copy what others made, or store it where others need it (auto: direct)"}, \
         {"--machine", OPTION_TEXT, &(o).machine, "FILE", NULL, "rates that para bench machine -o wrote: times are predicted, and meshes chosen, by them (those in the user's cache folder)"}, \
         {"--parallel-vae", OPTION_FLAG, &(o).parallel_vae, NULL, NULL, "decode tiles on all ranks; turns on --vae-tiling"},   \
         {"--timeout", OPTION_FLOAT, &(o).timeout, "SECONDS", NULL, "give up on a rank that gave no sign of life for so long (120)"}

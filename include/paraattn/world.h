@@ -25,7 +25,7 @@ typedef enum para_attention_kernel {
 
 /* How ranks of one process exchange tokens for heads (Ulysses). Between processes, and where there is a mask or attention is causal, all is copied. */
 typedef enum para_exchange_way {
-    PARA_EXCHANGE_AUTO,   /* copy on GPUs, else direct */
+    PARA_EXCHANGE_AUTO,   /* direct */
     PARA_EXCHANGE_COPY,   /* a rank copies what it needs from where another has made it */
     PARA_EXCHANGE_DIRECT, /* a rank stores what it makes where another needs it; but operands that a GPU copies beside other work of the caller's
                            * (para_attention_begin_spread) are copied */

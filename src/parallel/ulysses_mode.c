@@ -275,9 +275,7 @@ static int groups_of(const ulysses *u, int wanted) {
 
 /* Whether ranks store for each other at all. This and the next two all ranks decide alike. */
 static bool may_store(const ulysses *u, const para_attention_job *job) {
-    bool gpu = u->queries.comm.rank->device->copies_beside;
-    bool wanted = job->mode->exchange == PARA_EXCHANGE_DIRECT || (job->mode->exchange == PARA_EXCHANGE_AUTO && !gpu);
-    return wanted && u->by_rank && para_comm_addressable(u->queries.comm) && !job->args.out.data;
+    return job->mode->exchange != PARA_EXCHANGE_COPY && u->by_rank && para_comm_addressable(u->queries.comm) && !job->args.out.data;
 }
 
 /* Whether the caller stores operands where their heads are computed: where a copy beside its ops would hide, that is left to it. */

@@ -80,7 +80,7 @@ static int groups_of(const spread *s, int64_t key_heads) {
 /* What is to happen, from what attention.h says. */
 static void expect(watched *w, bool *direct_out) {
     spread *s = &w->c.s;
-    bool stores = (s->exchange == PARA_EXCHANGE_DIRECT || (s->exchange == PARA_EXCHANGE_AUTO && !w->copies_beside)) && s->ulysses > 1;
+    bool stores = s->exchange != PARA_EXCHANGE_COPY && s->ulysses > 1;
     bool places = s->call >= CALL_PLACES && w->c.p.b == 1 && s->ulysses * groups_of(s, w->c.p.hkv) <= PARA_MOST_PLACES;
     bool left_to_copies = s->beside && w->copies_beside;
     s->stores = stores && places && !left_to_copies;
