@@ -26,7 +26,6 @@ def main():
     parser.add_argument("--part", type=int, default=64, help="vae: edge in pixels of the parts of videos that are seen first")
     parser.add_argument("--part-batch", type=int, default=32, help="vae: how many of these at once")
     parser.add_argument("--whole-from", type=float, default=0.5, help="vae: share of the schedule from which on videos are seen whole")
-    parser.add_argument("--tail-every", type=int, default=1, help="vae: only in one step of so many the last frames are decoded alone, too")
     parser.add_argument("--measured", type=int, default=64, help="vae: combinations that the latents and the PSNR are measured on")
     parser.add_argument("--limit", type=int, help="dit: use only so many combinations (tests)")
     parser.add_argument("--places", type=int, default=8, help="dit: how many places of each combination are kept")
@@ -41,7 +40,7 @@ def main():
     end = BEGAN + options.minutes * 60
     if options.stage == "vae":
         train_vae.train(worker, options.state, end, options.lr or 0.001, options.batch or 8, options.part_batch, options.part,
-                        options.whole_from, options.tail_every, options.compile, graphs, options.measured)
+                        options.whole_from, options.compile, graphs, options.measured)
     else:
         train_dit.train(worker, options.tokenizers, options.state, end, options.until, options.lr, options.batch or 512,
                         options.compile, graphs, options.places, options.phrasings, options.spinning, options.limit)
