@@ -62,12 +62,11 @@ def predict(options, size, gpus, *words):
 
 
 def measured():
-    """(size, gpus, ms, name) of the last run of each."""
+    """{(size, gpus, ring or not): ms} of the last run of each."""
     points = {}
-    for row in rows_of("flux.csv"):
-        size = int(row["case"].split("-")[-1]) if row["case"].startswith("flux.1-dev-") else 0
-        if row["system"] == "para" and row["variant"] in ("bf16", "ulysses-2", "ring-2") and "flux-2gpu" in row["run"]:
-            points[size, int(row["gpus"]), row["variant"]] = float(row["ms"])
+    for row in rows_of("gpus.csv"):
+        if row["system"] == "para" and row["case"].startswith("flux.1-dev-") and row["variant"] in ("bf16", "direct", "ring", "ulysses-mixed-unrecorded"):
+            points[int(row["case"].split("-")[-1]), int(row["gpus"]), row["variant"] == "ring"] = float(row["ms"])
     return points
 
 
@@ -148,8 +147,8 @@ def main():
         plot.line([(g, near[size, 1][0] / g) for g in GPUS], "#999", "2 4")
         plot.line([(g, near[size, g][0]) for g in GPUS], colours[size])
         plot.line([(g, far[size, g][0]) for g in GPUS], colours[size], "7 4")
-    for (size, gpus, variant), ms in measured().items():
-        plot.mark(gpus, ms, colours[size], variant == "ring-2")
+    for (size, gpus, ring), ms in measured().items():
+        plot.mark(gpus, ms, colours[size], ring)
     stroke = lambda colour, dash: lambda x, y: f'<path stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dash}" d="M{x} {y}h26"/>'  # noqa: E731
     dot = lambda square: lambda x, y: (f'<rect x="{x + 9}" y="{y - 4}" width="8" height="8" fill="#fff" stroke="#333" stroke-width="1.6"/>' if square  # noqa: E731
                                        else f'<circle cx="{x + 13}" cy="{y}" r="4.5" fill="#333"/>')
