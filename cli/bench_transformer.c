@@ -14,7 +14,7 @@ typedef struct transformer_options {
     const char *inputs, *save_output;
     int text_tokens, repeats;
     float ceiling;
-    bool wait, profile, quiet;
+    bool wait, profile, exposed_exchange, quiet;
 } transformer_options;
 
 static progress_view view;
@@ -76,6 +76,32 @@ static para_status show_profile(const session *s, const para_request *request) {
     return status;
 }
 
+/* Runs with and without what the ranks exchange, in turn: what is between them is what nothing hides. */
+static para_status show_exposed(const session *s, const transformer_options *o, const para_plan *p) {
+    const para_request *r = &o->request.request;
+    int n = o->repeats, hits;
+    double *ms = calloc(2 * (size_t)n, sizeof *ms), warm;
+    para_status status = ms ? PARA_OK : PARA_ERR_MEMORY;
+    if (p->ranks == 1) {
+        if (s->first) printf("exchange      none: one rank\n");
+        free(ms);
+        return status;
+    }
+    for (int i = -1; i < n && status == PARA_OK; i++)
+        for (int without = 0; without < 2 && status == PARA_OK; without++) {
+            para_bench_leave_out_exchange(s->pipe, without);
+            status = measure(s, r, i < 0 ? &warm : &ms[without * n + i], &hits);
+        }
+    para_bench_leave_out_exchange(s->pipe, false);
+    progress_break(&view);
+    if (status == PARA_OK && s->first) {
+        double with = bench_median(ms, n), without = bench_median(ms + n, n);
+        printf("exchange      %.3f ms with, %.3f ms without: %.3f ms (%.1f %%) are not hidden\n", with, without, with - without, 100 * (with - without) / with);
+    }
+    free(ms);
+    return status;
+}
+
 /* Says that it is ready, with the FLOPs of a step and attention's part; then for each line of standard input the milliseconds of a run. Of several processes each
  * gets the lines, and the first one speaks. */
 static para_status measure_on_demand(const session *s, const para_request *r, const para_plan *p) {
@@ -124,6 +150,7 @@ static para_status measure_all(const session *s, const transformer_options *o, c
         if (o->csv.file && !bench_csv_add(&o->csv, s->world, name, bench_median(ms, o->repeats))) status = PARA_ERR_IO;
     }
     free(ms);
+    if (status == PARA_OK && o->exposed_exchange) status = show_exposed(s, o, p);
     return status == PARA_OK && o->profile ? show_profile(s, r) : status;
 }
 
@@ -168,6 +195,8 @@ int bench_transformer(int argc, char **argv) {
          "write the prediction at the first timestep as safetensors"},
         {"--profile", OPTION_FLAG, &o.profile, NULL, NULL,
          "show how long each kind of op takes, in one more run whose last step is not played from a recording"},
+        {"--exposed-exchange", OPTION_FLAG, &o.exposed_exchange, NULL, NULL,
+         "run the steps without what the ranks exchange, too, and show how much of it nothing hides"},
         {"--ceiling", OPTION_FLOAT, &o.ceiling, "TFLOPS", NULL, "what the machine can do: print the share of it"},
         CSV_OPTIONS(o.csv),
         {"--quiet", OPTION_FLAG, &o.quiet, NULL, NULL, "no progress, no warnings"},
@@ -193,6 +222,10 @@ int bench_transformer(int argc, char **argv) {
     int code = parse_options(&c, argc, argv, &model, &help);
     if (code == EXIT_DONE && !help) {
         code = bench_begin(&o.request, o.repeats, &o.csv, &view, o.quiet);
+        if (code == EXIT_DONE && o.exposed_exchange && o.request.cache.options.residual_diff_threshold > 0) {
+            complain("bench", "--exposed-exchange goes without --cache: what the ranks exchange decides which steps hit");
+            code = EXIT_USAGE;
+        }
         if (code == EXIT_DONE) code = run(&o, model);
     }
     request_options_free(&o.request);

@@ -43,6 +43,11 @@ PARA_API para_status para_bench_text_and_vae(para_pipeline *pipe, const para_req
 /* Frees the tensors and zeroes them; takes zeroed ones, too. */
 PARA_API void para_bench_outputs_free(para_bench_outputs *outputs);
 
+/* Whether the ranks' steps leave out what they exchange (false at first), so that a benchmark can tell what of it nothing hides: ops, copies on one's own device and
+ * recordings are the same, results mean nothing and are not checked. Under MPI every process makes the same call. A request whose ranks store directly parts of
+ * different sizes then fails with PARA_ERR_ARGUMENT. */
+PARA_API void para_bench_leave_out_exchange(para_pipeline *pipe, bool leave_out);
+
 /* ---- Ops alone: what a machine can do */
 
 typedef enum para_bench_kind {

@@ -1,4 +1,4 @@
-/* Times exchanges between ranks, alone and beside matrix products. SPDX-License-Identifier: Apache-2.0 */
+/* Times exchanges between ranks, alone and beside matrix products; leaves them out of a step. SPDX-License-Identifier: Apache-2.0 */
 #include <paraattn/bench.h>
 #include <paraattn/comm.h>
 
@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "parallel/world_state.h"
 #include "pipeline/bench_rounds.h"
+#include "pipeline/pipeline_state.h"
 
 /* Rows of a tensor that is sent: so wide, with as much between them, as a rank's heads lie among others. */
 enum { WIDTH = 128, MAX_GROUP = 1024 };
@@ -155,4 +156,8 @@ para_status para_bench_run_exchange(para_world *world, const para_bench_exchange
     para_status status = para_world_run_internal(world, on_rank, &w);
     para_world_release(world);
     return status;
+}
+
+void para_bench_leave_out_exchange(para_pipeline *pipe, bool leave_out) {
+    pipe->leaves_out_exchange = leave_out;
 }

@@ -132,6 +132,7 @@ struct para_pipeline {
     bool parallel_vae;
     bool compiled, tuned;
     bool compiled_ranks; /* steps that ranks compute together are recorded, too */
+    bool leaves_out_exchange; /* in the steps, whose numbers then mean nothing */
     int offload_slots;  /* para_offload: blocks of the transformer on the device at a time; 0: all */
     char *machine_path;  /* para_use_machine: whose rates these are; NULL: there are none */
     para_rate_set rates;

@@ -55,6 +55,19 @@ static void transformer(void **state) {
     free(text);
 }
 
+static void exposed_exchange(void **state) {
+    (void)state;
+    program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--repeats", "2", "--text-tokens", "8", "--ranks", "2", "--exposed-exchange");
+    program_expect(&p, 0, "");
+    expect_out("\nexchange      ");
+    expect_out(" %) are not hidden\n");
+    program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--repeats", "1", "--exposed-exchange");
+    program_expect(&p, 0, "");
+    expect_out("\nexchange      none: one rank\n");
+    program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--ranks", "2", "--exposed-exchange", "--cache", "0.1");
+    program_expect(&p, 2, "--exposed-exchange goes without --cache");
+}
+
 /* With a cache that takes whatever it may, hits are said instead of a rate. */
 static void cached(void **state) {
     (void)state;
@@ -319,7 +332,7 @@ static void bad_options(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transformer),
-        cmocka_unit_test(cached),
+        cmocka_unit_test(exposed_exchange), cmocka_unit_test(cached),
         cmocka_unit_test(inputs_from_a_file),
         cmocka_unit_test(halves_from_a_file),
         cmocka_unit_test(a_run_for_each_line),

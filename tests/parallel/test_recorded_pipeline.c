@@ -1,6 +1,8 @@
 /* Requests whose steps ranks record as one, on CPUs that record: pictures, decisions and bytes are those of ops one by one, to the bit. SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include <paraattn/bench.h>
+
 #include "pipeline/pipeline_state.h"
 #include "rank_checks.h"
 #include "recording_device.h"
@@ -156,6 +158,55 @@ static void profiled(void **unused) {
     close_all();
 }
 
+/* Steps without what ranks exchange: as much is recorded and played, nothing is sent, and the next request is as ever. */
+static void exchange_left_out(void **unused) {
+    static const setting settings[] = {
+        {"ulysses 2, direct", 1, 1, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 4, NULL, 0},
+        {"ulysses 4, copy", 1, 1, 4, 0, PARA_EXCHANGE_COPY, 1, 0, 1, 0, false, 4, NULL, 0},
+        {"ring 2, ulysses 2", 1, 2, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 4, NULL, 0},
+        {"ring 3", 1, 3, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0},
+        {"batch 2, CFG", 2, 1, 1, 0, PARA_EXCHANGE_AUTO, 3, 0, 1, 0, false, 4, NULL, 0},
+    };
+    (void)unused;
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i += (size_t)sample_each(1)) {
+        const setting *s = &settings[i];
+        open_all(s);
+        para_result *a = drawn(s, true, false);
+        int played = recorders.played;
+        for (int compiled = 0; compiled < 2; compiled++) {
+            para_bench_leave_out_exchange(pipe, true);
+            para_result *b = drawn(s, compiled, false);
+            assert_int_equal(b->exchanged_bytes, 0);
+            assert_int_equal(recorders.played, compiled ? played : 0);
+            para_result_close(&b);
+        }
+        para_bench_leave_out_exchange(pipe, false);
+        para_result *c = drawn(s, true, false);
+        same(s, a, c);
+        para_result_close(&a);
+        para_result_close(&c);
+        close_all();
+    }
+}
+
+/* Three ranks do not share 64 x 64 pixels evenly: what one would store has no room at home. */
+static void unevenly_left_out(void **unused) {
+    static const setting s = {"ulysses 3, direct", 1, 1, 3, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 2, NULL, 0};
+    para_result *none = NULL;
+    (void)unused;
+    open_all(&s);
+    para_result *a = drawn(&s, false, false);
+    para_bench_leave_out_exchange(pipe, true);
+    assert_int_equal(draw(&s, false, false, &none), PARA_ERR_ARGUMENT);
+    assert_non_null(strstr(para_last_error(), "share evenly, or --exchange copy"));
+    para_bench_leave_out_exchange(pipe, false);
+    para_result *b = drawn(&s, false, false);
+    same(&s, a, b);
+    para_result_close(&a);
+    para_result_close(&b);
+    close_all();
+}
+
 /* After a request that fails, or is cancelled, while ranks record or play, the next one is as ever. */
 static void after_failures(void **unused) {
     static const setting s = {"failures", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0};
@@ -202,6 +253,7 @@ static void after_failures(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(as_op_by_op), cmocka_unit_test(videos), cmocka_unit_test(profiled),
+                                       cmocka_unit_test(exchange_left_out), cmocka_unit_test(unevenly_left_out),
                                        cmocka_unit_test(after_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
