@@ -13,16 +13,28 @@ enum { RANKS = 4 };
 
 typedef struct setting {
     const char *name;
-    int batch, ring, ulysses;
+    int batch, ring, ulysses; /* 0: 1 */
     int head_groups;
     para_exchange_way exchange;
     float cfg, threshold;
-    int images, derivatives;
+    int images; /* 0: 1 */
+    int derivatives;
     bool joint;
     int steps;
     const char *model; /* NULL: models/tiny-flux */
     int frames;        /* of a video's */
 } setting;
+
+static setting filled(setting s) {
+    int *one[] = {&s.batch, &s.ring, &s.ulysses, &s.images};
+    for (size_t i = 0; i < sizeof one / sizeof *one; i++)
+        if (*one[i] == 0) *one[i] = 1;
+    return s;
+}
+
+static int ranks_of(const setting *s) {
+    return s->batch * s->ring * s->ulysses;
+}
 
 static para_world *world;
 static para_pipeline *pipe;
@@ -36,7 +48,7 @@ static void on_progress(void *user, const para_progress *p) {
 
 static void open_all(const setting *s) {
     para_device *dev[RANKS];
-    int ranks = s->batch * s->ring * s->ulysses;
+    int ranks = ranks_of(s);
     para_parallel_options o = PARA_PARALLEL_OPTIONS_INIT;
     para_cache_options cache = PARA_CACHE_OPTIONS_INIT;
     world = open_world(ranks, 60);
@@ -62,7 +74,7 @@ static para_status draw(const setting *s, bool compiled, bool profile, para_resu
     para_request r = PARA_REQUEST_INIT;
     r.prompt = "a red heart on a blue background";
     r.negative_prompt = s->cfg > 1 ? "a green tree" : NULL;
-    r.true_cfg_scale = s->cfg;
+    if (s->cfg > 0) r.true_cfg_scale = s->cfg;
     r.width = r.height = 64;
     if (s->frames) r.num_frames = s->frames;
     r.max_sequence_length = s->model ? 14 : 16; /* the small CogVideoX models take no other number */
@@ -85,7 +97,7 @@ static para_result *drawn(const setting *s, bool compiled, bool profile) {
 
 static void same(const setting *s, const para_result *a, const para_result *b) {
     same_results(s->name, a, b);
-    if (a->exchanged_bytes == 0 && s->ring * s->ulysses > 1) fail_msg("%s: nothing was exchanged", s->name);
+    if (a->exchanged_bytes == 0 && ranks_of(s) > 1) fail_msg("%s: nothing was exchanged", s->name);
 }
 
 /* At least so many parts of a request are played: without a cache all steps but two. */
@@ -96,7 +108,7 @@ static int least_played(const setting *s, const para_result *result) {
 
 static void check_all(const setting *settings, size_t count) {
     for (size_t i = 0; i < count; i += (size_t)sample_each(1)) {
-        const setting *s = &settings[i];
+        const setting now = filled(settings[i]), *s = &now;
         open_all(s);
         para_result *a = drawn(s, false, false);
         assert_int_equal(recorders.recorded + recorders.played, 0);
@@ -115,15 +127,16 @@ static void check_all(const setting *settings, size_t count) {
 
 static void as_op_by_op(void **unused) {
     static const setting settings[] = {
-        {"ulysses 2, direct", 1, 1, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"ulysses 2", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"ulysses 2, two groups of heads", 1, 1, 2, 2, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"ring 2, ulysses 2, direct", 1, 2, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 3, NULL, 0},
-        {"ring 2", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"ring 3, cache", 1, 3, 1, 0, PARA_EXCHANGE_AUTO, 1, 0.3f, 1, 0, false, 8, NULL, 0},
-        {"batch 2, ulysses 2, cache, halves together", 2, 1, 2, 0, PARA_EXCHANGE_DIRECT, 3, 0.3f, 1, 0, true, 8, NULL, 0},
-        {"ulysses 2, cache, TaylorSeer, CFG", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0.3f, 1, 1, false, 8, NULL, 0},
-        {"batch 2, ulysses 2, CFG, three pictures", 2, 1, 2, 0, PARA_EXCHANGE_AUTO, 3, 0, 3, 0, false, 3, NULL, 0},
+        {"ulysses 2, direct", .ulysses = 2, .exchange = PARA_EXCHANGE_DIRECT, .steps = 4},
+        {"ulysses 2", .ulysses = 2, .steps = 4},
+        {"ulysses 2, two groups of heads", .ulysses = 2, .head_groups = 2, .steps = 4},
+        {"ring 2, ulysses 2, direct", .ring = 2, .ulysses = 2, .exchange = PARA_EXCHANGE_DIRECT, .steps = 3},
+        {"ring 2", .ring = 2, .steps = 4},
+        {"ring 3, cache", .ring = 3, .threshold = 0.3f, .steps = 8},
+        {"batch 2, ulysses 2, cache, halves together", .batch = 2, .ulysses = 2, .exchange = PARA_EXCHANGE_DIRECT, .cfg = 3, .threshold = 0.3f,
+         .joint = true, .steps = 8},
+        {"ulysses 2, cache, TaylorSeer, CFG", .ulysses = 2, .cfg = 3, .threshold = 0.3f, .derivatives = 1, .steps = 8},
+        {"batch 2, ulysses 2, CFG, three pictures", .batch = 2, .ulysses = 2, .cfg = 3, .images = 3, .steps = 3},
     };
     (void)unused;
     check_all(settings, sizeof settings / sizeof *settings);
@@ -133,12 +146,12 @@ static void as_op_by_op(void **unused) {
 
 static void videos(void **unused) {
     static const setting settings[] = {
-        {"HunyuanVideo", 1, 1, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, GOLDEN "hunyuan-video", 9},
-        {"HunyuanVideo, ulysses 2", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, GOLDEN "hunyuan-video", 9},
-        {"Mochi", 1, 1, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, GOLDEN "mochi-video", 7},
-        {"Mochi, ring 2", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, GOLDEN "mochi-video", 7},
-        {"CogVideoX, DDIM", 1, 1, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, GOLDEN "cogvideox-video", 9},
-        {"CogVideoX, DPM, ulysses 2", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, GOLDEN "cogvideox-video-dpm", 9},
+        {"HunyuanVideo", .steps = 4, .model = GOLDEN "hunyuan-video", .frames = 9},
+        {"HunyuanVideo, ulysses 2", .ulysses = 2, .steps = 4, .model = GOLDEN "hunyuan-video", .frames = 9},
+        {"Mochi", .steps = 4, .model = GOLDEN "mochi-video", .frames = 7},
+        {"Mochi, ring 2", .ring = 2, .steps = 4, .model = GOLDEN "mochi-video", .frames = 7},
+        {"CogVideoX, DDIM", .steps = 4, .model = GOLDEN "cogvideox-video", .frames = 9},
+        {"CogVideoX, DPM, ulysses 2", .ulysses = 2, .steps = 4, .model = GOLDEN "cogvideox-video-dpm", .frames = 9},
     };
     (void)unused;
     check_all(settings, sizeof settings / sizeof *settings);
@@ -146,7 +159,7 @@ static void videos(void **unused) {
 
 /* The last step of a profiled request is not played, by any rank. */
 static void profiled(void **unused) {
-    static const setting s = {"profiled", 1, 1, 2, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0};
+    const setting s = filled((setting){"profiled", .ulysses = 2, .steps = 4});
     (void)unused;
     open_all(&s);
     para_result *a = drawn(&s, false, false), *b = drawn(&s, true, true);
@@ -161,15 +174,15 @@ static void profiled(void **unused) {
 /* Steps without what ranks exchange: as much is recorded and played, nothing is sent, and the next request is as ever. */
 static void exchange_left_out(void **unused) {
     static const setting settings[] = {
-        {"ulysses 2, direct", 1, 1, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"ulysses 4, copy", 1, 1, 4, 0, PARA_EXCHANGE_COPY, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"ring 2, ulysses 2", 1, 2, 2, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"ring 3", 1, 3, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0},
-        {"batch 2, CFG", 2, 1, 1, 0, PARA_EXCHANGE_AUTO, 3, 0, 1, 0, false, 4, NULL, 0},
+        {"ulysses 2, direct", .ulysses = 2, .exchange = PARA_EXCHANGE_DIRECT, .steps = 4},
+        {"ulysses 4, copy", .ulysses = 4, .exchange = PARA_EXCHANGE_COPY, .steps = 4},
+        {"ring 2, ulysses 2", .ring = 2, .ulysses = 2, .exchange = PARA_EXCHANGE_DIRECT, .steps = 4},
+        {"ring 3", .ring = 3, .steps = 4},
+        {"batch 2, CFG", .batch = 2, .cfg = 3, .steps = 4},
     };
     (void)unused;
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i += (size_t)sample_each(1)) {
-        const setting *s = &settings[i];
+        const setting now = filled(settings[i]), *s = &now;
         open_all(s);
         para_result *a = drawn(s, true, false);
         int played = recorders.played;
@@ -191,7 +204,7 @@ static void exchange_left_out(void **unused) {
 
 /* Three ranks do not share 64 x 64 pixels evenly: what one would store has no room at home. */
 static void unevenly_left_out(void **unused) {
-    static const setting s = {"ulysses 3, direct", 1, 1, 3, 0, PARA_EXCHANGE_DIRECT, 1, 0, 1, 0, false, 2, NULL, 0};
+    const setting s = filled((setting){"ulysses 3, direct", .ulysses = 3, .exchange = PARA_EXCHANGE_DIRECT, .steps = 2});
     para_result *none = NULL;
     (void)unused;
     open_all(&s);
@@ -209,7 +222,7 @@ static void unevenly_left_out(void **unused) {
 
 /* After a request that fails, or is cancelled, while ranks record or play, the next one is as ever. */
 static void after_failures(void **unused) {
-    static const setting s = {"failures", 1, 2, 1, 0, PARA_EXCHANGE_AUTO, 1, 0, 1, 0, false, 4, NULL, 0};
+    const setting s = filled((setting){"failures", .ring = 2, .steps = 4});
     static const struct {
         moment at;
         int from, step;
