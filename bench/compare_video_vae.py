@@ -13,7 +13,6 @@ import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -24,31 +23,11 @@ PEERS = Path(__file__).parent / "peers"
 sys.path.insert(0, str(PEERS))
 from para_bench import Served, add_dtype, append, take_turns  # noqa: E402
 from torch_step import error  # noqa: E402
+from used_memory import UsedMemory  # noqa: E402
 
 # Of each class: para's name, frames, height and width, frames and pixels of a latent.
 KINDS = {"AutoencoderKLHunyuanVideo": ("hunyuan", (129, 720, 1280), 4, 8), "AutoencoderKLMochi": ("mochi", (85, 480, 848), 6, 8),
          "AutoencoderKLCogVideoX": ("cogvideox", (49, 480, 720), 4, 8)}
-
-
-class UsedMemory:
-    """Bytes of the GPU that other programs took since it began, the most and now."""
-
-    def __init__(self, device):
-        self.on, self.least = device == "cuda", None
-        self.before = self.free()
-        threading.Thread(target=self.watch, daemon=True).start()
-
-    def free(self):
-        return torch.cuda.mem_get_info()[0] if self.on else 0
-
-    def watch(self):
-        while self.on:
-            self.least = min(self.least or self.before, self.free())
-            time.sleep(0.002)
-
-    def most(self):
-        self.on = False
-        return self.before - (self.least or self.before)
 
 
 def scales(config, time_scale, space):
