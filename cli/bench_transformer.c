@@ -79,14 +79,13 @@ static para_status show_profile(const session *s, const para_request *request) {
 /* Runs with and without what the ranks exchange, in turn: what is between them is what nothing hides. */
 static para_status show_exposed(const session *s, const transformer_options *o, const para_plan *p) {
     const para_request *r = &o->request.request;
+    if (p->ranks == 1) {
+        if (s->first) printf("exchange      none: one rank\n");
+        return PARA_OK;
+    }
     int n = o->repeats, hits;
     double *ms = calloc(2 * (size_t)n, sizeof *ms), warm;
     para_status status = ms ? PARA_OK : PARA_ERR_MEMORY;
-    if (p->ranks == 1) {
-        if (s->first) printf("exchange      none: one rank\n");
-        free(ms);
-        return status;
-    }
     for (int i = -1; i < n && status == PARA_OK; i++)
         for (int without = 0; without < 2 && status == PARA_OK; without++) {
             para_bench_leave_out_exchange(s->pipe, without);
