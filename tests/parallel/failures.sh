@@ -2,7 +2,8 @@
 # Draws small pictures on ranks of which one is killed, stopped, interrupted, fails, stalls or is late at a random point, on threads, under mpirun and
 # under a launcher without MPI: each run must end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
 # Usage: failures.sh [RUNS [SEED]]   (20, or 200 with PARA_FULL=1; the seed is printed)
-# Environment: BUILD (a finished build with para_failing and launch), MPIRUN (empty: not under it). Works in the source root.
+# Environment: BUILD (a finished build with para_failing and launch), MPIRUN (empty: not under it); DEVICE=cuda: two ranks on a GPU each, whose memory must be free
+# again, too. Works in the source root.
 set -u
 ulimit -c 0
 runs=${1:-20}
@@ -12,6 +13,7 @@ program=$BUILD/para_failing
 [ -x "$program" ] || { echo "FAILED: there is no $program"; exit 1; }
 work=$(mktemp -d) || exit 1
 limit=5   # seconds in which a run must end
+[ -z "${DEVICE:-}" ] || limit=10
 timeout=4 # of the world: how long a silent rank is waited for, and then how long those that fail are waited for
 mkdir "$work/out" "$work/tmp" "$work/shm"
 # What Open MPI puts down, it puts here.
@@ -29,6 +31,16 @@ trap 'exit 1' HUP INT TERM
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
 above() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a > b) }'; }
+gpu_memory() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits | awk '{ sum += $1 } END { print sum + 0 }'; } # MiB, of all
+# Set before the first run; the driver takes a moment.
+memory_is_left() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        left=$(($(gpu_memory) - memory))
+        [ $left -gt 64 ] || return 1
+        sleep 0.5
+    done
+}
+[ -z "${DEVICE:-}" ] || memory=$(gpu_memory)
 
 # Sets code, took (seconds since the failure, or since the start where none happened), happened.
 draw() { # mode failure
@@ -40,6 +52,11 @@ draw() { # mode failure
     export PARA_FAILURE
     shift 2
     began=$(now)
+    case ${DEVICE:-}-$mode in
+    -*) ;;
+    *-threads-*) set -- "$@" --device "$DEVICE:0,1" ;;
+    *) set -- "$@" --device "$DEVICE" ;;
+    esac
     case $mode in
     threads-*) timeout -s KILL 60 "$program" "$@" --ranks "${mode#threads-}" >"$work/said" 2>&1 ;;
     tcp-*) timeout -s KILL 60 "$BUILD/launch" -n 2 "$program" "$@" --ranks "${mode#tcp-2x}" >"$work/said" 2>&1 ;;
@@ -59,8 +76,10 @@ complain() {
 }
 
 # Without a failure first: how often a rank is asked, and what the picture is.
-modes="threads-2 threads-4 tcp-2x1 tcp-2x2"
-[ -z "${MPIRUN:-}" ] || modes="$modes mpi-2x1 mpi-2x2"
+more="threads-4 tcp-2x2"
+[ -z "${DEVICE:-}" ] || more=
+modes="threads-2 tcp-2x1 $more"
+[ -z "${MPIRUN:-}" ] || modes="$modes mpi-2x1 ${more:+mpi-2x2}"
 run=0
 for mode in $modes; do
     draw "$mode" none:rank:1:0
@@ -134,5 +153,6 @@ while read -r run mode action rank where; do
     left=$(find "$work/out" -mindepth 1 ! -name x.safetensors)
     [ -z "$left" ] || complain "files are left: $left"
     find "$work/tmp" "$work/shm" -mindepth 1 -delete
+    [ -z "${DEVICE:-}" ] || ! memory_is_left || complain "$left MiB of the GPUs are left"
 done <"$work/plan"
 [ $failed -eq 0 ] && echo "ok: $runs runs"
