@@ -63,7 +63,8 @@ def hit(a):
     print(f"step {whole:.3f} ms, hit {one:.3f} ms, embedding + first block + head {first:.3f} ms")
     judge("a hit over its parts alone", one / first, 1.10)
     if a.csv:
-        append(a.csv, a.run, a.device, [(f"{a.model.name}-{a.width}", "para", variant, ms)
+        gpus = a.device.count(",") + 1
+        append(a.csv, a.run, a.device, [(gpus, f"{a.model.name}-{a.width}", "para", variant, ms)
                                      for variant, ms in (("step", whole), ("cache-hit", one), ("first-block-alone", first))])
 
 
