@@ -71,7 +71,7 @@ typedef struct para_bench_op {
 } para_bench_op;
 
 typedef struct para_bench_rate {
-    double ms;           /* of a call: the median over rounds of 20 calls, on buffers in turn; fewer on a CPU */
+    double ms;           /* of a call: the median over rounds of 20 calls, on buffers in turn; fewer where they take long */
     double flops, bytes; /* of a call: computed; read and written, where that is what limits it */
 } para_bench_rate;
 
@@ -90,7 +90,7 @@ typedef struct para_bench_exchange {
 } para_bench_exchange;
 
 typedef struct para_bench_exchanged {
-    double ms;      /* from the start to the end of the wait, of rank 0; the median over rounds */
+    double ms;      /* from the start to the end of the wait, of the slowest rank; the median over rounds */
     double overlap; /* the part of it that hides behind matrix products that take as long, 0 to 1 */
 } para_bench_exchanged;
 

@@ -49,25 +49,12 @@ static para_status time_work(exchange_bench *b, bool exchanges, int64_t products
     return para_rounds_median(&r, seconds);
 }
 
-/* As rank 0 has found it, so that all do as many products. */
-static para_status share(const exchange_bench *b, int64_t *value) {
-    para_tensor shared; /* [1] */
-    size_t mark = para_arena_mark(&b->dev->arena);
-    PARA_TRY(PARA_NEW(b->dev, &shared, PARA_I64, 1));
-    PARA_TRY(b->dev->ops->upload(b->dev, shared, value));
-    PARA_TRY(para_comm_broadcast(para_world_comm(b->comm.rank), 0, shared));
-    PARA_TRY(b->dev->ops->download(b->dev, value, &shared));
-    para_arena_release(&b->dev->arena, mark);
-    return PARA_OK;
-}
-
 static para_status measure(exchange_bench *b) {
     double alone, product, both;
     PARA_TRY(time_work(b, true, 0, &alone));
     PARA_TRY(time_work(b, false, 1, &product));
     int64_t products = (int64_t)(alone / product + 0.5);
     if (products < 1) products = 1;
-    PARA_TRY(share(b, &products));
     PARA_TRY(time_work(b, false, products, &product));
     PARA_TRY(time_work(b, true, products, &both));
     if (b->comm.rank->index != 0) return PARA_OK;

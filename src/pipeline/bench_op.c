@@ -195,7 +195,7 @@ static para_status measure(op_bench *b) {
     PARA_TRY(para_rounds_once(&rounds, &once));
     bool records = b->dev->ops->record != NULL;
     int fit = once > 0 && once * CALLS > para_round_seconds(&rounds) ? (int)(para_round_seconds(&rounds) / once) + 1 : CALLS;
-    b->calls = records ? CALLS : fit < CALLS ? fit : CALLS;
+    b->calls = fit < CALLS ? fit : CALLS;
     if (records) {
         PARA_TRY(b->dev->ops->record(b->dev, false));
         para_status status = all_calls(b);

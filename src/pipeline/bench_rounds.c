@@ -23,20 +23,36 @@ static para_status time_work(const para_rounds *r, int64_t times, double *second
     return PARA_OK;
 }
 
-para_status para_rounds_once(const para_rounds *r, double *seconds) {
-    para_device *dev = r->rank->device;
-    PARA_TRY(time_work(r, 1, seconds));
-    if (!r->together || r->rank->size == 1) return PARA_OK;
-    size_t mark = para_arena_mark(&dev->arena);
-    para_tensor shared; /* [1]: nanoseconds */
+/* With `together` all get what the slowest took: a step is as slow as that one, and one that had to wait would be measured rested. */
+static para_status slowest(const para_rounds *r, double *seconds) {
+    para_rank *rank = r->rank;
+    para_device *dev = rank->device;
+    if (!r->together || rank->size == 1) return PARA_OK;
+    size_t mark = para_arena_mark(&dev->arena), host = para_arena_mark(&rank->host);
+    void *parts, *all;
+    para_tensor own, gathered; /* I64 [1], [size]: nanoseconds */
+    para_exchange x;
     int64_t value = (int64_t)(1e9 * *seconds);
-    PARA_TRY(PARA_NEW(dev, &shared, PARA_I64, 1));
-    PARA_TRY(dev->ops->upload(dev, shared, &value));
-    PARA_TRY(para_comm_broadcast(para_world_comm(r->rank), 0, shared));
-    PARA_TRY(dev->ops->download(dev, &value, &shared));
+    PARA_TRY(para_rank_scratch(rank, (size_t)rank->size * sizeof own, &parts));
+    PARA_TRY(para_rank_scratch(rank, (size_t)rank->size * sizeof value, &all));
+    PARA_TRY(PARA_NEW(dev, &own, PARA_I64, 1));
+    PARA_TRY(PARA_NEW(dev, &gathered, PARA_I64, rank->size));
+    for (int i = 0; i < rank->size; i++) ((para_tensor *)parts)[i] = para_slice(gathered, 0, i, 1);
+    PARA_TRY(dev->ops->upload(dev, own, &value));
+    PARA_TRY(para_comm_all_gather(para_world_comm(rank), own, parts, &x));
+    PARA_TRY(para_comm_wait(&x));
+    PARA_TRY(dev->ops->download(dev, all, &gathered));
+    for (int i = 0; i < rank->size; i++)
+        if (((int64_t *)all)[i] > value) value = ((int64_t *)all)[i];
     para_arena_release(&dev->arena, mark);
+    para_arena_release(&rank->host, host);
     *seconds = 1e-9 * (double)value;
     return PARA_OK;
+}
+
+para_status para_rounds_once(const para_rounds *r, double *seconds) {
+    PARA_TRY(time_work(r, 1, seconds));
+    return slowest(r, seconds);
 }
 
 static int compare(const void *a, const void *b) {
@@ -53,6 +69,7 @@ para_status para_rounds_median(const para_rounds *r, double *out) {
     for (int i = 0; i < rounds; i++) {
         if (r->together) PARA_TRY(para_comm_barrier(para_world_comm(r->rank)));
         PARA_TRY(time_work(r, times, &seconds[i]));
+        PARA_TRY(slowest(r, &seconds[i]));
         seconds[i] /= (double)times;
     }
     qsort(seconds, (size_t)rounds, sizeof *seconds, compare);

@@ -4,7 +4,7 @@
 
 #include "comm/rank.h"
 
-/* Work that is timed. With `together` all ranks of the world do it equally often, as rank 0 finds good. */
+/* Work that is timed. With `together` all ranks of the world do it equally often, and the slowest one's time is that of all. */
 typedef struct para_rounds {
     para_rank *rank;
     bool together, quick;
@@ -17,7 +17,7 @@ typedef struct para_rounds {
 double para_round_seconds(const para_rounds *r);
 /* Seconds of the work, done once. */
 para_status para_rounds_once(const para_rounds *r, double *seconds);
-/* The median over rounds, each of as much work as fills it; few rounds of work that takes seconds. On ranks other than 0 their own. */
+/* The median over rounds, each of as much work as fills it; few rounds of work that takes seconds. */
 para_status para_rounds_median(const para_rounds *r, double *seconds);
 
 #endif
