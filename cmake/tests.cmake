@@ -66,7 +66,7 @@ set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden EN
 add_executable(para_failing ${PARA_CLI_SOURCES} tests/parallel/failing.c)
 target_link_libraries(para_failing PRIVATE para_static PkgConfig::JANSSON)
 add_dependencies(test_videos para_failing) # statically linked: it finds no module from another folder
-target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_mpi_close)
+target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_world_close)
 add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)
 # What starts processes without MPI, with the variables that torchrun and others set.

@@ -45,20 +45,38 @@ typedef struct frame_room {
     float *host;   /* [3, H, W], of a caller who takes frames as they come; or NULL */
 } frame_room;
 
+enum { BAND = 1 << 18, PAGE = 1024 }; /* values: what stays in a cache between two passes; of the smallest page */
+
+/* Pages that nobody has touched yet cost as much as the copy into them: so while the device is still at it. */
+static void touch(float *to, int64_t values) {
+    for (int64_t i = 0; i < values; i += PAGE) to[i] = 0;
+}
+
+/* From the device's -1..1 to the host's 0..1. */
+static para_status download_pixels(para_device *dev, float *to, para_tensor frame) {
+    const para_tensor values = PARA_RESHAPE(frame, para_tensor_count(&frame));
+    for (int64_t at = 0; at < values.dim[0]; at += BAND) {
+        const para_tensor band = para_slice(values, 0, at, values.dim[0] - at < BAND ? values.dim[0] - at : BAND);
+        PARA_TRY(dev->ops->download(dev, to + at, &band));
+        for (int64_t i = at; i < at + band.dim[0]; i++) to[i] = to[i] * 0.5f + 0.5f;
+    }
+    return PARA_OK;
+}
+
 /* A frame [H, W, 3] in the activations' type, -1..1, to the result or the caller. frame: F32 [3, H, W]. */
 static para_status hand_out(const frame_room *room, int64_t image, int64_t number, para_tensor pixels,
                             para_tensor frame) {
     para_run *run = room->run;
     const para_request *r = run->request;
     para_device *dev = run->rank->device;
+    int64_t values = para_tensor_count(&frame), before = (image * run->geometry.num_frames + number) * values;
+    float *to = !run->result ? NULL : r->on_frame ? room->host : (float *)run->result->images.data + before;
     PARA_TRY(dev->ops->copy(dev, frame, PARA_PERMUTE(pixels, 2, 0, 1)));
+    if (to) touch(to, values);
     PARA_TRY(para_run_check_finite(run, frame, "decoding %s %lld",
                                    run->pipe->family->makes_videos ? "video" : "picture", (long long)image + 1));
-    if (!run->result) return PARA_OK;
-    int64_t values = para_tensor_count(&frame), before = (image * run->geometry.num_frames + number) * values;
-    float *to = r->on_frame ? room->host : (float *)run->result->images.data + before;
-    PARA_TRY(dev->ops->download(dev, to, &frame));
-    for (int64_t i = 0; i < values; i++) to[i] = to[i] * 0.5f + 0.5f; /* to 0..1 */
+    if (!to) return PARA_OK;
+    PARA_TRY(download_pixels(dev, to, frame));
     if (!r->on_frame) return PARA_OK;
     const para_tensor given = para_tensor_make(to, PARA_F32, frame.rank, frame.dim);
     return r->on_frame(r->user, (int)image, (int)number, &given);

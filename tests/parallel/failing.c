@@ -7,10 +7,10 @@
  * interrupt (as Ctrl-C).
  * PARA_FAILURE_LOG names a file: "TIME ACTION" is added to it when it happens, "checks N" at the end of a run without failure.
  *
- * A process is not stopped while MPI starts, where mpirun 4.1 itself may hang although all processes end, nor when MPI ends, since nobody but mpirun waits
- * for it any more.
+ * A process is not stopped while MPI starts, where mpirun 4.1 itself may hang although all processes end, nor once its world closes, since nobody but what
+ * started it waits for it any more.
  *
- * The program is linked with --wrap for para_group_check, para_mpi_open and para_mpi_close, so that the library itself knows nothing of this. */
+ * The program is linked with --wrap for para_group_check, para_mpi_open and para_world_close, so that the library itself knows nothing of this. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,6 +20,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <paraattn/world.h>
 
 #include "comm/group.h"
 #include "comm/mpi_link.h"
@@ -68,13 +70,13 @@ static para_status happen(void) {
     return is("fail") ? para_fail(PARA_ERR_DEVICE, "this failure was asked for") : PARA_OK;
 }
 
-static atomic_bool mpi_starts, mpi_ends;
+static atomic_bool mpi_starts, world_ends;
 
 static void *alarm_clock(void *unused) {
     (void)unused;
     nap(1e-3 * (double)failure.when);
     while (is("stop") && atomic_load(&mpi_starts)) nap(1e-3);
-    if (!is("stop") || !atomic_load(&mpi_ends)) happen();
+    if (!is("stop") || !atomic_load(&world_ends)) happen();
     return NULL;
 }
 
@@ -98,8 +100,8 @@ __attribute__((constructor)) static void set_up(void) {
 
 para_status __real_para_mpi_open(para_mpi **out, double timeout);
 para_status __wrap_para_mpi_open(para_mpi **out, double timeout);
-void __real_para_mpi_close(para_mpi **m, bool all_there);
-void __wrap_para_mpi_close(para_mpi **m, bool all_there);
+void __real_para_world_close(para_world **world);
+void __wrap_para_world_close(para_world **world);
 para_status __real_para_group_check(para_group *g, int local);
 para_status __wrap_para_group_check(para_group *g, int local);
 
@@ -110,9 +112,9 @@ para_status __wrap_para_mpi_open(para_mpi **out, double timeout) {
     return status;
 }
 
-void __wrap_para_mpi_close(para_mpi **m, bool all_there) {
-    atomic_store(&mpi_ends, true);
-    __real_para_mpi_close(m, all_there);
+void __wrap_para_world_close(para_world **world) {
+    atomic_store(&world_ends, true);
+    __real_para_world_close(world);
 }
 
 para_status __wrap_para_group_check(para_group *g, int local) {
