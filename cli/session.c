@@ -80,7 +80,10 @@ para_status session_open_world(session *s, const char *name, const request_optio
     w.memory_limit = o->memory_limit;
     w.log = s->first && view ? on_log : NULL;
     w.log_user = s;
-    return para_world_open(&s->world, &w);
+    w.gather = o->device.gpu;
+    para_status status = para_world_open(&s->world, &w);
+    if (status == PARA_OK && para_world_handed_over(s->world)) status = PARA_ERR_STATE; /* session_close waits for process 0 */
+    return status;
 }
 
 para_status session_open(session *s, const char *name, request_options *o, const char *model,
@@ -110,6 +113,7 @@ static void close_all(session *s) {
 
 /* Closing waits for the other processes, where they are all there: process 0 has spoken by then, the others have closed before they speak. */
 int session_close(session *s, para_status status) {
+    if (s->world && para_world_handed_over(s->world)) status = para_world_await(s->world);
     if (!s->first) close_all(s);
     if (status != PARA_OK) complain(s->name, "%s", *para_last_error() ? para_last_error() : para_status_text(status));
     if (s->first) close_all(s);

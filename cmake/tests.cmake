@@ -66,11 +66,12 @@ set_tests_properties(golden/thread_limit PROPERTIES TIMEOUT 900 LABELS golden EN
 add_executable(para_failing ${PARA_CLI_SOURCES} tests/parallel/failing.c)
 target_link_libraries(para_failing PRIVATE para_static PkgConfig::JANSSON)
 add_dependencies(test_videos para_failing) # statically linked: it finds no module from another folder
-target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_world_close)
+target_link_options(para_failing PRIVATE -Wl,--wrap=para_group_check,--wrap=para_mpi_open,--wrap=para_world_open,--wrap=para_world_close)
 add_executable(compare_tensors tests/parallel/compare_tensors.c)
 target_link_libraries(compare_tensors PRIVATE para_static)
 # What starts processes without MPI, with the variables that torchrun and others set.
 add_executable(launch tests/parallel/launch.c)
+add_dependencies(test_gathered_ranks launch)
 # What tests/parallel/rehearsal.sh runs on two network namespaces.
 add_executable(slow_link tests/parallel/slow_link.c)
 add_executable(ring_overlap tests/parallel/ring_overlap.c)
@@ -88,7 +89,7 @@ endif()
 
 # Programs that mpirun starts (too): name, number of processes. Those named test_mpi_* run no other way.
 if(MPI_C_FOUND)
-  foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3 test_mpi_pipeline:3 test_attention_modes:3 test_attention_modes:4)
+  foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_world:3 test_mpi_pipeline:3 test_gathered_ranks:2 test_attention_modes:3 test_attention_modes:4)
     string(REGEX MATCH "^(.*):(.*)$" matched ${run})
     if(PARA_SANITIZE AND run STREQUAL test_mpi_pipeline:3) # two minutes there, of what processes without MPI run there, too
       continue()

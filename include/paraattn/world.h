@@ -51,9 +51,11 @@ typedef struct para_world_options {
     int64_t memory_limit;    /* bytes that each GPU may use, CUDA and its libraries included; on the CPU, that a request's predicted peak may reach (0: all) */
     int num_hosts;           /* its ranks count as being on so many hosts, which decides about meshes and what passes between hosts; for plans and rehearsals (0: those where they are) */
     const int *host_ranks;   /* how many ranks on each, the first ones of the world on the first [num_hosts] (NULL: as even as can be) */
+    bool gather;             /* where all processes are on one host, each sees all GPUs and none is named, the first process takes over the ranks of all: they exchange
+                              * faster as its threads, and weights are loaded once. The others have nothing to do then: para_world_handed_over (false) */
 } para_world_options;
 
-#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL, 0, 0, NULL }
+#define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL, 0, 0, NULL, false }
 
 /* Opens a world. `options` may be NULL for the defaults. Close with para_world_close, after its pipelines, meshes and layouts.
  * With `mpi`, MPI is initialised unless the program did so already, which must then be with MPI_THREAD_SERIALIZED or more.
@@ -81,6 +83,10 @@ PARA_API const char *para_cuda_info(void);
 PARA_API int para_world_size(const para_world *world);
 PARA_API int para_world_process(const para_world *world);
 PARA_API int para_world_processes(const para_world *world);
+/* Whether this process has handed its ranks over to process 0 (`gather`): runs and pipelines are refused with PARA_ERR_STATE. para_world_await waits until that one
+ * has closed its world, and para_world_close does so, too. PARA_ERR_LOST: it ended otherwise. PARA_OK at once where nothing was handed over. */
+PARA_API bool para_world_handed_over(const para_world *world);
+PARA_API para_status para_world_await(para_world *world);
 /* Hosts of all ranks; on which of them, counted from 0, a rank is (-1: there is no such rank). Processes share a host where its name, its start and its network
  * namespace are the same. */
 PARA_API int para_world_hosts(const para_world *world);

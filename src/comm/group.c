@@ -169,10 +169,15 @@ para_status para_group_open(para_group **out, const para_group_options *options)
     return PARA_OK;
 }
 
-void para_group_leave(para_group *g) {
-    bool all_there = true;
+para_status para_group_part(para_group *g) {
     char nothing = 0;
-    if (g->processes > 1) all_there = para_meet(g, PARA_MEET_CLOSE, &nothing, 1, g->room) == PARA_OK;
+    if (g->processes == 1 || g->parted) return g->parting;
+    g->parted = true;
+    return g->parting = para_meet(g, PARA_MEET_CLOSE, &nothing, 1, g->room);
+}
+
+void para_group_leave(para_group *g) {
+    bool all_there = para_group_part(g) == PARA_OK;
     para_watch_close(g);
     para_group_release_gpus(g, 0);
     pthread_mutex_lock(&g->lock);

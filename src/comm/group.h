@@ -3,6 +3,8 @@
 #ifndef PARA_COMM_GROUP_H
 #define PARA_COMM_GROUP_H
 
+#include <sched.h>
+
 #include "comm/endpoint.h"
 
 typedef struct para_group para_group;
@@ -18,6 +20,8 @@ typedef struct para_group_options {
 
 /* leave: takes leave of the other processes, and ends what runs beside the ranks; close, after the threads of its ranks have come back, frees. */
 para_status para_group_open(para_group **out, const para_group_options *options);
+/* part: waits for the others to take leave, too; leave does it where nobody did. PARA_ERR_LOST. */
+para_status para_group_part(para_group *g);
 void para_group_leave(para_group *g);
 void para_group_close(para_group **group);
 
@@ -42,6 +46,8 @@ para_status para_group_join_gpus(para_group *g, const int *gpu);
 void para_group_free_staging(para_group *g, int local, para_device *dev);
 /* The ranks of the processes before this one on its host. */
 int para_group_earlier_here(const para_group *g);
+/* Whether all processes are `willing` and on one host. `own` becomes the union of all processes' sets of processors then. Collective, waits. */
+para_status para_group_all_willing(para_group *g, bool willing, cpu_set_t *own, bool *all);
 
 /* ---- A run: begin on one thread, then check and finish on each rank's own, then end. */
 

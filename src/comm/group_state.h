@@ -115,6 +115,9 @@ struct para_group {
     para_nccl *nccl;                 /* NULL: there is none */
     bool nccl_broken;                /* a run failed: the next one begins with another */
 
+    bool parted;            /* it has taken leave of the other processes */
+    para_status parting;    /* and this came of it */
+
     bool watched, closing;  /* there is a watch; it is to end */
     pthread_t watch;
     pthread_cond_t watch_wake;

@@ -16,6 +16,7 @@ typedef enum para_meeting {
     PARA_MEET_BROADCAST_DONE,
     PARA_MEET_SAME,
     PARA_MEET_GPUS,      /* they are to meet, or have */
+    PARA_MEET_GATHER,    /* whether one process takes over the ranks of all */
     PARA_MEET_CLOSE,
 } para_meeting;
 

@@ -10,10 +10,9 @@
 #include "core/error.h"
 #include "parallel/world_state.h"
 
-enum { MAX_THREADS = 4096, MAX_RANKS = 256 };
+enum { MAX_THREADS = 4096 };
 
-/* Processors that this process may use: how many, and a number that is equal for equal sets. */
-static int usable_threads(uint64_t *cores) {
+int para_world_usable_threads(uint64_t *cores) {
     cpu_set_t set;
     *cores = 0;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
@@ -27,8 +26,8 @@ static para_status check_hosts(const para_world_options *o) {
     if (o->num_hosts < 0)
         return para_fail(PARA_ERR_ARGUMENT, "num_hosts (--hosts) is %d; give 1 or more, or 0 for those where the ranks are", o->num_hosts);
     for (int i = 0; i < o->num_hosts && o->host_ranks; i++)
-        if (o->host_ranks[i] < 1 || o->host_ranks[i] > MAX_RANKS)
-            return para_fail(PARA_ERR_ARGUMENT, "host_ranks[%d] (--hosts) is %d; give each host 1 to %d ranks", i, o->host_ranks[i], (int)MAX_RANKS);
+        if (o->host_ranks[i] < 1 || o->host_ranks[i] > PARA_MAX_RANKS)
+            return para_fail(PARA_ERR_ARGUMENT, "host_ranks[%d] (--hosts) is %d; give each host 1 to %d ranks", i, o->host_ranks[i], (int)PARA_MAX_RANKS);
     return PARA_OK;
 }
 
@@ -36,8 +35,8 @@ static para_status check_options(const para_world_options *o) {
     PARA_TRY(para_check_size(o->size, sizeof *o, "para_world_open: options", "PARA_WORLD_OPTIONS_INIT"));
     if (o->device != PARA_CPU && o->device != PARA_CUDA)
         return para_fail(PARA_ERR_DEVICE, "there is no device of kind %d; use PARA_CPU or PARA_CUDA", (int)o->device);
-    if (o->ranks < 1 || o->ranks > MAX_RANKS)
-        return para_fail(PARA_ERR_ARGUMENT, "ranks (--ranks) is %d; give 1 to %d", o->ranks, (int)MAX_RANKS);
+    if (o->ranks < 1 || o->ranks > PARA_MAX_RANKS)
+        return para_fail(PARA_ERR_ARGUMENT, "ranks (--ranks) is %d; give 1 to %d", o->ranks, (int)PARA_MAX_RANKS);
     if (o->device_indices && o->num_device_indices != o->ranks)
         return para_fail(PARA_ERR_ARGUMENT,
                          "%d GPUs are named (--device) for %d ranks (--ranks); name one for each rank",
@@ -116,8 +115,10 @@ static para_status open_parts(para_world *world) {
     para_group_options g = {
         .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi,
         .hosts = world->options.num_hosts, .host_ranks = world->options.host_ranks};
-    int usable = usable_threads(&g.cores);
+    int usable = para_world_usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
+    PARA_TRY(para_world_gather(world, &g, &usable));
+    if (world->handed_over) return PARA_OK;
     /* Processes that may use the same processors share them. */
     int share = usable / para_group_neighbours(world->group);
     world->threads = world->options.threads ? world->options.threads : share > 0 ? share : 1;
@@ -161,6 +162,7 @@ void para_world_free(para_world *world) {
     }
     para_free(world->gpu);
     para_group_close(&world->group);
+    para_group_close(&world->others);
     para_free(world->worker);
     pthread_cond_destroy(&world->start);
     pthread_mutex_destroy(&world->lock);

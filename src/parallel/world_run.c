@@ -95,6 +95,7 @@ void para_world_end_threads(para_world **out) {
     for (int i = 1; i < ranks; i++)
         if (world->worker[i].started) pthread_join(world->worker[i].thread, NULL);
     if (world->group) para_group_leave(world->group);
+    if (world->others) para_group_leave(world->others);
     pthread_mutex_lock(&world->lock);
     world->left = true;
     bool last = world->away == 0;
@@ -104,7 +105,13 @@ void para_world_end_threads(para_world **out) {
 
 /* ---- taking the world, and runs */
 
+para_status para_world_works(const para_world *world) {
+    if (!world->handed_over) return PARA_OK;
+    return para_fail(PARA_ERR_STATE, "process %d has handed its ranks over to process 0 (gather): para_world_await waits for that one", para_world_process(world));
+}
+
 para_status para_world_take(para_world *world, const atomic_bool *cancel) {
+    PARA_TRY(para_world_works(world));
     if (atomic_flag_test_and_set(&world->busy))
         return para_fail(PARA_ERR_BUSY, "the world is busy with another request; wait for it or open a second world");
     world->cancel = cancel;

@@ -8,6 +8,8 @@
 #include "comm/group.h"
 #include "comm/rank.h"
 
+enum { PARA_MAX_RANKS = 256 }; /* of a process */
+
 /* A rank of this process and its thread; the first one's is whoever calls para_world_run. */
 typedef struct para_worker {
     para_world *world;
@@ -23,6 +25,8 @@ struct para_world {
     int threads;                /* host threads of all ranks of this process */
     int *gpu;                   /* [options.ranks]: which one, where the ranks compute on GPUs */
     para_group *group;
+    para_group *others;         /* processes whose ranks this one has taken over, with it; or NULL */
+    bool handed_over;           /* this process is one of them, `group` is what they are, and there are no workers */
     para_worker *worker;        /* [options.ranks] */
     atomic_flag busy;           /* somebody has taken it */
     const atomic_bool *cancel;  /* of whoever has; or NULL */
@@ -38,7 +42,9 @@ struct para_world {
     int away;             /* those ranks */
 };
 
-/* Takes the world for a request; `cancel` (or NULL), set from any thread or a signal handler, ends its runs with PARA_ERR_CANCELLED. PARA_ERR_BUSY. */
+/* PARA_ERR_STATE where its ranks are another process's. */
+para_status para_world_works(const para_world *world);
+/* Takes the world for a request; `cancel` (or NULL), set from any thread or a signal handler, ends its runs with PARA_ERR_CANCELLED. PARA_ERR_BUSY, PARA_ERR_STATE. */
 para_status para_world_take(para_world *world, const atomic_bool *cancel);
 void para_world_release(para_world *world);
 
@@ -49,6 +55,12 @@ para_status para_world_run_internal(para_world *world, para_rank_body body, void
 para_status para_world_broadcast(para_world *world, void **bytes, size_t *size);
 /* Fails on every process, with one sentence, where the n bytes of a process are not those of process 0: "process 2 was started with another `what`". */
 para_status para_world_same(para_world *world, const void *bytes, size_t n, const char *what);
+
+/* Processors that this process may use: how many, and a number that is equal for equal sets. */
+int para_world_usable_threads(uint64_t *cores);
+/* After the group is open: where its processes want to, and can, the first takes over the ranks of all. g, and the usable threads, are what its group is opened with
+ * then. world_gather.c */
+para_status para_world_gather(para_world *world, para_group_options *g, int *usable);
 
 /* The threads of the ranks but the first: starts them; and ends them. Sets *world to NULL and frees it all, unless a rank is still away, which does so later. */
 para_status para_world_start_threads(para_world *world);

@@ -127,6 +127,7 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
     *out = NULL;
     para_pipeline_options o = PARA_PIPELINE_OPTIONS_INIT;
     if (options) o = *options;
+    PARA_TRY(para_world_works(world));
     PARA_TRY(check_options(&o));
     PARA_TRY(check_attention(&o, world));
     para_pipeline *pipe = para_alloc(1, sizeof *pipe);

@@ -5,12 +5,13 @@
  * PARA_FAILURE=ACTION:process:P:T T milliseconds after the start of process P; only the signals
  * ACTION: none, fail, stall (the thread sleeps for ever), delay (the thread sleeps 300 ms), and signals to the process: kill, crash (SIGSEGV), stop,
  * interrupt (as Ctrl-C).
+ * PARA_GATHER=1: the first process takes over the ranks of all, as the program would have it with GPUs.
  * PARA_FAILURE_LOG names a file: "TIME ACTION" is added to it when it happens, "checks N" at the end of a run without failure.
  *
  * A process is not stopped while MPI starts, where mpirun 4.1 itself may hang although all processes end, nor once its world closes, since nobody but what
  * started it waits for it any more.
  *
- * The program is linked with --wrap for para_group_check, para_mpi_open and para_world_close, so that the library itself knows nothing of this. */
+ * The program is linked with --wrap for para_group_check, para_mpi_open, para_world_open and para_world_close, so that the library itself knows nothing of this. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -100,6 +101,8 @@ __attribute__((constructor)) static void set_up(void) {
 
 para_status __real_para_mpi_open(para_mpi **out, double timeout);
 para_status __wrap_para_mpi_open(para_mpi **out, double timeout);
+para_status __real_para_world_open(para_world **out, const para_world_options *options);
+para_status __wrap_para_world_open(para_world **out, const para_world_options *options);
 void __real_para_world_close(para_world **world);
 void __wrap_para_world_close(para_world **world);
 para_status __real_para_group_check(para_group *g, int local);
@@ -110,6 +113,12 @@ para_status __wrap_para_mpi_open(para_mpi **out, double timeout) {
     para_status status = __real_para_mpi_open(out, timeout);
     atomic_store(&mpi_starts, false);
     return status;
+}
+
+para_status __wrap_para_world_open(para_world **out, const para_world_options *options) {
+    para_world_options o = *options;
+    o.gather |= getenv("PARA_GATHER") != NULL;
+    return __real_para_world_open(out, &o);
 }
 
 void __wrap_para_world_close(para_world **world) {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Draws small pictures on ranks of which one is killed, stopped, interrupted, fails, stalls or is late at a random point, on threads, under mpirun and
-# under a launcher without MPI: each run must end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
+# under a launcher without MPI, there also with all ranks in the first process: each run must end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
 # Usage: failures.sh [RUNS [SEED]]   (20, or 200 with PARA_FULL=1; the seed is printed)
 # Environment: BUILD (a finished build with para_failing and launch), MPIRUN (empty: not under it); DEVICE=cuda: two ranks on a GPU each, whose memory must be free
 # again, too. Works in the source root.
@@ -53,13 +53,15 @@ draw() { # mode failure
     shift 2
     began=$(now)
     case ${DEVICE:-}-$mode in
-    -*) ;;
+    -* | *-tcp-*) ;;
     *-threads-*) set -- "$@" --device "$DEVICE:0,1" ;;
     *) set -- "$@" --device "$DEVICE" ;;
     esac
     case $mode in
     threads-*) timeout -s KILL 60 "$program" "$@" --ranks "${mode#threads-}" >"$work/said" 2>&1 ;;
-    tcp-*) timeout -s KILL 60 "$BUILD/launch" -n 2 "$program" "$@" --ranks "${mode#tcp-2x}" >"$work/said" 2>&1 ;;
+    gather-*) PARA_GATHER=1 timeout -s KILL 60 "$BUILD/launch" -n 2 "$program" "$@" >"$work/said" 2>&1 ;;
+    tcp-*) timeout -s KILL 60 "$BUILD/launch" -n 2 sh -c 'exec "$@" ${DEVICE:+--device $DEVICE:$LOCAL_RANK}' sh "$program" "$@" --ranks "${mode#tcp-2x}" \
+        >"$work/said" 2>&1 ;;
     mpi-*) timeout -s KILL 60 "$MPIRUN" -n 2 "$program" "$@" --ranks "${mode#mpi-2x}" >"$work/said" 2>&1 ;;
     esac
     code=$?
@@ -76,10 +78,10 @@ complain() {
 }
 
 # Without a failure first: how often a rank is asked, and what the picture is.
-more="threads-4 tcp-2x2"
-[ -z "${DEVICE:-}" ] || more=
-modes="threads-2 tcp-2x1 $more"
-[ -z "${MPIRUN:-}" ] || modes="$modes mpi-2x1 ${more:+mpi-2x2}"
+modes="threads-2 threads-4 tcp-2x1 tcp-2x2 gather-2"
+[ -z "${MPIRUN:-}" ] || modes="$modes mpi-2x1 mpi-2x2"
+# The first process takes over both ranks with GPUs that nobody has named, else NCCL is between them.
+[ -z "${DEVICE:-}" ] || modes="threads-2 tcp-2x1 gather-2"
 run=0
 for mode in $modes; do
     draw "$mode" none:rank:1:0
@@ -101,8 +103,8 @@ awk -v seed="$seed" -v runs="$runs" -v modes="$modes" 'BEGIN {
         ranks = m ~ /4|2x2/ ? 4 : 2
         actions = split(m !~ /threads/ ? "fail kill crash stop stall delay interrupt kill@ stop@ interrupt@" : "fail stall delay kill interrupt interrupt@", action, " ")
         a = action[int(rand() * actions) + 1]
-        # A stalled main thread of the only process is beyond what the library can end.
-        rank = a == "stall" && m ~ /threads/ ? 1 + int(rand() * (ranks - 1)) : int(rand() * ranks)
+        # A stalled main thread of the only process with ranks is beyond what the library can end.
+        rank = a == "stall" && m ~ /threads|gather/ ? 1 + int(rand() * (ranks - 1)) : int(rand() * ranks)
         print run, m, a, rank, rand()
     }
 }' >"$work/plan"
@@ -111,7 +113,10 @@ while read -r run mode action rank where; do
     eval "checks=\$checks_$(echo "$mode" | tr -c 'a-z0-9\n' _) time=\$time_$(echo "$mode" | tr -c 'a-z0-9\n' _)"
     case $action in
     *@) # at any time of the process, MPI's start and end, too
-        [ "$mode" = "${mode#threads}" ] && rank=$((rank % 2)) || rank=0 # of the processes
+        case $mode in
+        threads-* | gather-*) rank=0 ;;
+        *) rank=$((rank % 2)) ;; # of the processes
+        esac
         draw "$mode" "${action%@}:process:$rank:$(awk -v t="$time" -v w="$where" 'BEGIN { printf "%d", 1000 * t * w }')" </dev/null
         ;;
     *) draw "$mode" "$action:rank:$rank:$(awk -v n="$checks" -v w="$where" 'BEGIN { printf "%d", 1 + w * n }')" </dev/null ;;
