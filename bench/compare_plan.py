@@ -4,7 +4,7 @@
 
 Measures the machine first (para bench machine, on each number of ranks), unless --machine names a file that has its rates. Then every case on every mesh of
 each number of ranks: para bench transformer, whose step has its share of what comes before the first, and the same from para plan. Each mesh is measured
---rounds times, all of them in turn, and the median counts. Writes run,gpu,gpus,case,system,variant,ms, with the systems para (measured) and plan (predicted),
+--rounds times, all of them in turn, and the median counts. Writes run,gpu,gpus,case,system,variant,ms as it goes, with the systems para (measured) and plan (predicted),
 prints Markdown, and returns 1 where a prediction is more than --bound off, or ranks two meshes otherwise than they are, whose times differ by more than --tie.
 Nothing else must run. SPDX-License-Identifier: Apache-2.0
 """
@@ -78,6 +78,17 @@ def measure(options, case, ranks, variant, words):
     return last["gpu"], last["case"], float(last["ms"])
 
 
+def append(path, row, run_name):
+    gpu, ranks, name, variant, measured, predicted = row
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(["run", "gpu", "gpus", "case", "system", "variant", "ms"])
+        for system, ms in (("para", measured), ("plan", predicted)):
+            writer.writerow([run_name, gpu, ranks, name, system, variant, f"{ms:.5f}"])
+
+
 def compare(options, case, ranks, table):
     """Adds (gpu, ranks, case, variant, measured, predicted) of each mesh."""
     meshes = list(meshes_of(options, case, ranks))
@@ -88,6 +99,7 @@ def compare(options, case, ranks, table):
             times[variant].append(ms)
     for variant, _, predicted in meshes:
         table.append((gpu, ranks, name, variant, statistics.median(times[variant]), predicted))
+        append(options.csv, table[-1], options.run)
         print(f"{name} {ranks} {variant}: measured {table[-1][4]:.3f} ms ({min(times[variant]):.3f} to {max(times[variant]):.3f}), predicted {predicted:.3f}", file=sys.stderr)
 
 
@@ -130,14 +142,6 @@ def main():
     for case in CASES[options.device]:
         for n in ranks:
             compare(options, case, n, table)
-    new = not options.csv.exists()
-    with options.csv.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(["run", "gpu", "gpus", "case", "system", "variant", "ms"])
-        for gpu, n, name, variant, measured, predicted in table:
-            writer.writerow([options.run, gpu, n, name, "para", variant, f"{measured:.5f}"])
-            writer.writerow([options.run, gpu, n, name, "plan", variant, f"{predicted:.5f}"])
     print("| case | ranks | mesh | measured | predicted | off by |\n| --- | --- | --- | --- | --- | --- |")
     for _, n, name, variant, measured, predicted in table:
         print(f"| {name} | {n} | {variant} | {measured:.2f} ms | {predicted:.2f} ms | {100 * (predicted / measured - 1):+.1f} % |")
