@@ -35,7 +35,7 @@ foreach(source ${PARA_TEST_SOURCES})
   if(TARGET paraattn-cuda AND (tier MATCHES "^(ops|gpu)$" OR
                                name MATCHES "^test_(flux|hunyuan_video|mochi|cogvideox)_golden$" OR
                                name MATCHES "^test_(flux|hunyuan|mochi|cogvideox|video)_ranks$" OR
-                               name MATCHES "^test_(llama_golden|hunyuan_pipeline|cogvideox_pipeline|mochi_pipeline|video_vae|parallel_video_vae|tiny_flux|tiny_hunyuan_video|cache|parallel_pipeline|parallel_vae|video_vae_frames|frames_of_requests|cached_requests)$"))
+                               name MATCHES "^test_(llama_golden|hunyuan_pipeline|cogvideox_pipeline|mochi_pipeline|video_vae|parallel_video_vae|tiny_flux|tiny_hunyuan_video|cache|parallel_pipeline|parallel_vae|video_vae_frames|frames_of_requests|cached_requests|many_exchanges)$"))
     add_dependencies(${name} paraattn-cuda)
     add_test(NAME gpu/${name} COMMAND ${name} CONFIGURATIONS gpu WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
     set_tests_properties(gpu/${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT PARA_TEST_DEVICE=cuda)
@@ -134,6 +134,7 @@ endif()
 if(TARGET paraattn-cuda)
   add_test(NAME gpu/sanitizers COMMAND sh ${CMAKE_SOURCE_DIR}/tests/gpu/sanitizers.sh CONFIGURATIONS gpu)
   set_tests_properties(gpu/sanitizers PROPERTIES TIMEOUT 7200 SKIP_RETURN_CODE 77 LABELS gpu ENVIRONMENT BUILD=${CMAKE_BINARY_DIR})
+  set_tests_properties(gpu/sanitizers gpu/test_cuda_memory_end PROPERTIES RUN_SERIAL TRUE) # the latter takes all of the GPU's memory
 endif()
 if(NOT PARA_SANITIZE)
   find_program(CXX_COMPILER NAMES c++ g++ clang++ REQUIRED)
