@@ -3,6 +3,7 @@
 
 #include <paraattn/world.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -61,9 +62,12 @@ para_status para_nccl_new_id(const para_nccl_module *module, unsigned char id[PA
     return checked(module, module->new_id(id), "begin");
 }
 
+enum { LOOKS = 2000 }; /* without a nap between them, which would take longer than starting an exchange does */
+
 /* Until it is ready, `until` on the clock, or `check` (or NULL) fails. */
 static para_status wait_for(para_nccl *n, rank_link *l, double until, const char *doing, para_status (*check)(void *user), void *user) {
-    for (bool done = false; !done;) {
+    bool done = false;
+    for (int look = 0; !done; look++) {
         pthread_mutex_lock(&l->lock);
         int result = l->comm ? n->module->ready(l->comm, &done) : 0;
         para_status status = l->comm ? checked(n->module, result, doing) : lost();
@@ -72,7 +76,8 @@ static para_status wait_for(para_nccl *n, rank_link *l, double until, const char
         if (!done && check) PARA_TRY(check(user));
         if (!done && para_seconds() > until)
             return para_fail(PARA_ERR_LOST, "GPUs of other processes did not answer within %g seconds (timeout, --timeout)", n->timeout);
-        if (!done) nanosleep(&(struct timespec){0, 100000}, NULL);
+        if (!done && look < LOOKS) sched_yield();
+        else if (!done) nanosleep(&(struct timespec){0, 100000}, NULL);
     }
     return PARA_OK;
 }
