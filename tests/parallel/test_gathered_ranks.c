@@ -95,8 +95,8 @@ static void the_first_is_lost(void **state) {
     para_world_close(&world);
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_has_all), cmocka_unit_test(one_does_not_want_to), cmocka_unit_test(a_device_was_chosen),
-                                          cmocka_unit_test(the_first_is_lost)};
+static const struct CMUnitTest tests[] = {cmocka_unit_test(the_first_has_all), cmocka_unit_test(one_does_not_want_to),
+                                          cmocka_unit_test(a_device_was_chosen), cmocka_unit_test(the_first_is_lost)};
 
 /* A case in processes of its own: a world over MPI is opened once in a process. */
 static int start(const char *program, const char *number) {
@@ -121,6 +121,7 @@ int main(int argc, char **argv) {
         snprintf(number, sizeof number, "%d", i);
         failed += start(argv[0], number);
     }
-    printf("%d cases in %d processes of %d ranks, %d failed\n", (int)(sizeof tests / sizeof *tests), (int)PROCESSES, (int)RANKS, failed);
+    printf("%d cases in %d processes of %d ranks, %d failed\n", (int)(sizeof tests / sizeof *tests), (int)PROCESSES,
+           (int)RANKS, failed);
     return failed != 0;
 }

@@ -21,12 +21,12 @@ static uint32_t mixed(uint32_t a, uint32_t b) {
 
 /* What a rank has for a batch of exchanges. */
 typedef struct room {
-    para_tensor out, in;     /* I32 [SLOTS, ranks, MOST_ELEMENTS * WORDS] */
-    para_tensor idle[2];     /* copied to keep the device busy */
-    int32_t *host;           /* as out */
+    para_tensor out, in; /* I32 [SLOTS, ranks, MOST_ELEMENTS * WORDS] */
+    para_tensor idle[2]; /* copied to keep the device busy */
+    int32_t *host;       /* as out */
     para_exchange x[SLOTS];
     para_tensor place[SLOTS][MOST_RANKS]; /* where this rank stores at the others */
-    uint32_t random;         /* this rank's own */
+    uint32_t random;                      /* this rank's own */
 } room;
 
 static uint32_t next(room *r) {
@@ -55,7 +55,8 @@ static para_status delay(para_rank *rank, room *r) {
     uint32_t h = next(r);
     if (h % 64 == 0) usleep(h / 64 % 200);
     if (h % 64 == 1) /* for up to 2 ms of a GPU: its host is ahead by then */
-        for (uint32_t i = 0; i < h / 64 % 128; i++) PARA_TRY(rank->device->ops->copy(rank->device, r->idle[i % 2], r->idle[(i + 1) % 2]));
+        for (uint32_t i = 0; i < h / 64 % 128; i++)
+            PARA_TRY(rank->device->ops->copy(rank->device, r->idle[i % 2], r->idle[(i + 1) % 2]));
     return PARA_OK;
 }
 
@@ -76,7 +77,8 @@ static para_status store(para_comm c, room *r, uint32_t epoch) {
     para_tensor *place = r->place[epoch % SLOTS];
     PARA_TRY(para_comm_reach(c, 1, place, x));
     para_status status = delay(c.rank, r);
-    for (int i = 0; i < c.size && status == PARA_OK; i++) status = dev->ops->copy(dev, place[i], part(r->out, epoch, i));
+    for (int i = 0; i < c.size && status == PARA_OK; i++)
+        status = dev->ops->copy(dev, place[i], part(r->out, epoch, i));
     para_status left = para_comm_leave(x, true);
     return status == PARA_OK ? left : status;
 }
@@ -88,8 +90,9 @@ static para_status visit(para_comm c, room *r, uint32_t epoch, bool fill) {
         for (int32_t i = 0; i < words_of(epoch) / WORDS; i++, at += WORDS) {
             if (fill) at[0] = (int32_t)epoch, at[1] = way, at[2] = i;
             else
-                EXPECT(at[0] == (int32_t)epoch && at[1] == way && at[2] == i, "exchange %u: element %d of rank %d is element %d of exchange %d from %d to %d", epoch, i,
-                       peer, at[2], at[0], at[1] / MOST_RANKS, at[1] % MOST_RANKS);
+                EXPECT(at[0] == (int32_t)epoch && at[1] == way && at[2] == i,
+                       "exchange %u: element %d of rank %d is element %d of exchange %d from %d to %d", epoch, i, peer,
+                       at[2], at[0], at[1] / MOST_RANKS, at[1] % MOST_RANKS);
         }
     }
     return PARA_OK;
@@ -110,7 +113,9 @@ static para_status batch(para_comm c, room *r, uint32_t first) {
         uint32_t e = first + (i * 5 + turn) % SLOTS;
         PARA_TRY(delay(c.rank, r));
         PARA_TRY(para_comm_wait(&r->x[e % SLOTS]));
-        for (int peer = 0; peer < c.size; peer++) PARA_TRY(dev->ops->copy(dev, part(r->out, e, peer), part(r->in, e, (peer + 1) % c.size))); /* what was sent is free */
+        for (int peer = 0; peer < c.size; peer++)
+            PARA_TRY(dev->ops->copy(dev, part(r->out, e, peer),
+                                    part(r->in, e, (peer + 1) % c.size))); /* what was sent is free */
     }
     PARA_TRY(dev->ops->download(dev, r->host, &r->in));
     for (uint32_t e = first; e < first + SLOTS; e++) PARA_TRY(visit(c, r, e, false));
@@ -161,7 +166,8 @@ static void processes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest alone[] = {cmocka_unit_test(ranks_of_one_process)}, launched[] = {cmocka_unit_test(processes)};
+    const struct CMUnitTest alone[] = {cmocka_unit_test(ranks_of_one_process)},
+                            launched[] = {cmocka_unit_test(processes)};
     if (para_started_by_launcher() || para_started_by_mpi()) return cmocka_run_group_tests(launched, NULL, NULL);
     return cmocka_run_group_tests(alone, NULL, NULL);
 }
