@@ -104,6 +104,7 @@ if(MPI_C_FOUND)
 endif()
 
 target_link_options(test_mpi_lane PRIVATE -Wl,--wrap=para_nccl_load)
+target_link_options(test_gathered_ranks PRIVATE -Wl,--wrap=para_device_open)
 foreach(run test_mpi_link:2 test_mpi_link:3 test_mpi_lane:2 test_mpi_lane:3 test_mpi_world:3 test_mpi_pipeline:3)
   string(REGEX MATCH "^(.*):(.*)$" matched ${run})
   set(name ${CMAKE_MATCH_1})

@@ -51,8 +51,9 @@ typedef struct para_world_options {
     int64_t memory_limit;    /* bytes that each GPU may use, CUDA and its libraries included; on the CPU, that a request's predicted peak may reach (0: all) */
     int num_hosts;           /* its ranks count as being on so many hosts, which decides about meshes and what passes between hosts; for plans and rehearsals (0: those where they are) */
     const int *host_ranks;   /* how many ranks on each, the first ones of the world on the first [num_hosts] (NULL: as even as can be) */
-    bool gather;             /* where all processes are on one host, each sees all GPUs and none is named, the first process takes over the ranks of all: they exchange
-                              * faster as its threads, and weights are loaded once. The others have nothing to do then: para_world_handed_over (false) */
+    bool gather;             /* where all processes want it, are on one host and see the same GPUs, as many as all have ranks, and none of them is named, process 0 takes
+                              * over the ranks of all, with its own options but the threads of all: as its threads GPUs exchange faster, and weights are loaded once. The
+                              * thread that opens its world may use the processors of all of them until it closes it. The others: para_world_handed_over (false) */
 } para_world_options;
 
 #define PARA_WORLD_OPTIONS_INIT { sizeof(para_world_options), PARA_CPU, 0, NULL, 0, 1, 0, false, 120.0, NULL, NULL, 0, 0, NULL, false }
@@ -84,7 +85,8 @@ PARA_API int para_world_size(const para_world *world);
 PARA_API int para_world_process(const para_world *world);
 PARA_API int para_world_processes(const para_world *world);
 /* Whether this process has handed its ranks over to process 0 (`gather`): runs and pipelines are refused with PARA_ERR_STATE. para_world_await waits until that one
- * has closed its world, and para_world_close does so, too. PARA_ERR_LOST: it ended otherwise. PARA_OK at once where nothing was handed over. */
+ * closes its world, whatever came of its work, and para_world_close does so, too. PARA_ERR_LOST: a process ended without closing its own; why process 0 could not open
+ * its world. PARA_OK at once where nothing was handed over. */
 PARA_API bool para_world_handed_over(const para_world *world);
 PARA_API para_status para_world_await(para_world *world);
 /* Hosts of all ranks; on which of them, counted from 0, a rank is (-1: there is no such rank). Processes share a host where its name, its start and its network

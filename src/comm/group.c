@@ -169,15 +169,22 @@ para_status para_group_open(para_group **out, const para_group_options *options)
     return PARA_OK;
 }
 
-para_status para_group_part(para_group *g) {
-    char nothing = 0;
-    if (g->processes == 1 || g->parted) return g->parting;
-    g->parted = true;
-    return g->parting = para_meet(g, PARA_MEET_CLOSE, &nothing, 1, g->room);
+para_status para_group_part(para_group *g, para_status own, para_status *first) {
+    int32_t mine = own, *all = g->room;
+    if (!g->parted) {
+        g->parted = true;
+        g->parting = para_meet(g, PARA_MEET_CLOSE, &mine, sizeof mine, all);
+        if (g->parting == PARA_OK) g->said = (para_status)all[0];
+    } else if (g->parting != PARA_OK) {
+        return para_fail(g->parting, "%s", *g->loss.sentence ? g->loss.sentence : para_status_text(g->parting));
+    }
+    *first = g->said;
+    return g->parting;
 }
 
 void para_group_leave(para_group *g) {
-    bool all_there = para_group_part(g) == PARA_OK;
+    para_status first;
+    bool all_there = para_group_part(g, PARA_OK, &first) == PARA_OK;
     para_watch_close(g);
     para_group_release_gpus(g, 0);
     pthread_mutex_lock(&g->lock);

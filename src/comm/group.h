@@ -20,8 +20,8 @@ typedef struct para_group_options {
 
 /* leave: takes leave of the other processes, and ends what runs beside the ranks; close, after the threads of its ranks have come back, frees. */
 para_status para_group_open(para_group **out, const para_group_options *options);
-/* part: waits for the others to take leave, too; leave does it where nobody did. PARA_ERR_LOST. */
-para_status para_group_part(para_group *g);
+/* part: waits for the others to take leave, too; leave does it where nobody did. own: what this process has to say; *first: what process 0 said. PARA_ERR_LOST. */
+para_status para_group_part(para_group *g, para_status own, para_status *first);
 void para_group_leave(para_group *g);
 void para_group_close(para_group **group);
 
@@ -46,8 +46,17 @@ para_status para_group_join_gpus(para_group *g, const int *gpu);
 void para_group_free_staging(para_group *g, int local, para_device *dev);
 /* The ranks of the processes before this one on its host. */
 int para_group_earlier_here(const para_group *g);
-/* Whether all processes are `willing` and on one host. `own` becomes the union of all processes' sets of processors then. Collective, waits. */
-para_status para_group_all_willing(para_group *g, bool willing, cpu_set_t *own, bool *all);
+/* What a process has to say to gathering the ranks of all in the first. */
+typedef struct para_group_offer {
+    int64_t willing;
+    int64_t threads;      /* that it was given; 0: as many as there are */
+    uint64_t gpus;        /* equal numbers are equal lists of GPUs */
+    cpu_set_t processors; /* that it may use */
+} para_group_offer;
+
+/* Whether all processes are willing, on one host, and have the same GPUs. Then *offer is that of all: their threads, 0 if one's are, and their processors. Collective,
+ * waits. group_gather.c */
+para_status para_group_all_willing(para_group *g, para_group_offer *offer, bool *all);
 
 /* ---- A run: begin on one thread, then check and finish on each rank's own, then end. */
 

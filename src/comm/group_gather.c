@@ -2,26 +2,25 @@
 #include "comm/group_state.h"
 #include "core/error.h"
 
-typedef struct offer {
-    int32_t willing;
-    cpu_set_t processors;
-} offer;
-
 static bool on_one_host(const para_group *g) {
     for (int p = 1; p < g->processes; p++)
         if (g->peer[p].host_number != g->peer[0].host_number) return false;
     return true;
 }
 
-para_status para_group_all_willing(para_group *g, bool willing, cpu_set_t *own, bool *all) {
-    const offer mine = {willing && on_one_host(g), *own};
-    const offer *each = g->room;
+para_status para_group_all_willing(para_group *g, para_group_offer *offer, bool *all) {
+    const para_group_offer own = *offer, *each = g->room;
+    int64_t threads = 0;
+    bool given = true;
     *all = false;
-    PARA_TRY(para_meet(g, PARA_MEET_GATHER, &mine, sizeof mine, g->room));
-    *all = true;
+    PARA_TRY(para_meet(g, PARA_MEET_GATHER, &own, sizeof own, g->room));
+    *all = on_one_host(g);
     for (int p = 0; p < g->processes; p++) {
-        *all = *all && each[p].willing;
-        CPU_OR(own, own, &each[p].processors);
+        *all = *all && each[p].willing && each[p].gpus == own.gpus;
+        given = given && each[p].threads > 0;
+        threads += each[p].threads;
+        CPU_OR(&offer->processors, &offer->processors, &each[p].processors);
     }
+    offer->threads = given ? threads : 0;
     return PARA_OK;
 }

@@ -116,7 +116,7 @@ struct para_group {
     bool nccl_broken;                /* a run failed: the next one begins with another */
 
     bool parted;            /* it has taken leave of the other processes */
-    para_status parting;    /* and this came of it */
+    para_status parting, said; /* what came of it, and what process 0 said */
 
     bool watched, closing;  /* there is a watch; it is to end */
     pthread_t watch;

@@ -10,8 +10,6 @@
 #include "core/error.h"
 #include "parallel/world_state.h"
 
-enum { MAX_THREADS = 4096 };
-
 int para_world_usable_threads(uint64_t *cores) {
     cpu_set_t set;
     *cores = 0;
@@ -41,9 +39,9 @@ static para_status check_options(const para_world_options *o) {
         return para_fail(PARA_ERR_ARGUMENT,
                          "%d GPUs are named (--device) for %d ranks (--ranks); name one for each rank",
                          o->num_device_indices, o->ranks);
-    if (o->threads < 0 || o->threads > MAX_THREADS)
+    if (o->threads < 0 || o->threads > PARA_MAX_THREADS)
         return para_fail(PARA_ERR_ARGUMENT, "threads (--threads) is %d; give 0 (all) to %d", o->threads,
-                         (int)MAX_THREADS);
+                         (int)PARA_MAX_THREADS);
     if (o->memory_limit < 0)
         return para_fail(PARA_ERR_ARGUMENT,
                          "memory_limit (--memory-limit) is %lld bytes; give a number above 0, or 0 for all",
@@ -103,12 +101,11 @@ static para_status choose_gpus(para_world *world) {
     return PARA_OK;
 }
 
-/* All processes on one kind of device, whose GPUs meet. */
-static para_status join_devices(para_world *world) {
+/* All processes on one kind of device. */
+static para_status check_same(para_world *world) {
     PARA_TRY(para_meet_same(world->group, &world->options.device, sizeof world->options.device, "device (--device)"));
-    PARA_TRY(para_meet_same(world->group, para_group_host_list(world->group), (size_t)para_group_size(world->group) * sizeof(int),
-                            "list of hosts (--hosts)"));
-    return world->options.device == PARA_CUDA ? para_group_join_gpus(world->group, world->gpu) : PARA_OK;
+    return para_meet_same(world->group, para_group_host_list(world->group), (size_t)para_group_size(world->group) * sizeof(int),
+                          "list of hosts (--hosts)");
 }
 
 static para_status open_parts(para_world *world) {
@@ -117,6 +114,7 @@ static para_status open_parts(para_world *world) {
         .hosts = world->options.num_hosts, .host_ranks = world->options.host_ranks};
     int usable = para_world_usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
+    PARA_TRY(check_same(world));
     PARA_TRY(para_world_gather(world, &g, &usable));
     if (world->handed_over) return PARA_OK;
     /* Processes that may use the same processors share them. */
@@ -127,7 +125,7 @@ static para_status open_parts(para_world *world) {
     PARA_TRY(choose_gpus(world));
     for (int i = 0; i < world->options.ranks; i++) PARA_TRY(open_worker(world, i));
     PARA_TRY(reach_each_other(world));
-    PARA_TRY(join_devices(world));
+    if (world->options.device == PARA_CUDA) PARA_TRY(para_group_join_gpus(world->group, world->gpu));
     return para_world_start_threads(world);
 }
 
@@ -144,8 +142,13 @@ para_status para_world_open(para_world **out, const para_world_options *options)
     pthread_mutex_init(&world->lock, NULL);
     pthread_cond_init(&world->start, NULL);
     para_status status = open_parts(world);
-    if (status == PARA_OK) *out = world;
-    else para_world_end_threads(&world);
+    if (status == PARA_OK) {
+        *out = world;
+        return PARA_OK;
+    }
+    para_status said;
+    if (world->others) (void)para_group_part(world->others, status, &said); /* whoever waits for this process hears why */
+    para_world_end_threads(&world);
     return status;
 }
 

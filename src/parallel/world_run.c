@@ -96,6 +96,7 @@ void para_world_end_threads(para_world **out) {
         if (world->worker[i].started) pthread_join(world->worker[i].thread, NULL);
     if (world->group) para_group_leave(world->group);
     if (world->others) para_group_leave(world->others);
+    para_world_give_back_processors(world);
     pthread_mutex_lock(&world->lock);
     world->left = true;
     bool last = world->away == 0;

@@ -8,7 +8,7 @@
 #include "comm/group.h"
 #include "comm/rank.h"
 
-enum { PARA_MAX_RANKS = 256 }; /* of a process */
+enum { PARA_MAX_RANKS = 256, PARA_MAX_THREADS = 4096 }; /* of a process */
 
 /* A rank of this process and its thread; the first one's is whoever calls para_world_run. */
 typedef struct para_worker {
@@ -27,6 +27,8 @@ struct para_world {
     para_group *group;
     para_group *others;         /* processes whose ranks this one has taken over, with it; or NULL */
     bool handed_over;           /* this process is one of them, `group` is what they are, and there are no workers */
+    cpu_set_t processors;       /* of the thread that opened the world, before it took over those of the others; */
+    pid_t opener;               /* that thread; 0: it did not */
     para_worker *worker;        /* [options.ranks] */
     atomic_flag busy;           /* somebody has taken it */
     const atomic_bool *cancel;  /* of whoever has; or NULL */
@@ -61,6 +63,7 @@ int para_world_usable_threads(uint64_t *cores);
 /* After the group is open: where its processes want to, and can, the first takes over the ranks of all. g, and the usable threads, are what its group is opened with
  * then. world_gather.c */
 para_status para_world_gather(para_world *world, para_group_options *g, int *usable);
+void para_world_give_back_processors(const para_world *world);
 
 /* The threads of the ranks but the first: starts them; and ends them. Sets *world to NULL and frees it all, unless a rank is still away, which does so later. */
 para_status para_world_start_threads(para_world *world);

@@ -9,7 +9,7 @@
 #include "pipeline/plan.h"
 
 const char *para_world_device_name(const para_world *world) {
-    const para_device *dev = world ? world->worker[0].rank.device : NULL;
+    const para_device *dev = world && world->worker ? world->worker[0].rank.device : NULL;
     return dev && dev->name[0] ? dev->name : "CPU";
 }
 

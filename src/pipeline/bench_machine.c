@@ -249,6 +249,7 @@ para_status para_bench_machine(para_world *world, const para_bench_machine_optio
     if (!world) return para_fail(PARA_ERR_ARGUMENT, "para_bench_machine: the world is NULL");
     if (options) m.o = *options;
     PARA_TRY(para_check_size(m.o.size, sizeof m.o, "para_bench_machine: options", "PARA_BENCH_MACHINE_OPTIONS_INIT"));
+    PARA_TRY(para_world_works(world));
     if (!file) {
         para_status found = own_path(&own);
         if (found != PARA_OK) {

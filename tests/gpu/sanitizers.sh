@@ -20,7 +20,8 @@ if [ "${1:-}" = --one ]; then # tool, program
         [ $status -eq 0 ] || grep -E '=========' "$log" | head -n 40; } >"$log.said"
     cat "$log.said" # at once, beside those of others
     rm -f "$log.said"
-    exit $status
+    [ $status -eq 0 ] # 255 would end xargs
+    exit
 fi
 
 # A tool that cannot attach to this GPU says so at once.

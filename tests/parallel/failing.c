@@ -8,8 +8,8 @@
  * PARA_GATHER=1: the first process takes over the ranks of all, as the program would have it with GPUs.
  * PARA_FAILURE_LOG names a file: "TIME ACTION" is added to it when it happens, "checks N" at the end of a run without failure.
  *
- * A process is not stopped while MPI starts, where mpirun 4.1 itself may hang although all processes end, nor once its world closes, since nobody but what
- * started it waits for it any more.
+ * A process is not stopped while MPI starts, where mpirun 4.1 itself may hang although all processes end, nor once its world closes: its work is done, and
+ * what started it would wait for it for ever.
  *
  * The program is linked with --wrap for para_group_check, para_mpi_open, para_world_open and para_world_close, so that the library itself knows nothing of this. */
 #include <pthread.h>

@@ -114,7 +114,8 @@ while read -r run mode action rank where; do
     case $action in
     *@) # at any time of the process, MPI's start and end, too
         case $mode in
-        threads-* | gather-*) rank=0 ;;
+        threads-*) rank=0 ;;
+        gather-*) [ "$action" = stop@ ] && rank=0 || rank=$((rank % 2)) ;; # the second has nothing to do but to wait
         *) rank=$((rank % 2)) ;; # of the processes
         esac
         draw "$mode" "${action%@}:process:$rank:$(awk -v t="$time" -v w="$where" 'BEGIN { printf "%d", 1000 * t * w }')" </dev/null
