@@ -154,6 +154,7 @@ int bench_pipeline(int argc, char **argv) {
     if (code == EXIT_DONE && !help) {
         if (!o.request.request.prompt) o.request.request.prompt = "a red heart on a blue background";
         code = bench_begin(&o.request, o.repeats, &o.csv, &view, o.quiet);
+        if (code == EXIT_DONE) code = bench_check_wait(o.wait, o.csv.file ? "--csv" : NULL);
         if (code == EXIT_DONE && o.save_outputs && !o.latents) {
             complain("bench", "--save-outputs decodes given latents; give --latents FILE, too");
             code = EXIT_USAGE;

@@ -59,6 +59,12 @@ int bench_begin(request_options *o, int repeats, bench_csv *csv, progress_view *
     return EXIT_DONE;
 }
 
+int bench_check_wait(bool wait, const char *beside) {
+    if (!wait || !beside) return EXIT_DONE;
+    complain("bench", "--wait goes without %s: it prints the time of each run and nothing else", beside);
+    return EXIT_USAGE;
+}
+
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);

@@ -32,6 +32,9 @@ void bench_case(char *out, size_t size, const char *model, const para_plan *plan
 /* Before a benchmark of a model: finishes and checks its options, names the variant where nobody did, opens the view. EXIT_DONE or EXIT_USAGE. */
 int bench_begin(request_options *o, int repeats, bench_csv *csv, progress_view *view, bool quiet);
 
+/* --wait prints the time of each run and nothing else: `beside` is an option that asks for more, or NULL. EXIT_DONE or EXIT_USAGE. */
+int bench_check_wait(bool wait, const char *beside);
+
 /* Sorts the n values; the one in the middle. */
 double bench_median(double *values, int n);
 

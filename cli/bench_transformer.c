@@ -153,6 +153,11 @@ static para_status measure_all(const session *s, const transformer_options *o, c
     return status == PARA_OK && o->profile ? show_profile(s, r) : status;
 }
 
+/* What asks for more than the times of runs. */
+static const char *more_than_times(const transformer_options *o) {
+    return o->csv.file ? "--csv" : o->profile ? "--profile" : o->exposed_exchange ? "--exposed-exchange" : o->ceiling > 0 ? "--ceiling" : NULL;
+}
+
 static int run(transformer_options *o, const char *name) {
     session s;
     char path[PATH_MAX];
@@ -225,6 +230,7 @@ int bench_transformer(int argc, char **argv) {
             complain("bench", "--exposed-exchange goes without --cache: what the ranks exchange decides which steps hit");
             code = EXIT_USAGE;
         }
+        if (code == EXIT_DONE) code = bench_check_wait(o.wait, more_than_times(&o));
         if (code == EXIT_DONE) code = run(&o, model);
     }
     request_options_free(&o.request);

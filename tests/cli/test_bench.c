@@ -178,6 +178,15 @@ static void a_run_for_each_line(void **state) {
     (void)state;
     expect_answers("transformer", 1);
     expect_answers("pipeline", 4);
+    static const char *const more[] = {"--profile", "--exposed-exchange", "--ceiling", "--csv"}; /* than the times */
+    for (int i = 0; i < 4; i++) {
+        char sentence[64];
+        snprintf(sentence, sizeof sentence, "--wait goes without %s", more[i]);
+        program_run(&p, NULL, "bench", "transformer", MODEL, SMALL, "--wait", more[i], i < 2 ? NULL : "1");
+        program_expect(&p, 2, sentence);
+    }
+    program_run(&p, NULL, "bench", "pipeline", MODEL, SMALL, "--wait", "--csv", "1");
+    program_expect(&p, 2, "--wait goes without --csv");
 }
 
 static void pipeline(void **state) {
