@@ -48,6 +48,30 @@ static void tell_mesh(para_pipeline *pipe) {
     pipe->told_mesh = w->mesh;
 }
 
+/* As the last request's, where that was like it and no setting has changed since. */
+static para_status choose_mesh(para_pipeline *pipe) {
+    para_work *w = &pipe->work;
+    const para_geometry *g = &w->geometry;
+    const para_mesh_key key = {.height = g->height,
+                               .width = g->width,
+                               .num_frames = g->num_frames,
+                               .text_tokens = g->text_tokens,
+                               .num_images = w->request.num_images,
+                               .items = para_request_items(pipe, &w->request),
+                               .parallel = pipe->parallel,
+                               .cached = para_cache_is_on(&pipe->cache),
+                               .recorded = pipe->compiled_ranks,
+                               .offload_slots = pipe->offload_slots};
+    if (!pipe->foreseen || memcmp(&key, &pipe->foreseen_for, sizeof key) != 0) {
+        pipe->foreseen = false;
+        PARA_TRY(para_request_mesh(pipe, &w->request, g, &pipe->foreseen_mesh));
+        pipe->foreseen_for = key;
+        pipe->foreseen = true;
+    }
+    w->mesh = pipe->foreseen_mesh;
+    return PARA_OK;
+}
+
 /* What of a request is decided before anything is loaded: process 0 logs what is odd about it. */
 static para_status decide(para_pipeline *pipe, const para_request *request) {
     para_work *w = &pipe->work;
@@ -58,7 +82,7 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     if (!begun.rank->device->ops->memory)
         para_run_progress(&begun, PARA_STAGE_LOAD, 0, 1); /* else of MB, once they are known */
     PARA_TRY(para_request_geometry(pipe, &w->request, &w->geometry));
-    PARA_TRY(para_request_mesh(pipe, &w->request, &w->geometry, &w->mesh));
+    PARA_TRY(choose_mesh(pipe));
     tell_mesh(pipe);
     if (para_world_size(pipe->world) == 1 || pipe->parallel || pipe->told_alone) return PARA_OK;
     pipe->told_alone = true;

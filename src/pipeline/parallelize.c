@@ -16,6 +16,7 @@ para_status para_parallelize(para_pipeline *pipe, const para_parallel_options *o
     if (o.exchange < PARA_EXCHANGE_AUTO || o.exchange > PARA_EXCHANGE_DIRECT)
         return para_fail(PARA_ERR_ARGUMENT, "exchange (--exchange) is %d; give PARA_EXCHANGE_AUTO, PARA_EXCHANGE_COPY or PARA_EXCHANGE_DIRECT",
                          (int)o.exchange);
+    pipe->foreseen = false;
     pipe->parallel = !o.off;
     pipe->wish = wish;
     pipe->head_groups = o.head_groups;

@@ -115,6 +115,12 @@ typedef struct para_holder {
     para_instance instance[PARA_MAX_COMPONENTS]; /* model NULL: not loaded */
 } para_holder;
 
+/* What a request's mesh depends on, beside what para_parallelize and para_use_machine say. */
+typedef struct para_mesh_key {
+    int64_t height, width, num_frames, text_tokens, num_images, items;
+    int64_t parallel, cached, recorded, offload_slots;
+} para_mesh_key;
+
 struct para_pipeline {
     para_world *world;
     para_pipeline_options options;
@@ -139,6 +145,9 @@ struct para_pipeline {
     para_cache_options cache; /* all zero: none; skip_layers is the pipeline's own */
     bool told_alone;    /* the log says that rank 0 computes alone */
     para_mesh told_mesh; /* the log says why it is this one, on these hosts */
+    bool foreseen;       /* any request like the last one gets its mesh: predicting one takes as long as some steps */
+    para_mesh_key foreseen_for;
+    para_mesh foreseen_mesh;
     bool muted;         /* trials of a calibration are not logged */
     bool left;          /* process 0 has closed it */
     void *family_state;

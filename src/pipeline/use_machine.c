@@ -169,6 +169,7 @@ const char *para_machine_in_use(const para_pipeline *pipe) {
 }
 
 void para_pipeline_forget_machine(para_pipeline *pipe) {
+    pipe->foreseen = false;
     para_rate_set_free(&pipe->rates);
     para_free(pipe->machine_path);
     pipe->machine_path = NULL;

@@ -1,6 +1,7 @@
 /* Plans of many ranks: what they say of equal ranks holds for each, and what they predict is what a run does. SPDX-License-Identifier: Apache-2.0 */
 #include "golden/golden.h"
 
+#include "core/alloc.h"
 #include "pipeline/plan.h"
 #include "unit/temp_folder.h"
 
@@ -256,6 +257,44 @@ static void measured_rates_choose(void **state) {
     assert_true(kinds[1] > 0);
 }
 
+/* Allocations of a request, its mesh in *ring. */
+static long drawn(place *p, int height, int *ring) {
+    para_result *result = NULL;
+    para_request r = p->request;
+    r.height = height;
+    para_alloc_fail_after(0);
+    if (para_generate(p->pipe, &r, &result) != PARA_OK) fail_msg("%s", para_last_error());
+    long count = para_alloc_count();
+    *ring = result->ring;
+    para_result_close(&result);
+    return count;
+}
+
+/* A request like the last one gets its mesh without another prediction; another size, or another setting, does not. */
+static void a_mesh_is_predicted_once(void **state) {
+    (void)state;
+    place p;
+    int ring, mesh;
+    write_machine(temp_path("machine.json"), 1e11);
+    open_place(&p, "flux-cfg", 4);
+    const int height = p.request.height;
+    assert_int_equal(para_parallelize(p.pipe, NULL), PARA_OK);
+    assert_int_equal(para_use_machine(p.pipe, temp_path("machine.json")), PARA_OK);
+    drawn(&p, height, &mesh); /* loads */
+    assert_int_equal(para_parallelize(p.pipe, NULL), PARA_OK);
+    long predicted = drawn(&p, height, &ring), again = drawn(&p, height, &ring);
+    print_message("  %ld allocations with a prediction, %ld without\n", predicted, again);
+    assert_true(again < predicted * 3 / 4);
+    assert_int_equal(ring, mesh);
+    assert_true(drawn(&p, height + 32, &ring) > again * 4 / 3);
+    assert_true(drawn(&p, height, &ring) > again * 4 / 3);
+    assert_true(drawn(&p, height, &ring) < predicted * 3 / 4);
+    parallelize(&p, 1, 4, 1);
+    drawn(&p, height, &ring);
+    assert_int_equal(ring, 4);
+    close_place(&p);
+}
+
 /* What a file must have for a pipeline, and which mesh plans take without one. */
 static void machines_that_do_not_fit(void **state) {
     (void)state;
@@ -294,6 +333,7 @@ static void machines_that_do_not_fit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(equal_ranks_are_equal), cmocka_unit_test(runs_are_as_planned),
                                        cmocka_unit_test(meshes_are_sorted),     cmocka_unit_test(times_rest_on_the_counts),
-                                       cmocka_unit_test(measured_rates_choose), cmocka_unit_test(machines_that_do_not_fit)};
+                                       cmocka_unit_test(measured_rates_choose), cmocka_unit_test(a_mesh_is_predicted_once),
+                                       cmocka_unit_test(machines_that_do_not_fit)};
     return cmocka_run_group_tests(tests, temp_folder_setup, temp_folder_teardown);
 }
