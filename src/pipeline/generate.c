@@ -91,43 +91,27 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     return PARA_OK;
 }
 
-/* The first rank of this process that has the same to do as its i-th, with as many threads. */
-static int twin_of(const para_pipeline *pipe, const int *same, int first, int i) {
-    const para_worker *w = pipe->world->worker;
-    int k = 0;
-    while (same[first + k] != same[first + i] || w[k].rank.threads != w[i].rank.threads || w[k].rank.process_threads != w[i].rank.process_threads) k++;
-    return k;
-}
-
-/* Dry runs find what each rank of the process will take; one serves all that have the same to do. */
-static para_status find_needs(para_pipeline *pipe, para_rank *rank, const int *same) {
-    para_work *w = &pipe->work;
-    for (int i = 0; i < pipe->world->options.ranks; i++) {
-        const para_dry_rank which = {.index = rank->index + i, .size = rank->size, .like = &pipe->world->worker[i].rank, .asks = rank};
-        const int twin = twin_of(pipe, same, rank->index, i);
-        if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
-        if (twin < i) w->need[i] = w->need[twin];
-        else PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &w->need[i]));
-        w->arena_total += w->need[i].arena_bytes;
-    }
-    return PARA_OK;
-}
-
-/* What a process does once, on its first rank. */
+/* What a process does once, on its first rank: dry runs find what each of its ranks will take. */
 static para_status prepare(para_pipeline *pipe, para_rank *rank) {
     para_work *w = &pipe->work;
-    const para_plan_subject s = {pipe, w->request, w->geometry, w->mesh, rank};
+    int ranks = pipe->world->options.ranks;
     para_free(w->need);
     w->arena_total = 0;
-    if (!(w->need = para_alloc((size_t)pipe->world->options.ranks, sizeof *w->need))) return PARA_ERR_MEMORY;
-    int *same = para_alloc((size_t)rank->size, sizeof *same);
-    para_status status = same ? para_plan_alike(&s, &w->mesh, same) : PARA_ERR_MEMORY;
-    if (status == PARA_OK) status = find_needs(pipe, rank, same);
-    para_free(same);
-    PARA_TRY(status);
+    if (!(w->need = para_alloc((size_t)ranks, sizeof *w->need))) return PARA_ERR_MEMORY;
+    for (int i = 0; i < ranks; i++) {
+        para_dry_rank which = {
+            .index = rank->index + i, .size = rank->size, .like = &pipe->world->worker[i].rank, .asks = rank};
+        if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
+        PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &w->need[i]));
+        w->arena_total += w->need[i].arena_bytes;
+    }
     if (w->result) w->result->weight_bytes = (size_t)w->need[0].weight_bytes;
-    double attention;
-    return w->result && para_cache_is_on(&pipe->cache) ? para_plan_steps(&s, &w->result->step_flops, &attention, &w->result->hit_step_flops) : PARA_OK;
+    if (w->result && para_cache_is_on(&pipe->cache)) {
+        const para_plan_subject s = {pipe, w->request, w->geometry, w->mesh, rank};
+        double attention;
+        PARA_TRY(para_plan_steps(&s, &w->result->step_flops, &attention, &w->result->hit_step_flops));
+    }
+    return PARA_OK;
 }
 
 /* The weights of the rank's holder: those that the request needs, or all. */

@@ -54,8 +54,6 @@ para_status para_plan_subject_open(para_pipeline *pipe, const para_request *requ
 /* FLOPs of a step of all items on one rank: computed, attention's part, and where the cache hits (0: there is none). */
 para_status para_plan_steps(const para_plan_subject *subject, double *step, double *attention, double *hit_step);
 /* Every rank on a mesh, with rates also what its steps take: out [para_world_size]. */
-/* same[i], [the world's ranks]: the first rank that has the same to do on the mesh as rank i; what a dry run says of one holds for the other. */
-para_status para_plan_alike(const para_plan_subject *subject, const para_mesh *mesh, int *same);
 para_status para_plan_ranks(const para_plan_subject *subject, const para_mesh *mesh, const para_rates *rates, para_rank_plan *out);
 /* What a rank's step takes. */
 static inline double para_plan_seconds(const para_rank_plan *r) {

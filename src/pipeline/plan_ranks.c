@@ -119,37 +119,15 @@ static para_status open_layout(const para_plan_subject *s, const para_mesh *m, p
     return para_layout_open(out, m, &o);
 }
 
-static void find_alike(const para_plan_subject *s, const para_mesh *m, const para_layout *l, rank_key *key, int *same) {
-    for (int i = 0; i < para_world_size(s->pipe->world); i++) {
-        key[i] = key_of(s, m, l, i);
-        same[i] = 0;
-        while (memcmp(&key[same[i]], &key[i], sizeof *key) != 0) same[i]++;
-    }
-}
-
-static para_status alike(const para_plan_subject *s, const para_mesh *m, const para_layout *l, int *same) {
-    rank_key *key = para_alloc((size_t)para_world_size(s->pipe->world), sizeof *key);
-    if (!key) return PARA_ERR_MEMORY;
-    find_alike(s, m, l, key, same);
-    para_free(key);
-    return PARA_OK;
-}
-
-para_status para_plan_alike(const para_plan_subject *s, const para_mesh *m, int *same) {
-    para_layout *l;
-    PARA_TRY(open_layout(s, m, &l));
-    para_status status = alike(s, m, l, same);
-    para_layout_close(&l);
-    return status;
-}
-
-static para_status plan_among_equals(const para_plan_subject *s, const para_mesh *m, const para_layout *l, const int *same, purpose want,
-                                     para_rank_plan *out) {
+static para_status plan_among_equals(const para_plan_subject *s, const para_mesh *m, const para_layout *l,
+                                     rank_key *key, purpose want, para_rank_plan *out) {
     const int *host = para_group_host_list(s->pipe->world->group);
     for (int i = 0; i < para_world_size(s->pipe->world); i++) {
-        int place = i % (m->ring * m->ulysses);
-        if (same[i] < i) {
-            out[i] = out[same[i]];
+        int same = 0, place = i % (m->ring * m->ulysses);
+        key[i] = key_of(s, m, l, i);
+        while (memcmp(&key[same], &key[i], sizeof *key) != 0) same++;
+        if (same < i) {
+            out[i] = out[same];
             out[i].host = host[i];
             continue;
         }
@@ -166,10 +144,9 @@ static para_status plan_among_equals(const para_plan_subject *s, const para_mesh
 static para_status plan_all(const para_plan_subject *s, const para_mesh *m, purpose want, para_rank_plan *out) {
     para_layout *l;
     PARA_TRY(open_layout(s, m, &l));
-    int *same = para_alloc((size_t)para_world_size(s->pipe->world), sizeof *same);
-    para_status status = same ? alike(s, m, l, same) : PARA_ERR_MEMORY;
-    if (status == PARA_OK) status = plan_among_equals(s, m, l, same, want, out);
-    para_free(same);
+    rank_key *key = para_alloc((size_t)para_world_size(s->pipe->world), sizeof *key);
+    para_status status = key ? plan_among_equals(s, m, l, key, want, out) : PARA_ERR_MEMORY;
+    para_free(key);
     para_layout_close(&l);
     return status;
 }
