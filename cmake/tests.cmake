@@ -43,8 +43,8 @@ foreach(source ${PARA_TEST_SOURCES})
   if(name MATCHES "^test_mpi_" OR tier STREQUAL gpu)
     continue()
   endif()
-  # Three minutes under sanitizers, of what test_flux_golden and test_pipeline run there, too.
-  if(PARA_SANITIZE AND name STREQUAL test_tiny_flux)
+  # Minutes under sanitizers, of what test_flux_golden and test_pipeline, or the other tests of the program, run there, too.
+  if(PARA_SANITIZE AND name MATCHES "^test_(tiny_flux|help)$")
     continue()
   endif()
   add_test(NAME ${tier}/${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Draws small pictures on ranks of which one is killed, stopped, interrupted, fails, stalls or is late at a random point, on threads, under mpirun and
 # under a launcher without MPI, there also with all ranks in the first process: each run must end in time, with a sentence and without leaving a process, shared memory or a file behind. SPDX-License-Identifier: Apache-2.0
-# Usage: failures.sh [RUNS [SEED]]   (20, or 200 with PARA_FULL=1; the seed is printed)
+# Usage: failures.sh [RUNS [SEED]]   (15, or 200 with PARA_FULL=1; the seed is printed)
 # Environment: BUILD (a finished build with para_failing and launch), MPIRUN (empty: not under it); DEVICE=cuda: two ranks on a GPU each, whose memory must be free
 # again, too. Works in the source root.
 set -u
 ulimit -c 0
-runs=${1:-20}
+runs=${1:-15}
 [ -z "${PARA_FULL:-}" ] || [ $# -gt 0 ] || runs=200
 seed=${2:-$(date +%s)}
 program=$BUILD/para_failing
