@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-from para_bench import add_dtype, para_dtype  # noqa: E402
+from para_bench import add_dtype, append_rows, para_dtype  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = "tests/golden"
@@ -78,17 +78,6 @@ def measure(options, case, ranks, variant, words):
     return last["gpu"], last["case"], float(last["ms"])
 
 
-def append(path, row, run_name):
-    gpu, ranks, name, variant, measured, predicted = row
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(["run", "gpu", "gpus", "case", "system", "variant", "ms"])
-        for system, ms in (("para", measured), ("plan", predicted)):
-            writer.writerow([run_name, gpu, ranks, name, system, variant, f"{ms:.5f}"])
-
-
 def compare(options, case, ranks, table):
     """Adds (gpu, ranks, case, variant, measured, predicted) of each mesh."""
     meshes = list(meshes_of(options, case, ranks))
@@ -99,7 +88,7 @@ def compare(options, case, ranks, table):
             times[variant].append(ms)
     for variant, _, predicted in meshes:
         table.append((gpu, ranks, name, variant, statistics.median(times[variant]), predicted))
-        append(options.csv, table[-1], options.run)
+        append_rows(options.csv, options.run, gpu, [(ranks, name, system, variant, ms) for system, ms in (("para", table[-1][4]), ("plan", predicted))])
         print(f"{name} {ranks} {variant}: measured {table[-1][4]:.3f} ms ({min(times[variant]):.3f} to {max(times[variant]):.3f}), predicted {predicted:.3f}", file=sys.stderr)
 
 

@@ -147,12 +147,16 @@ def names(text):
 
 
 def append(path, run, device, rows):
-    """rows: (case, system, variant, ms), or with the number of GPUs before them where it is not 1."""
+    """append_rows, on the GPU that torch names. path None: nowhere."""
     if not path:
         return
     import torch
 
-    gpu = torch.cuda.get_device_name() if device.startswith("cuda") else "CPU"
+    append_rows(path, run, torch.cuda.get_device_name() if device.startswith("cuda") else "CPU", rows)
+
+
+def append_rows(path, run, gpu, rows):
+    """rows: (case, system, variant, ms), or with the number of GPUs before them where it is not 1."""
     new = not os.path.exists(path)
     with open(path, "a") as f:
         if new:

@@ -54,7 +54,7 @@ typedef struct para_group_offer {
     cpu_set_t processors; /* that it may use */
 } para_group_offer;
 
-/* Whether all processes are willing, on one host, and have the same GPUs. Then *offer is that of all: their threads, 0 if one's are, and their processors. Collective,
+/* Whether all processes are willing and have the same GPUs. Then *offer is that of all: their threads, 0 if one's are, and their processors. Collective,
  * waits. group_gather.c */
 para_status para_group_all_willing(para_group *g, para_group_offer *offer, bool *all);
 

@@ -2,19 +2,13 @@
 #include "comm/group_state.h"
 #include "core/error.h"
 
-static bool on_one_host(const para_group *g) {
-    for (int p = 1; p < g->processes; p++)
-        if (g->peer[p].host_number != g->peer[0].host_number) return false;
-    return true;
-}
-
 para_status para_group_all_willing(para_group *g, para_group_offer *offer, bool *all) {
     const para_group_offer own = *offer, *each = g->room;
     int64_t threads = 0;
     bool given = true;
     *all = false;
     PARA_TRY(para_meet(g, PARA_MEET_GATHER, &own, sizeof own, g->room));
-    *all = on_one_host(g);
+    *all = true;
     for (int p = 0; p < g->processes; p++) {
         *all = *all && each[p].willing && each[p].gpus == own.gpus;
         given = given && each[p].threads > 0;

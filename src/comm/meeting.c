@@ -7,6 +7,7 @@
 #include "comm/control.h"
 #include "core/alloc.h"
 #include "core/error.h"
+#include "core/hash.h"
 
 enum { FIRST_NAP = 20 * 1000, LONGEST_NAP = 500 * 1000 }; /* nanoseconds between two looks */
 
@@ -141,16 +142,9 @@ para_status para_meet_broadcast(para_group *g, void **bytes, size_t *size) {
     return status;
 }
 
-/* FNV-1a. */
-static uint64_t hash(const unsigned char *bytes, size_t n) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < n; i++) h = (h ^ bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
 para_status para_meet_same(para_group *g, const void *bytes, size_t n, const char *what) {
     if (g->processes == 1) return PARA_OK;
-    uint64_t own[2] = {n, hash(bytes, n)}, (*all)[2] = g->room;
+    uint64_t own[2] = {n, para_hash(PARA_HASH_START, bytes, n)}, (*all)[2] = g->room;
     para_status status = para_meet(g, PARA_MEET_SAME, own, sizeof own, all);
     for (int p = 1; p < g->processes && status == PARA_OK; p++)
         if (memcmp(all[p], all[0], sizeof own) != 0)

@@ -10,7 +10,8 @@
 #include "core/error.h"
 #include "parallel/world_state.h"
 
-int para_world_usable_threads(uint64_t *cores) {
+/* Processors that this process may use: how many, and a number that is equal for equal sets. */
+static int usable_threads(uint64_t *cores) {
     cpu_set_t set;
     *cores = 0;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
@@ -112,13 +113,13 @@ static para_status open_parts(para_world *world) {
     para_group_options g = {
         .ranks = world->options.ranks, .timeout = world->options.timeout, .mpi = world->options.mpi,
         .hosts = world->options.num_hosts, .host_ranks = world->options.host_ranks};
-    int usable = para_world_usable_threads(&g.cores);
+    usable_threads(&g.cores);
     PARA_TRY(para_group_open(&world->group, &g));
     PARA_TRY(check_same(world));
-    PARA_TRY(para_world_gather(world, &g, &usable));
+    PARA_TRY(para_world_gather(world, &g));
     if (world->handed_over) return PARA_OK;
     /* Processes that may use the same processors share them. */
-    int share = usable / para_group_neighbours(world->group);
+    int share = usable_threads(&g.cores) / para_group_neighbours(world->group);
     world->threads = world->options.threads ? world->options.threads : share > 0 ? share : 1;
     world->worker = para_alloc((size_t)world->options.ranks, sizeof *world->worker);
     if (!world->worker) return PARA_ERR_MEMORY;

@@ -12,7 +12,7 @@
 static bool is_willing(const para_world *world) {
     const para_world_options *o = &world->options;
     const int ranks = para_group_size(world->group);
-    if (!o->gather || o->device_indices || o->device_index || o->num_hosts > 1 || ranks > PARA_MAX_RANKS) return false;
+    if (!o->gather || o->device_indices || o->device_index || o->num_hosts || para_group_hosts(world->group) > 1 || ranks > PARA_MAX_RANKS) return false;
     return o->device != PARA_CUDA || para_cuda_count() >= ranks;
 }
 
@@ -40,8 +40,7 @@ void para_world_give_back_processors(const para_world *world) {
         (void)sched_setaffinity(0, sizeof world->processors, &world->processors);
 }
 
-static para_status take_over(para_world *world, para_group_options *g, const para_group_offer *offer, int *usable) {
-    *usable = para_world_usable_threads(&g->cores);
+static para_status take_over(para_world *world, para_group_options *g, const para_group_offer *offer) {
     world->options.threads = offer->threads < PARA_MAX_THREADS ? (int)offer->threads : PARA_MAX_THREADS;
     world->options.ranks = g->ranks = para_group_size(world->group);
     world->others = world->group;
@@ -50,7 +49,7 @@ static para_status take_over(para_world *world, para_group_options *g, const par
     return para_group_open(&world->group, g);
 }
 
-para_status para_world_gather(para_world *world, para_group_options *g, int *usable) {
+para_status para_world_gather(para_world *world, para_group_options *g) {
     para_group_offer offer;
     cpu_set_t own;
     bool all;
@@ -62,7 +61,7 @@ para_status para_world_gather(para_world *world, para_group_options *g, int *usa
     world->handed_over = para_group_process(world->group) > 0;
     if (world->handed_over) return PARA_OK;
     take_processors(world, &own, &offer.processors);
-    return take_over(world, g, &offer, usable);
+    return take_over(world, g, &offer);
 }
 
 bool para_world_handed_over(const para_world *world) {

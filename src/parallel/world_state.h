@@ -58,11 +58,8 @@ para_status para_world_broadcast(para_world *world, void **bytes, size_t *size);
 /* Fails on every process, with one sentence, where the n bytes of a process are not those of process 0: "process 2 was started with another `what`". */
 para_status para_world_same(para_world *world, const void *bytes, size_t n, const char *what);
 
-/* Processors that this process may use: how many, and a number that is equal for equal sets. */
-int para_world_usable_threads(uint64_t *cores);
-/* After the group is open: where its processes want to, and can, the first takes over the ranks of all. g, and the usable threads, are what its group is opened with
- * then. world_gather.c */
-para_status para_world_gather(para_world *world, para_group_options *g, int *usable);
+/* After the group is open: where its processes want to, and can, the first takes over the ranks of all. g is what its group is opened with then. world_gather.c */
+para_status para_world_gather(para_world *world, para_group_options *g);
 void para_world_give_back_processors(const para_world *world);
 
 /* The threads of the ranks but the first: starts them; and ends them. Sets *world to NULL and frees it all, unless a rank is still away, which does so later. */

@@ -115,7 +115,8 @@ typedef struct para_holder {
     para_instance instance[PARA_MAX_COMPONENTS]; /* model NULL: not loaded */
 } para_holder;
 
-/* What a request's mesh depends on, beside what para_parallelize and para_use_machine say. */
+/* What a request's mesh depends on, beside what para_parallelize and para_use_machine say, which forget it. Verifying and calibrating switch `parallel` and the cache
+ * themselves. */
 typedef struct para_mesh_key {
     int64_t height, width, num_frames, text_tokens, num_images, items;
     int64_t parallel, cached, recorded, offload_slots;

@@ -3,21 +3,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "comm/landing.h"
-#include "comm/rank.h"
-#include "core/alloc.h"
-#include "parallel/rank_checks.h"
+#include "parallel/lane_rounds.h"
 
 enum { SLOTS = 32, MOST_RANKS = 8, MOST_ELEMENTS = 300, WORDS = 3, FEW = 16000, MANY = 1000000 };
-
-static uint32_t mixed(uint32_t a, uint32_t b) {
-    uint32_t h = a * 0x9e3779b1u ^ (b + 0x7f4a7c15u) * 0x85ebca6bu;
-    h ^= h >> 15;
-    h *= 0xc2b2ae35u;
-    return h ^ h >> 13;
-}
 
 /* What a rank has for a batch of exchanges. */
 typedef struct room {
