@@ -103,8 +103,8 @@ typedef para_status (*para_rank_body)(para_rank *rank, void *user);
  * when all ranks wait for each other, a rank returned with an exchange that it did not wait for, or the world lost a rank before; PARA_ERR_MEMORY;
  * and what `body` returns.
  *
- * A rank that does not come back within `timeout` seconds after a failure is lost, and the world with it: close it. para_world_close does not wait
- * for the rank, which frees what it uses when it comes back after all: `user` must stay until then. The calling thread's own rank is always waited for. */
+ * A rank that does not come back within `timeout` seconds after a failure, half of them where one was silent for so long already, is lost, and the world with it: close
+ * it. para_world_close does not wait for the rank, which frees what it uses when it comes back after all: `user` must stay until then. The calling thread's own rank is always waited for. */
 PARA_API para_status para_world_run(para_world *world, para_rank_body body, void *user);
 
 /* Place of a rank among all, 0 to para_world_size() - 1; number of ranks. */

@@ -54,6 +54,7 @@ struct para_weights {
     int blocks;              /* of the model: the last one listed, and one more */
     int kept, wanted_slots;  /* blocks that are not offloaded; places for the others, 0: there are none */
     para_block_slots *slots; /* where they take turns, or NULL */
+    para_weights_sharing sharing;
     int64_t resident_bytes, slot_bytes, pinned_bytes; /* of a load: in the block, in the slots, on the host */
     para_random_weights random; /* what the views of a CPU point into, where there is no checkpoint */
 };
@@ -211,6 +212,10 @@ void para_weights_offload(para_weights *w, int kept, int slots) {
     w->wanted_slots = slots;
 }
 
+void para_weights_share(para_weights *w, para_weights_sharing sharing) {
+    w->sharing = sharing;
+}
+
 int para_weights_blocks(const para_weights *w) {
     return w->blocks;
 }
@@ -334,6 +339,16 @@ static para_status bring(para_weights *w, para_device *dev) {
     return status;
 }
 
+/* From the files, from the rank that reads them, or from the files and on to others. */
+static para_status bring_or_take(para_weights *w, para_device *dev) {
+    const para_weights_sharing *s = &w->sharing;
+    if (!s->pass || !s->takes) PARA_TRY(bring(w, dev));
+    if (!s->pass || !w->block) return PARA_OK;
+    PARA_TRY(s->pass(s->user, para_tensor_make(w->block, PARA_U8, 1, &w->resident_bytes)));
+    if (s->takes && dev->on_load) dev->on_load(dev->load_user, w->bytes);
+    return PARA_OK;
+}
+
 /* What the CPU cannot use as it lies in the file. */
 static void convert(para_weights *w) {
     for (size_t i = 0; i < w->count; i++) {
@@ -352,7 +367,7 @@ static para_status place_all(para_weights *w, para_device *dev, size_t *bytes, s
     if (w->resident_bytes > 0) PARA_TRY(dev->ops->alloc(dev, (size_t)w->resident_bytes, &w->block));
     give_places(w, cpu, used);
     if (cpu) convert(w);
-    else PARA_TRY(bring(w, dev));
+    else PARA_TRY(bring_or_take(w, dev));
     for (size_t i = 0; i < w->count && dev->ops->constant; i++)
         if (w->wants[i].vector) PARA_TRY(dev->ops->constant(dev, *w->wants[i].out));
     return PARA_OK;

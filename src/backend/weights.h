@@ -47,6 +47,17 @@ void para_weights_stays(para_weights *w, const para_linear *layer);
  * evenly, which are on the device as everything is with slots 0. */
 void para_weights_offload(para_weights *w, int kept, int slots);
 int para_weights_blocks(const para_weights *w); /* of the model, 0 to the last one that was listed */
+
+/* Several ranks that load the same onto devices with memory of their own: one reads the files, the others take what it has read. */
+typedef struct para_weights_sharing {
+    /* [bytes] U8: the device's block, filled, to be handed on; or to be filled by the rank that reads. NULL: each reads by itself. */
+    para_status (*pass)(void *user, para_tensor block);
+    void *user;
+    bool takes; /* this one does not read */
+} para_weights_sharing;
+/* Before loading, without offloading; the ranks' lists, files and types must be the same. */
+void para_weights_share(para_weights *w, para_weights_sharing sharing);
+
 /* Around the ops that use a block's weights, where they are offloaded; nothing to do elsewhere. The next blocks are on their way meanwhile. */
 para_status para_weights_enter(para_weights *w, int block);
 para_status para_weights_leave(para_weights *w, int block);

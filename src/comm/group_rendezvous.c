@@ -30,7 +30,7 @@ static bool wait_for_all(para_member *m, const para_gathering *a, int64_t number
             pthread_cond_wait(&m->wake, &g->lock);
             continue;
         }
-        int64_t until = g->failed_at + para_group_bound(g);
+        int64_t until = para_group_patience(g);
         if (back || para_now() >= until) {
             m->met = -1; /* whoever comes now is told the same */
             return false;

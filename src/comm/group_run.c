@@ -135,7 +135,7 @@ static int wait_for_members(para_group *g) {
             pthread_cond_wait(&g->back, &g->lock);
             continue;
         }
-        int64_t until = g->failed_at + para_group_bound(g);
+        int64_t until = para_group_patience(g);
         if (para_now() >= until) return away;
         para_wait_until(g, &g->back, until);
     }

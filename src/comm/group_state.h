@@ -128,6 +128,11 @@ static inline int64_t para_group_bound(const para_group *g) {
     return (int64_t)(g->timeout * 1e9);
 }
 
+/* With the lock held, after a failure: until when ranks and processes that are not back are waited for. One that failed for its silence has been waited for already. */
+static inline int64_t para_group_patience(const para_group *g) {
+    return g->failed_at + para_group_bound(g) / (g->failure.status == PARA_ERR_LOST ? 2 : 1);
+}
+
 /* Numbers the ranks host by host, and on each process by process, whatever the order in which a launcher went over the hosts: ranks next to each other are
  * near each other. Process 0 has rank 0. Fills in `first` and `host_number`, returns how many ranks there are. */
 int para_number_ranks(para_process *peer, int processes, int *hosts);

@@ -18,10 +18,9 @@ static void nap(int64_t *length) {
     if ((*length *= 2) > LONGEST_NAP) *length = LONGEST_NAP;
 }
 
-/* With the lock held: whether waiting for other processes has become useless. Ranks that must come back after a failure have `timeout` for it. */
+/* With the lock held: whether waiting for other processes has become useless. */
 static para_status check_loss(para_group *g, int waited_for) {
-    if (g->running && atomic_load(&g->failed) && para_now() > g->failed_at + para_group_bound(g) &&
-        g->loss.status == PARA_OK)
+    if (g->running && atomic_load(&g->failed) && para_now() > para_group_patience(g) && g->loss.status == PARA_OK)
         para_group_lose(g, waited_for, false);
     return g->loss.status == PARA_OK ? PARA_OK : para_fail(g->loss.status, "%s", g->loss.sentence);
 }

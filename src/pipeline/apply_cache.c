@@ -12,7 +12,7 @@ static para_status check_model(para_pipeline *pipe, const para_cache_options *o)
     para_instance instance;
     PARA_TRY(para_dry_open(&dry));
     para_status status = para_instance_open(&instance, &pipe->component[pipe->family->transformer], dry, &pipe->options,
-                                            (para_offloading){0});
+                                            (para_placing){0});
     if (status == PARA_OK) {
         status = para_cache_check_model(o, instance.model);
         para_instance_close(&instance);

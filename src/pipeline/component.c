@@ -163,7 +163,7 @@ void para_component_close(para_component *c) {
 }
 
 para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev,
-                               const para_pipeline_options *options, para_offloading offloading) {
+                               const para_pipeline_options *options, para_placing placing) {
     *out = (para_instance){.component = component};
     bool dry = strcmp(dev->ops->name, "dry") == 0, random = options->random_weights;
     para_status status = random ? PARA_OK : para_checkpoint_open(&out->checkpoint, component->folder);
@@ -172,9 +172,11 @@ para_status para_instance_open(para_instance *out, const para_component *compone
     if (status == PARA_OK) status = para_weights_open(&out->weights);
     if (status == PARA_OK) {
         component->kind->weights(out->model, out->weights, out->checkpoint);
-        if (offloading.slots) { /* a transformer's */
-            para_weights_offload(out->weights, offloading.kept, offloading.slots);
+        if (placing.slots) { /* a transformer's */
+            para_weights_offload(out->weights, placing.kept, placing.slots);
             ((para_transformer *)out->model)->offloaded = out->weights;
+        } else {
+            para_weights_share(out->weights, placing.sharing);
         }
         status = random && !dry ? para_weights_load_random(out->weights, dev, options->dtype)
                                 : para_weights_load(out->weights, dev, out->checkpoint, options->dtype);

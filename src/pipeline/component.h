@@ -39,15 +39,16 @@ typedef struct para_instance {
     para_checkpoint *checkpoint; /* NULL with random weights, and on a dry device without files */
 } para_instance;
 
-/* How a transformer's blocks are offloaded: places on the device where they take turns (0: not at all), and blocks that stay there. */
-typedef struct para_offloading {
-    int slots, kept;
-} para_offloading;
+/* How weights come onto a device. */
+typedef struct para_placing {
+    int slots, kept; /* a transformer's blocks are offloaded: places where they take turns (0: they are not), and blocks that stay */
+    para_weights_sharing sharing; /* with other ranks, where they are not */
+} para_placing;
 enum { PARA_OFFLOAD_SLOTS = 3 }; /* one in use, one ready, one on its way */
 
 /* Builds the model and loads its weights, or random ones. On a dry device only headers are read, and where the folder has no weight files they are
  * assumed to be of the pipeline's type. */
-para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev, const para_pipeline_options *options, para_offloading offloading);
+para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev, const para_pipeline_options *options, para_placing placing);
 void para_instance_close(para_instance *i); /* takes a zeroed one, too */
 
 #endif

@@ -180,7 +180,7 @@ para_status para_pipeline_component(para_pipeline *pipe, int i, para_component_i
     para_device *dry;
     para_instance instance;
     PARA_TRY(para_dry_open(&dry));
-    para_status status = para_instance_open(&instance, &pipe->component[i], dry, &pipe->options, (para_offloading){0});
+    para_status status = para_instance_open(&instance, &pipe->component[i], dry, &pipe->options, (para_placing){0});
     if (status == PARA_OK) {
         *out = (para_component_info){
             .name = pipe->component[i].name,

@@ -40,7 +40,7 @@ static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_ins
         bool transformer = i == pipe->family->transformer;
         if (!para_request_needs(pipe, request, i)) continue;
         PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, &pipe->options,
-                                    (para_offloading){.slots = transformer ? slots : 0}));
+                                    (para_placing){.slots = transformer ? slots : 0}));
         const para_weights *w = instance[i].weights;
         out->weight_bytes += out->file_bytes[i] = para_weights_bytes(w);
         out->device_bytes[i] = para_weights_device_bytes(w);

@@ -2,7 +2,9 @@
 #include "pipeline/residency.h"
 
 #include <stdio.h>
+#include <string.h>
 
+#include "comm/rendezvous.h"
 #include "core/clock.h"
 #include "core/error.h"
 
@@ -139,7 +141,7 @@ static para_status room_left(const para_pipeline *pipe, para_rank *rank, int64_t
 }
 
 /* Blocks of an offloaded transformer that stay, as far as there is room when all else is there, too: then fewer are fetched at each step. */
-static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_offloading *o) {
+static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_placing *o) {
     const para_dry_result *need = need_of(pipe, rank);
     para_device_memory m;
     PARA_TRY(rank->device->ops->memory(rank->device, &m));
@@ -148,14 +150,39 @@ static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_
     return PARA_OK;
 }
 
-static para_status open_component(para_pipeline *pipe, para_rank *rank, int i) {
-    para_offloading o = {0};
+/* The ranks of the process that load at the start of a request (NULL: of anything), from its first on. */
+static para_comm loaders(const para_pipeline *pipe, para_rank *rank, const para_request *request) {
+    para_comm c = {rank, para_group_first(pipe->world->group), 1, 0, para_local_rank(pipe, rank)};
+    for (int i = 0; i < pipe->world->options.ranks; i++)
+        c.size += !request || para_run_takes_part(pipe, &pipe->work.mesh, c.first + i);
+    return c;
+}
+
+/* Whether all of them are about to load the same, so that one of them may read it for all. */
+static para_status agree(para_comm c, const bool *wanted, bool *same) {
+    bool all[PARA_MAX_RANKS][PARA_MAX_COMPONENTS];
+    *same = para_comm_meets(c);
+    if (!*same) return PARA_OK;
+    PARA_TRY(para_comm_rendezvous(c, PARA_OK, wanted, sizeof all[0], all));
+    for (int i = 0; i < c.size; i++) *same = *same && memcmp(all[i], wanted, sizeof all[0]) == 0;
+    return PARA_OK;
+}
+
+static para_status pass_on(void *user, para_tensor block) {
+    return para_comm_broadcast(*(para_comm *)user, 0, block);
+}
+
+/* share: the ranks that load the same, or NULL. */
+static para_status open_component(para_pipeline *pipe, para_rank *rank, int i, para_comm *share) {
+    para_placing p = {0};
     PARA_TRY(para_rank_check(rank));
     if (i == pipe->family->transformer && pipe->offload_slots) {
-        o.slots = pipe->offload_slots;
-        PARA_TRY(choose_kept(pipe, rank, &o));
+        p.slots = pipe->offload_slots;
+        PARA_TRY(choose_kept(pipe, rank, &p));
+    } else if (share) {
+        p.sharing = (para_weights_sharing){pass_on, share, share->index > 0};
     }
-    return para_instance_open(&para_holder_of(pipe, rank)->instance[i], &pipe->component[i], rank->device, &pipe->options, o);
+    return para_instance_open(&para_holder_of(pipe, rank)->instance[i], &pipe->component[i], rank->device, &pipe->options, p);
 }
 
 /* Progress of a load, in MB. */
@@ -170,8 +197,8 @@ static void show_load(void *user, int64_t bytes) {
     if (done > before && done < total) para_run_progress(l->run, PARA_STAGE_LOAD, done, total);
 }
 
-/* Opens those of `wanted`, telling the request how far it is. */
-static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted) {
+/* Opens those of `wanted`, telling the request how far it is. share: as open_component's. */
+static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted, para_comm *share) {
     para_device *dev = rank->device;
     loading l = {.run = run};
     para_status status = PARA_OK;
@@ -182,7 +209,7 @@ static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run
         para_run_progress(run, PARA_STAGE_LOAD, 0, (int)(l.total >> 20) + 1);
     }
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++)
-        if (wanted[i]) status = open_component(pipe, rank, i);
+        if (wanted[i]) status = open_component(pipe, rank, i, share);
     dev->on_load = NULL;
     if (status == PARA_OK && para_holder_of(pipe, rank) == pipe->holder) status = pipe->family->load(pipe); /* tokenizers */
     if (status == PARA_OK && run && dev->ops->memory && l.total > 0) {
@@ -208,7 +235,11 @@ para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para
         wanted[i] = true;
         if (left != INT64_MAX) left -= bytes;
     }
-    return open_all(pipe, rank, run, wanted);
+    if (pipe->holders == 1) return open_all(pipe, rank, run, wanted, NULL);
+    para_comm c = loaders(pipe, rank, request);
+    bool same;
+    PARA_TRY(agree(c, wanted, &same));
+    return open_all(pipe, rank, run, wanted, same ? &c : NULL);
 }
 
 /* The component that is there, has at least so many bytes, is not of the stage, and is needed again last; -1: there is none. */
@@ -251,7 +282,7 @@ static para_status enter(para_run *run, para_stage stage) {
     }
     if (bytes == 0) return PARA_OK;
     PARA_TRY(make_room(pipe, run->rank, stage, bytes));
-    return open_all(pipe, run->rank, run, wanted);
+    return open_all(pipe, run->rank, run, wanted, NULL); /* each for itself: not all are at the same stage */
 }
 
 para_status para_run_enter(para_run *run, para_stage stage) {

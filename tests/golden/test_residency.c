@@ -9,18 +9,22 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "core/error.h"
 #include "pipeline/residency.h"
 
 enum { BLOCKS = 64 };
 
-/* Its memory: what was given out, and how much may be. */
+/* Its memory, of all ranks together: what was given out, and how much may be. */
 static struct {
     void *p[BLOCKS];
     int64_t bytes[BLOCKS], taken, most, limit;
-    int copies;
+    int copies;                 /* from the host, */
+    const para_device *copied;  /* the last one to this device, */
+    const para_device *refused; /* and none to this one */
 } memory;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const para_ops *cpu;
 static char logged[1024], stages[4096];
 
@@ -28,21 +32,25 @@ static para_status near_alloc(para_device *dev, size_t bytes, void **out) {
     if (memory.taken + (int64_t)bytes > memory.limit)
         return para_fail(PARA_ERR_MEMORY, "the device is out of memory");
     PARA_TRY(cpu->alloc(dev, bytes, out));
+    pthread_mutex_lock(&lock);
     int i = 0;
     while (memory.p[i]) i++;
     memory.p[i] = *out;
     memory.bytes[i] = (int64_t)bytes;
     memory.taken += (int64_t)bytes;
     if (memory.taken > memory.most) memory.most = memory.taken;
+    pthread_mutex_unlock(&lock);
     return PARA_OK;
 }
 
 static void near_free(para_device *dev, void *p) {
+    pthread_mutex_lock(&lock);
     for (int i = 0; i < BLOCKS && p; i++) {
         if (memory.p[i] != p) continue;
         memory.taken -= memory.bytes[i];
         memory.p[i] = NULL;
     }
+    pthread_mutex_unlock(&lock);
     cpu->free(dev, p);
 }
 
@@ -58,10 +66,13 @@ static para_status pin(para_device *dev, size_t bytes, void **out) {
 }
 
 static para_status begin(para_device *dev, int slot, void *dst, const void *pinned, size_t bytes) {
-    (void)dev;
     (void)slot;
-    memcpy(dst, pinned, bytes);
+    pthread_mutex_lock(&lock);
     memory.copies++;
+    memory.copied = dev;
+    pthread_mutex_unlock(&lock);
+    if (dev == memory.refused) return para_fail(PARA_ERR_DEVICE, "this copy was refused");
+    memcpy(dst, pinned, bytes);
     return PARA_OK;
 }
 
@@ -96,24 +107,31 @@ typedef struct fixture {
     para_ops ops;
 } fixture;
 
-static void open_fixture(fixture *f) {
+static void open_ranks(fixture *f, int ranks) {
     para_world_options w = PARA_WORLD_OPTIONS_INIT;
     w.log = on_log;
+    w.ranks = ranks;
     memset(&memory, 0, sizeof memory);
     memory.limit = INT64_MAX / 2;
     assert_int_equal(para_world_open(&f->world, &w), PARA_OK);
-    para_device *dev = f->world->worker[0].rank.device;
-    cpu = dev->ops;
+    cpu = f->world->worker[0].rank.device->ops;
     f->ops = *cpu;
     f->ops.name = "near";
     f->ops.alloc = near_alloc, f->ops.free = near_free, f->ops.memory = near_memory, f->ops.copies = &copies;
-    dev->ops = &f->ops;
+    for (int i = 0; i < ranks; i++) f->world->worker[i].rank.device->ops = &f->ops;
+    if (ranks > 1) f->world->options.device = PARA_CUDA; /* each has a memory of its own */
     assert_int_equal(para_pipeline_open(&f->pipe, f->world, PARA_SOURCE_DIR "/models/tiny-flux", NULL), PARA_OK);
+    f->world->options.device = PARA_CPU;
+    f->pipe->compiled = f->pipe->tuned = false;
+}
+
+static void open_fixture(fixture *f) {
+    open_ranks(f, 1);
 }
 
 static void close_fixture(fixture *f) {
     para_pipeline_close(&f->pipe);
-    para_device_drop_arena(f->world->worker[0].rank.device);
+    for (int i = 0; i < f->world->options.ranks; i++) para_device_drop_arena(f->world->worker[i].rank.device);
     assert_int_equal(memory.taken, 0);
     para_world_close(&f->world);
 }
@@ -230,6 +248,46 @@ static void out_of_memory_in_mid_run(void **state) {
     close_fixture(&f);
 }
 
+/* Of ranks with a memory each the first reads what all of them need, and the others take it from there. */
+static void read_once(void **state) {
+    (void)state;
+    enum { RANKS = 3 };
+    fixture f;
+    para_world_options w = PARA_WORLD_OPTIONS_INIT;
+    w.ranks = RANKS;
+    assert_int_equal(para_world_open(&f.world, &w), PARA_OK);
+    assert_int_equal(para_pipeline_open(&f.pipe, f.world, PARA_SOURCE_DIR "/models/tiny-flux", NULL), PARA_OK);
+    assert_int_equal(para_parallelize(f.pipe, NULL), PARA_OK);
+    uint64_t picture = draw(&f, PARA_OK); /* from files that are mapped for all */
+    para_pipeline_close(&f.pipe);
+    para_world_close(&f.world);
+
+    open_ranks(&f, 1);
+    draw(&f, PARA_OK);
+    int of_one = memory.copies;
+    close_fixture(&f);
+
+    open_ranks(&f, RANKS);
+    const para_device *first = f.world->worker[0].rank.device, *last = f.world->worker[RANKS - 1].rank.device;
+    assert_int_equal(para_parallelize(f.pipe, NULL), PARA_OK);
+    memory.refused = first; /* the others wait for it meanwhile */
+    draw(&f, PARA_ERR_DEVICE);
+    assert_non_null(strstr(para_last_error(), "rank 0: this copy was refused"));
+    memory.refused = NULL, memory.copies = 0;
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    assert_int_equal(memory.copies, of_one);
+    assert_ptr_equal(memory.copied, first);
+
+    /* One that lacks what the others have reads it itself. */
+    int transformer = f.pipe->family->transformer;
+    para_instance_close(&f.pipe->holder[RANKS - 1].instance[transformer]);
+    memory.copies = 0;
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    assert_true(memory.copies > 0 && memory.copies < of_one);
+    assert_ptr_equal(memory.copied, last);
+    close_fixture(&f);
+}
+
 /* On a CPU the limit is the predicted peak's. */
 static void limit_of_a_cpu(void **state) {
     (void)state;
@@ -262,6 +320,7 @@ int main(void) {
         cmocka_unit_test(in_turn),
         cmocka_unit_test(offloaded),
         cmocka_unit_test(out_of_memory_in_mid_run),
+        cmocka_unit_test(read_once),
         cmocka_unit_test(limit_of_a_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,7 +188,7 @@ static inline para_status video_body(para_rank *rank, void *user) {
     const para_pipeline_options options = PARA_PIPELINE_OPTIONS_INIT;
     para_instance instance;
     if (c->ops) rank->device->ops = c->ops;
-    para_status status = para_instance_open(&instance, &c->component, rank->device, &options, (para_offloading){0});
+    para_status status = para_instance_open(&instance, &c->component, rank->device, &options, (para_placing){0});
     if (status == PARA_OK) status = video_runs(c, instance.model, rank);
     para_instance_close(&instance);
     rank->device->ops = as_it_is;

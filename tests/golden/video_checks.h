@@ -101,7 +101,7 @@ static inline size_t video_run_on(video_case *c, para_device *dev) {
     const para_pipeline_options options = PARA_PIPELINE_OPTIONS_INIT;
     para_rank rank = {.device = dev, .size = 1};
     para_instance instance;
-    assert_ok(para_instance_open(&instance, &c->component, dev, &options, (para_offloading){0}));
+    assert_ok(para_instance_open(&instance, &c->component, dev, &options, (para_placing){0}));
     c->kind->patch(instance.model, &c->patch_t, &c->patch);
     assert_ok(video_runs(c, instance.model, &rank));
     para_instance_close(&instance);

@@ -12,9 +12,9 @@ seed=${2:-$(date +%s)}
 program=$BUILD/para_failing
 [ -x "$program" ] || { echo "FAILED: there is no $program"; exit 1; }
 work=$(mktemp -d) || exit 1
-limit=5   # seconds in which a run must end
-[ -z "${DEVICE:-}" ] || limit=10
-timeout=4 # of the world: how long a silent rank is waited for, and then how long those that fail are waited for
+limit=5   # seconds in which a run must end, and
+silent=10 # where its end begins with `timeout` seconds of waiting for a rank, half as many for its return
+timeout=4 # of the world
 mkdir "$work/out" "$work/tmp" "$work/shm"
 # What Open MPI puts down, it puts here.
 export TMPDIR="$work/tmp" OMPI_MCA_btl_vader_backing_directory="$work/shm" OMPI_MCA_orte_tmpdir_base="$work/tmp"
@@ -126,7 +126,7 @@ while read -r run mode action rank where; do
     echo "run $run: $mode $PARA_FAILURE: exit status $code, $took s${happened:+ after it}: $(grep -m 1 '^para' "$work/said")"
     allowed=$limit
     case ${happened:-no}-$action in
-    yes-stop | yes-stall) allowed=$((limit + 2 * timeout)) ;;
+    yes-stop | yes-stall) allowed=$silent ;;
     yes-delay | no-*) allowed=60 ;;
     esac
     above "$took" "$allowed" && complain "it took $took s to end"

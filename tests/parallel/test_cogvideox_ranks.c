@@ -81,7 +81,7 @@ static para_status thirty_body(para_rank *rank, void *user) {
     o.tokens[PARA_TEXT] = TEXT;
     para_status status = para_layout_open(&layout, c->mesh, &o);
     if (status == PARA_OK)
-        status = para_instance_open(&instance, &c->component, rank->device, &options, (para_offloading){0});
+        status = para_instance_open(&instance, &c->component, rank->device, &options, (para_placing){0});
     if (status == PARA_OK) {
         para_shard shard = para_shard_of(c->mesh, layout, para_mesh_comm(rank, c->mesh, PARA_AXIS_TOKENS).index);
         status = thirty_forward(c, instance.model, rank, &shard);
