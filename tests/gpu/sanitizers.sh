@@ -1,23 +1,40 @@
 #!/bin/sh
 # compute-sanitizer over the kernels of this project: memcheck and initcheck on everything that tests/ops and tests/gpu run, racecheck on what uses shared
-# memory, memcheck on exchanges between ranks that share the GPU. The libraries' own kernels are left out. SPDX-License-Identifier: Apache-2.0
+# memory, memcheck on exchanges between ranks that share the GPU. What is said of the libraries' own kernels is left out. SPDX-License-Identifier: Apache-2.0
 # Usage: tests/gpu/sanitizers.sh   (ctest sets BUILD; JOBS of them run at once, 1). 77, skipped: there is no compute-sanitizer, or it does not work on this machine.
 set -u
 tool=$(command -v compute-sanitizer) || tool=/usr/local/cuda/bin/compute-sanitizer
 [ -x "$tool" ] || { echo "no compute-sanitizer"; exit 77; }
 export PARA_TEST_DEVICE=cuda
-libraries='kns=nvjet,kns=cutlass,kns=cudnn,kns=xmma,kns=gemm,kns=cublas'
+libraries='nvjet|cutlass|cudnn|xmma|gemm|cublas'
+leave_out="kns=$(echo "$libraries" | sed 's/|/,kns=/g')"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+
+# Of which kernels, and how often, initcheck speaks; not of the libraries' own.
+kernels() {
+    grep -A 1 '^========= Uninitialized' "$log" | sed -n 's/^=========     at \(.*\)+0x.*/\1/p' | grep -v -E "$libraries" | sort | uniq -c
+}
 
 if [ "${1:-}" = --one ]; then # tool, program
     cd "${BUILD:-build/gpu}" || exit 1
     start=$(date +%s)
+    case $2 in
+    # What the libraries write, others read: initcheck must see their kernels, too.
+    initcheck) set -- "$@" --print-limit 100000 ;;
+    # It ends with an internal error on the kernel that changes how many registers its warps have.
+    racecheck) set -- "$@" --kernel-regex-exclude "$leave_out,kns=attention_forward_sm90" ;;
+    *) set -- "$@" --kernel-regex-exclude "$leave_out" ;;
+    esac
+    tool_name=$2 program=$3
+    shift 3
     # Exit code 9: the sanitizer found something; any other: the program itself failed.
-    timeout 900 "$tool" --tool "$2" --report-api-errors no --error-exitcode 9 --kernel-regex-exclude "$libraries" "./$3" >"$log" 2>&1
+    timeout 900 "$tool" --tool "$tool_name" --report-api-errors no --error-exitcode 9 "$@" "./$program" >"$log" 2>&1
     status=$?
-    { echo "$2 $3: status $status, $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1) ($(($(date +%s) - start)) s)"
-        [ $status -eq 0 ] || grep -E '=========' "$log" | head -n 40; } >"$log.said"
+    [ "$tool_name $status" != 'initcheck 9' ] || [ -n "$(kernels)" ] || status=0
+    { echo "$tool_name $program: status $status, $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1) ($(($(date +%s) - start)) s)"
+        [ "$tool_name" != initcheck ] || kernels
+        [ $status -eq 0 ] || grep -E '=========' "$log" | head -n 20; } >"$log.said"
     cat "$log.said" # at once, beside those of others
     rm -f "$log.said"
     [ $status -eq 0 ] # 255 would end xargs
