@@ -165,6 +165,7 @@ void para_component_close(para_component *c) {
 para_status para_instance_open(para_instance *out, const para_component *component, para_device *dev,
                                const para_pipeline_options *options, para_placing placing) {
     *out = (para_instance){.component = component};
+    if (placing.none) return component->kind->open(&out->model, &component->config);
     bool dry = strcmp(dev->ops->name, "dry") == 0, random = options->random_weights;
     para_status status = random ? PARA_OK : para_checkpoint_open(&out->checkpoint, component->folder);
     if (status == PARA_ERR_NOT_FOUND && dry) status = PARA_OK; /* the configs alone make a plan */

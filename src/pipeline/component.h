@@ -35,12 +35,13 @@ void para_component_close(para_component *c); /* takes a zeroed one, too */
 typedef struct para_instance {
     const para_component *component;
     void *model;
-    para_weights *weights;
-    para_checkpoint *checkpoint; /* NULL with random weights, and on a dry device without files */
+    para_weights *weights;       /* NULL: none */
+    para_checkpoint *checkpoint; /* NULL with random weights, without any, and on a dry device without files */
 } para_instance;
 
 /* How weights come onto a device. */
 typedef struct para_placing {
+    bool none;       /* they do not: the model only says its sizes */
     int slots, kept; /* a transformer's blocks are offloaded: places where they take turns (0: they are not), and blocks that stay */
     para_weights_sharing sharing; /* with other ranks, where they are not */
 } para_placing;

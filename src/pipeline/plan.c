@@ -34,14 +34,15 @@ static para_rate link_to(const void *user, int rank) {
     return para_group_link(d->group, d->index, rank);
 }
 
-static para_status dry_instances(para_pipeline *pipe, para_device *dev, para_instance *instance, const para_request *request,
-                                 int slots, para_dry_result *out) {
+static para_status dry_instances(const para_run *run, para_instance *instance, int slots, para_dry_result *out) {
+    const para_pipeline *pipe = run->pipe;
     for (int i = 0; i < pipe->num_components; i++) {
         bool transformer = i == pipe->family->transformer;
-        if (!para_request_needs(pipe, request, i)) continue;
-        PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], dev, &pipe->options,
-                                    (para_placing){.slots = transformer ? slots : 0}));
+        if (!para_request_needs(pipe, run->request, i)) continue;
+        para_placing placing = {.none = !para_run_uses(pipe, run->request, &run->mesh, run->rank->index, i), .slots = transformer ? slots : 0};
+        PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], run->rank->device, &pipe->options, placing));
         const para_weights *w = instance[i].weights;
+        if (!w) continue;
         out->weight_bytes += out->file_bytes[i] = para_weights_bytes(w);
         out->device_bytes[i] = para_weights_device_bytes(w);
         if (!transformer) continue;
@@ -116,7 +117,7 @@ para_status para_dry_run(para_pipeline *pipe, const para_request *request, const
                     .stage_done = record_counts,
                     .user = &d};
     int slots = which.offload && !pipe->offload_slots ? PARA_OFFLOAD_SLOTS : pipe->offload_slots;
-    para_status status = dry_instances(pipe, rank.device, instance, request, slots, out);
+    para_status status = dry_instances(&run, instance, slots, out);
     if (status == PARA_OK) status = para_run_all(&run);
     if (status == PARA_OK && d.timeline) status = para_timeline_status(d.timeline);
     out->arena_bytes = (int64_t)rank.device->arena.peak;

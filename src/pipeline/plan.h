@@ -14,7 +14,7 @@ typedef struct para_dry_result {
     int64_t between_hosts_bytes;    /* of them, to ranks on other hosts */
     int64_t exchanged_messages;     /* that it sends in all */
     int64_t stage_bytes;            /* of all stages that a trace would see, on a rank that is alone */
-    int64_t weight_bytes;           /* all components that the request needs, in the files' types */
+    int64_t weight_bytes;           /* all components that the rank computes with, in the files' types */
     int64_t file_bytes[PARA_MAX_COMPONENTS];   /* of each */
     int64_t device_bytes[PARA_MAX_COMPONENTS]; /* that it takes of a device with memory of its own */
     int64_t slot_bytes, pinned_bytes; /* of an offloaded transformer: of device_bytes, where its blocks take turns; on the host */

@@ -20,7 +20,7 @@ para_status para_prompt_tokenizer(const para_pipeline *pipe, const char *name,
 }
 
 bool para_prompt_needs_tokenizers(const para_pipeline *pipe, int text_encoder) {
-    return pipe->holder->instance[text_encoder].model && !pipe->options.random_weights;
+    return pipe->holder->instance[text_encoder].weights && !pipe->options.random_weights;
 }
 
 para_status para_prompt_check_clip(const para_pipeline *pipe, int i, int length) {

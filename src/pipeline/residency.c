@@ -150,7 +150,12 @@ static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_
     return PARA_OK;
 }
 
-/* The ranks of the process that load at the start of a request (NULL: of anything), from its first on. */
+/* Who loads the same: for each component the ranks of the process that want it, or nobody (size 0) where one by itself does. */
+typedef struct sharing {
+    para_comm comm[PARA_MAX_COMPONENTS];
+} sharing;
+
+/* The ranks of the process that take part in a request (NULL: all), from its first on. */
 static para_comm loaders(const para_pipeline *pipe, para_rank *rank, const para_request *request) {
     para_comm c = {rank, para_group_first(pipe->world->group), 1, 0, para_local_rank(pipe, rank)};
     for (int i = 0; i < pipe->world->options.ranks; i++)
@@ -158,13 +163,23 @@ static para_comm loaders(const para_pipeline *pipe, para_rank *rank, const para_
     return c;
 }
 
-/* Whether all of them are about to load the same, so that one of them may read it for all. */
-static para_status agree(para_comm c, const bool *wanted, bool *same) {
+/* Those of c, neighbours, that want the i-th component; size 0: this one does not, or no other, or they are not neighbours. */
+static para_comm those_who_want(para_comm c, bool (*wants)[PARA_MAX_COMPONENTS], int i) {
+    int first = c.index, end = c.index, all = 0;
+    for (int k = 0; k < c.size; k++) all += wants[k][i];
+    while (end < c.size && wants[end][i]) end++;
+    while (first > 0 && wants[first - 1][i]) first--;
+    bool together = wants[c.index][i] && all > 1 && end - first == all;
+    return (para_comm){c.rank, c.first + first, 1, together ? all : 0, c.index - first};
+}
+
+/* Collective over the loaders. */
+static para_status agree(para_comm c, const bool *wanted, sharing *out) {
     bool all[PARA_MAX_RANKS][PARA_MAX_COMPONENTS];
-    *same = para_comm_meets(c);
-    if (!*same) return PARA_OK;
+    *out = (sharing){0};
+    if (!para_comm_meets(c)) return PARA_OK;
     PARA_TRY(para_comm_rendezvous(c, PARA_OK, wanted, sizeof all[0], all));
-    for (int i = 0; i < c.size; i++) *same = *same && memcmp(all[i], wanted, sizeof all[0]) == 0;
+    for (int i = 0; i < PARA_MAX_COMPONENTS; i++) out->comm[i] = those_who_want(c, all, i);
     return PARA_OK;
 }
 
@@ -172,17 +187,28 @@ static para_status pass_on(void *user, para_tensor block) {
     return para_comm_broadcast(*(para_comm *)user, 0, block);
 }
 
-/* share: the ranks that load the same, or NULL. */
-static para_status open_component(para_pipeline *pipe, para_rank *rank, int i, para_comm *share) {
+/* share: with whom, or NULL. */
+static para_status open_component(para_pipeline *pipe, para_rank *rank, int i, sharing *share) {
+    para_instance *instance = &para_holder_of(pipe, rank)->instance[i];
     para_placing p = {0};
     PARA_TRY(para_rank_check(rank));
     if (i == pipe->family->transformer && pipe->offload_slots) {
         p.slots = pipe->offload_slots;
         PARA_TRY(choose_kept(pipe, rank, &p));
-    } else if (share) {
-        p.sharing = (para_weights_sharing){pass_on, share, share->index > 0};
+    } else if (share && share->comm[i].size) {
+        p.sharing = (para_weights_sharing){pass_on, &share->comm[i], share->comm[i].index > 0};
     }
-    return para_instance_open(&para_holder_of(pipe, rank)->instance[i], &pipe->component[i], rank->device, &pipe->options, p);
+    para_instance_close(instance);
+    return para_instance_open(instance, &pipe->component[i], rank->device, &pipe->options, p);
+}
+
+/* Models that the request (NULL: any) needs and of which this rank asks sizes alone. */
+static para_status open_others(para_pipeline *pipe, para_rank *rank, const para_request *request) {
+    para_instance *instance = para_holder_of(pipe, rank)->instance;
+    for (int i = 0; i < pipe->num_components; i++)
+        if (!instance[i].model && (!request || para_request_needs(pipe, request, i)))
+            PARA_TRY(para_instance_open(&instance[i], &pipe->component[i], rank->device, &pipe->options, (para_placing){.none = true}));
+    return PARA_OK;
 }
 
 /* Progress of a load, in MB. */
@@ -198,7 +224,7 @@ static void show_load(void *user, int64_t bytes) {
 }
 
 /* Opens those of `wanted`, telling the request how far it is. share: as open_component's. */
-static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted, para_comm *share) {
+static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted, sharing *share) {
     para_device *dev = rank->device;
     loading l = {.run = run};
     para_status status = PARA_OK;
@@ -219,10 +245,6 @@ static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run
     return status;
 }
 
-static bool needs(const para_pipeline *pipe, const para_request *request, int i) {
-    return !request || para_request_needs(pipe, request, i);
-}
-
 para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para_request *request, const para_run *run) {
     const para_holder *holder = para_holder_of(pipe, rank);
     bool wanted[PARA_MAX_COMPONENTS] = {false};
@@ -231,15 +253,14 @@ para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para
     if (rank->device->ops->memory) PARA_TRY(room_left(pipe, rank, &left));
     for (int i = 0; i < pipe->num_components; i++) {
         int64_t bytes = need_of(pipe, rank)->device_bytes[i];
-        if (holder->instance[i].model || !needs(pipe, request, i) || (left != INT64_MAX && bytes > left)) continue;
+        if (holder->instance[i].weights || !para_run_uses(pipe, request, &pipe->work.mesh, rank->index, i) || (left != INT64_MAX && bytes > left)) continue;
         wanted[i] = true;
         if (left != INT64_MAX) left -= bytes;
     }
-    if (pipe->holders == 1) return open_all(pipe, rank, run, wanted, NULL);
-    para_comm c = loaders(pipe, rank, request);
-    bool same;
-    PARA_TRY(agree(c, wanted, &same));
-    return open_all(pipe, rank, run, wanted, same ? &c : NULL);
+    sharing share = {0};
+    if (pipe->holders > 1) PARA_TRY(agree(loaders(pipe, rank, request), wanted, &share));
+    PARA_TRY(open_all(pipe, rank, run, wanted, &share));
+    return open_others(pipe, rank, request);
 }
 
 /* The component that is there, has at least so many bytes, is not of the stage, and is needed again last; -1: there is none. */
@@ -247,7 +268,7 @@ static int last_needed(const para_pipeline *pipe, const para_holder *holder, par
     int found = -1, farthest = 0;
     for (int i = 0; i < pipe->num_components; i++) {
         int distance = ((int)stage_of(pipe, i) - (int)now + PARA_STAGES - 1) % (PARA_STAGES - 1); /* loading is not one of the circle */
-        if (!holder->instance[i].model || distance <= farthest || para_weights_device_bytes(holder->instance[i].weights) < least) continue;
+        if (!holder->instance[i].weights || distance <= farthest || para_weights_device_bytes(holder->instance[i].weights) < least) continue;
         found = i;
         farthest = distance;
     }
@@ -276,13 +297,13 @@ static para_status enter(para_run *run, para_stage stage) {
     bool wanted[PARA_MAX_COMPONENTS] = {false};
     int64_t bytes = 0;
     for (int i = 0; i < pipe->num_components; i++) {
-        if (stage_of(pipe, i) != stage || holder->instance[i].model || !needs(pipe, run->request, i)) continue;
+        if (stage_of(pipe, i) != stage || holder->instance[i].weights || !para_run_uses(pipe, run->request, &run->mesh, run->rank->index, i)) continue;
         wanted[i] = true;
         bytes += need->device_bytes[i];
     }
     if (bytes == 0) return PARA_OK;
     PARA_TRY(make_room(pipe, run->rank, stage, bytes));
-    return open_all(pipe, run->rank, run, wanted, NULL); /* each for itself: not all are at the same stage */
+    return open_all(pipe, run->rank, run, wanted, NULL); /* each for itself: others may not be at this stage */
 }
 
 para_status para_run_enter(para_run *run, para_stage stage) {

@@ -105,6 +105,16 @@ bool para_run_takes_part(const para_pipeline *pipe, const para_mesh *mesh, int i
     return index < para_mesh_ranks(mesh) || pipe->parallel_vae;
 }
 
+bool para_run_uses(const para_pipeline *pipe, const para_request *request, const para_mesh *mesh, int index, int i) {
+    if (request && !para_request_needs(pipe, request, i)) return false;
+    switch (pipe->family->components[i].stage) {
+    case PARA_STAGE_TEXT: return index == 0;
+    case PARA_STAGE_DENOISE: return !request || index < para_mesh_ranks(mesh);
+    case PARA_STAGE_DECODE: return index == 0 || pipe->parallel_vae;
+    default: return true;
+    }
+}
+
 /* Whether the others work on this request, too. */
 static bool with_others(const para_run *run) {
     return run->rank->size > 1 && para_run_takes_part(run->pipe, &run->mesh, 1);

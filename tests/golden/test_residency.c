@@ -248,7 +248,17 @@ static void out_of_memory_in_mid_run(void **state) {
     close_fixture(&f);
 }
 
-/* Of ranks with a memory each the first reads what all of them need, and the others take it from there. */
+/* Whether ranks 1, 2, … have the weights of the transformer, of the VAE where they decode, too, and of nothing else. */
+static void check_others(const fixture *f, bool decode) {
+    const para_family *family = f->pipe->family;
+    for (int k = 1; k < f->world->options.ranks; k++)
+        for (int i = 0; i < f->pipe->num_components; i++) {
+            bool has = f->pipe->holder[k].instance[i].weights, wanted = i == family->transformer || (decode && family->components[i].stage == PARA_STAGE_DECODE);
+            if (has != wanted) fail_msg("rank %d has %s the weights of %s", k, has ? "" : "not", family->components[i].name);
+        }
+}
+
+/* Of ranks with a memory each the first reads what others need, too, and they take it from there. */
 static void read_once(void **state) {
     (void)state;
     enum { RANKS = 3 };
@@ -277,6 +287,12 @@ static void read_once(void **state) {
     assert_int_equal(draw(&f, PARA_OK), picture);
     assert_int_equal(memory.copies, of_one);
     assert_ptr_equal(memory.copied, first);
+    check_others(&f, false);
+    f.pipe->parallel_vae = true; /* the first has its own already; of the others one reads it */
+    draw(&f, PARA_OK);
+    assert_ptr_equal(memory.copied, f.world->worker[1].rank.device);
+    check_others(&f, true);
+    f.pipe->parallel_vae = false;
 
     /* One that lacks what the others have reads it itself. */
     int transformer = f.pipe->family->transformer;

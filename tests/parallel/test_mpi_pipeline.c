@@ -156,6 +156,9 @@ static void what_fails_on_one(void **state) {
     model_copy_open(&m, DEV, "model");
     if (me == all - 1) model_copy_remove(&m, "transformer/diffusion_pytorch_model.safetensors");
     assert_ok(para_pipeline_open(&pipe, world, m.folder, NULL));
+    assert_ok(para_generate(pipe, &r, &result)); /* process 0 computes alone */
+    para_result_close(&result);
+    assert_ok(para_parallelize(pipe, NULL));
     assert_fails(PARA_ERR_NOT_FOUND, "transformer", para_generate(pipe, &r, &result));
     assert_fails(PARA_ERR_NOT_FOUND, "transformer", para_pipeline_load(pipe));
     para_pipeline_close(&pipe);
