@@ -2,11 +2,10 @@
 #include "pipeline/residency.h"
 
 #include <stdio.h>
-#include <string.h>
 
-#include "comm/rendezvous.h"
 #include "core/clock.h"
 #include "core/error.h"
+#include "pipeline/load_sharing.h"
 
 static para_stage stage_of(const para_pipeline *pipe, int component) {
     return pipe->family->components[component].stage;
@@ -150,53 +149,16 @@ static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_
     return PARA_OK;
 }
 
-/* Who loads the same: for each component the ranks of the process that want it, or nobody (size 0) where one by itself does. */
-typedef struct sharing {
-    para_comm comm[PARA_MAX_COMPONENTS];
-} sharing;
-
-/* The ranks of the process that take part in a request (NULL: all), from its first on. */
-static para_comm loaders(const para_pipeline *pipe, para_rank *rank, const para_request *request) {
-    para_comm c = {rank, para_group_first(pipe->world->group), 1, 0, para_local_rank(pipe, rank)};
-    for (int i = 0; i < pipe->world->options.ranks; i++)
-        c.size += !request || para_run_takes_part(pipe, &pipe->work.mesh, c.first + i);
-    return c;
-}
-
-/* Those of c, neighbours, that want the i-th component; size 0: this one does not, or no other, or they are not neighbours. */
-static para_comm those_who_want(para_comm c, bool (*wants)[PARA_MAX_COMPONENTS], int i) {
-    int first = c.index, end = c.index, all = 0;
-    for (int k = 0; k < c.size; k++) all += wants[k][i];
-    while (end < c.size && wants[end][i]) end++;
-    while (first > 0 && wants[first - 1][i]) first--;
-    bool together = wants[c.index][i] && all > 1 && end - first == all;
-    return (para_comm){c.rank, c.first + first, 1, together ? all : 0, c.index - first};
-}
-
-/* Collective over the loaders. */
-static para_status agree(para_comm c, const bool *wanted, sharing *out) {
-    bool all[PARA_MAX_RANKS][PARA_MAX_COMPONENTS];
-    *out = (sharing){0};
-    if (!para_comm_meets(c)) return PARA_OK;
-    PARA_TRY(para_comm_rendezvous(c, PARA_OK, wanted, sizeof all[0], all));
-    for (int i = 0; i < PARA_MAX_COMPONENTS; i++) out->comm[i] = those_who_want(c, all, i);
-    return PARA_OK;
-}
-
-static para_status pass_on(void *user, para_tensor block) {
-    return para_comm_broadcast(*(para_comm *)user, 0, block);
-}
-
-/* share: with whom, or NULL. */
-static para_status open_component(para_pipeline *pipe, para_rank *rank, int i, sharing *share) {
+/* with: the ranks that load it together (size 0: it is alone). */
+static para_status open_component(para_pipeline *pipe, para_rank *rank, int i, para_comm *with) {
     para_instance *instance = &para_holder_of(pipe, rank)->instance[i];
     para_placing p = {0};
     PARA_TRY(para_rank_check(rank));
     if (i == pipe->family->transformer && pipe->offload_slots) {
         p.slots = pipe->offload_slots;
         PARA_TRY(choose_kept(pipe, rank, &p));
-    } else if (share && share->comm[i].size) {
-        p.sharing = (para_weights_sharing){pass_on, &share->comm[i], share->comm[i].index > 0};
+    } else {
+        p.sharing = para_load_sharing(with);
     }
     para_instance_close(instance);
     return para_instance_open(instance, &pipe->component[i], rank->device, &pipe->options, p);
@@ -223,8 +185,8 @@ static void show_load(void *user, int64_t bytes) {
     if (done > before && done < total) para_run_progress(l->run, PARA_STAGE_LOAD, done, total);
 }
 
-/* Opens those of `wanted`, telling the request how far it is. share: as open_component's. */
-static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted, sharing *share) {
+/* Opens those of `wanted`, each with those ranks, telling the request how far it is. */
+static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted, para_comm *with) {
     para_device *dev = rank->device;
     loading l = {.run = run};
     para_status status = PARA_OK;
@@ -235,7 +197,7 @@ static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run
         para_run_progress(run, PARA_STAGE_LOAD, 0, (int)(l.total >> 20) + 1);
     }
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++)
-        if (wanted[i]) status = open_component(pipe, rank, i, share);
+        if (wanted[i]) status = open_component(pipe, rank, i, &with[i]);
     dev->on_load = NULL;
     if (status == PARA_OK && para_holder_of(pipe, rank) == pipe->holder) status = pipe->family->load(pipe); /* tokenizers */
     if (status == PARA_OK && run && dev->ops->memory && l.total > 0) {
@@ -253,13 +215,14 @@ para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para
     if (rank->device->ops->memory) PARA_TRY(room_left(pipe, rank, &left));
     for (int i = 0; i < pipe->num_components; i++) {
         int64_t bytes = need_of(pipe, rank)->device_bytes[i];
-        if (holder->instance[i].weights || !para_run_uses(pipe, request, &pipe->work.mesh, rank->index, i) || (left != INT64_MAX && bytes > left)) continue;
+        if (holder->instance[i].weights || !para_run_uses(pipe, request, &pipe->work.mesh, rank->index, i)) continue;
+        if (left != INT64_MAX && bytes > left) continue;
         wanted[i] = true;
         if (left != INT64_MAX) left -= bytes;
     }
-    sharing share = {0};
-    if (pipe->holders > 1) PARA_TRY(agree(loaders(pipe, rank, request), wanted, &share));
-    PARA_TRY(open_all(pipe, rank, run, wanted, &share));
+    para_comm with[PARA_MAX_COMPONENTS] = {0};
+    if (pipe->holders > 1) PARA_TRY(para_load_together(pipe, rank, request, wanted, with));
+    PARA_TRY(open_all(pipe, rank, run, wanted, with));
     return open_others(pipe, rank, request);
 }
 
@@ -303,7 +266,7 @@ static para_status enter(para_run *run, para_stage stage) {
     }
     if (bytes == 0) return PARA_OK;
     PARA_TRY(make_room(pipe, run->rank, stage, bytes));
-    return open_all(pipe, run->rank, run, wanted, NULL); /* each for itself: others may not be at this stage */
+    return open_all(pipe, run->rank, run, wanted, (para_comm[PARA_MAX_COMPONENTS]){0}); /* others may not be at this stage */
 }
 
 para_status para_run_enter(para_run *run, para_stage stage) {
