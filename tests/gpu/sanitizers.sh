@@ -31,7 +31,7 @@ if [ "${1:-}" = --one ]; then # tool, program
     # Exit code 9: the sanitizer found something; any other: the program itself failed.
     timeout 900 "$tool" --tool "$tool_name" --report-api-errors no --error-exitcode 9 "$@" "./$program" >"$log" 2>&1
     status=$?
-    [ "$tool_name $status" != 'initcheck 9' ] || [ -n "$(kernels)" ] || status=0
+    [ "$tool_name $status" != 'initcheck 9' ] || [ -n "$(kernels)" ] || grep -q 'Sanitizer Error' "$log" || status=0
     { echo "$tool_name $program: status $status, $(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$log" | tail -n 1) ($(($(date +%s) - start)) s)"
         [ "$tool_name" != initcheck ] || kernels
         [ $status -eq 0 ] || grep -E '=========' "$log" | head -n 20; } >"$log.said"
