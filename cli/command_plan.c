@@ -71,7 +71,8 @@ static void show_request(const plan_options *o, const cost *c) {
 
 static bool equal_ranks(const para_rank_plan *a, const para_rank_plan *b) {
     return a->image_tokens == b->image_tokens && a->text_tokens == b->text_tokens && a->step_flops == b->step_flops &&
-           a->step_bytes == b->step_bytes && a->arena_bytes == b->arena_bytes;
+           a->step_bytes == b->step_bytes && a->arena_bytes == b->arena_bytes &&
+           a->weight_bytes == b->weight_bytes;
 }
 
 /* What a GPU needs, and what of it the one at hand has. */
@@ -90,17 +91,15 @@ static void show_gpu(const para_plan *p) {
 
 /* Ranks beside each other that have the same to do share a line. */
 static void show_ranks(const cost *c) {
-    printf("\n%-9s %12s %12s %13s %15s %15s\n", "ranks", "image tokens", "text tokens", "activations", "TFLOP a step",
-           "sends a step");
+    printf("\n%-9s %12s %12s %13s %13s %13s %13s\n", "ranks", "image tokens", "text tokens", "weights", "activations", "TFLOP a step", "sends a step");
     for (int i = 0, end; i < c->plan.ranks; i = end) {
         const para_rank_plan *r = &c->rank[i];
         char name[32];
         for (end = i + 1; end < c->plan.ranks && equal_ranks(r, &c->rank[end]);) end++;
         if (end == i + 1) snprintf(name, sizeof name, "%d", i);
         else snprintf(name, sizeof name, "%d to %d", i, end - 1);
-        printf("%-9s %12lld %12lld %10.1f MB %15.3f %12.1f MB\n", name, (long long)r->image_tokens,
-               (long long)r->text_tokens, (double)r->arena_bytes / 1e6, r->step_flops / 1e12,
-               (double)r->step_bytes / 1e6);
+        printf("%-9s %12lld %12lld %10.1f MB %10.1f MB %13.3f %10.1f MB\n", name, (long long)r->image_tokens, (long long)r->text_tokens,
+               (double)r->weight_bytes / 1e6, (double)r->arena_bytes / 1e6, r->step_flops / 1e12, (double)r->step_bytes / 1e6);
     }
 }
 

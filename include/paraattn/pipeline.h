@@ -284,6 +284,7 @@ typedef struct para_rank_plan {
     int host;                          /* on which it is, counted from 0 */
     int64_t step_host_bytes;           /* of step_bytes, to ranks on other hosts */
     int64_t arena_bytes;               /* activations at their peak */
+    int64_t weight_bytes;              /* of what it computes with; the ranks of a process have them once in the host's memory, on GPUs each its own */
     /* Predicted seconds, of para_pipeline_plan_meshes alone (else 0): of a step that is computed, ops but for */
     double compute_seconds;
     double overhead_seconds; /* what as many of the smallest ops would take, */

@@ -36,6 +36,7 @@ static void take_rank(para_mesh_plan *p, const para_rank_plan *r) {
     take_larger(&p->most.step_host_bytes, r->step_host_bytes);
     take_larger(&p->most.step_messages, r->step_messages);
     take_larger(&p->most.arena_bytes, r->arena_bytes);
+    take_larger(&p->most.weight_bytes, r->weight_bytes);
 }
 
 static int by_time(const void *a, const void *b) {

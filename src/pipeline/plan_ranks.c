@@ -107,6 +107,7 @@ static para_status plan_rank(const para_plan_subject *s, const para_mesh *m, int
     out->step_host_bytes = two.between_hosts_bytes - one.between_hosts_bytes;
     out->step_messages = two.exchanged_messages - one.exchanged_messages;
     out->arena_bytes = all.arena_bytes;
+    out->weight_bytes = all.weight_bytes;
     take_times(&one.time[PARA_STAGE_DENOISE], &two.time[PARA_STAGE_DENOISE], out);
     return PARA_OK;
 }

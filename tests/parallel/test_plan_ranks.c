@@ -62,7 +62,8 @@ static para_rank_plan plan_one(const place *p, const para_plan_subject *s, int i
                             .step_bytes = two.exchanged_bytes - one.exchanged_bytes,
                             .step_host_bytes = two.between_hosts_bytes - one.between_hosts_bytes,
                             .step_messages = two.exchanged_messages - one.exchanged_messages,
-                            .arena_bytes = all.arena_bytes};
+                            .arena_bytes = all.arena_bytes,
+                            .weight_bytes = all.weight_bytes};
 }
 
 static void compare_with_each(place *p) {
@@ -73,7 +74,7 @@ static void compare_with_each(place *p) {
     for (int i = 0; i < para_world_size(p->world); i++) {
         para_rank_plan own = plan_one(p, &s, i);
         if (own.step_bytes != plan[i].step_bytes || own.step_messages != plan[i].step_messages ||
-            own.step_flops != plan[i].step_flops || own.arena_bytes != plan[i].arena_bytes ||
+            own.step_flops != plan[i].step_flops || own.arena_bytes != plan[i].arena_bytes || own.weight_bytes != plan[i].weight_bytes ||
             own.step_host_bytes != plan[i].step_host_bytes || plan[i].host != para_world_host_of(p->world, i))
             fail_msg("rank %d of %d x %d x %d: %lld bytes, %lld between hosts, %lld messages, planned %lld, %lld, %lld", i, s.mesh.batch, s.mesh.ring,
                      s.mesh.ulysses, (long long)own.step_bytes, (long long)own.step_host_bytes, (long long)own.step_messages,
@@ -127,6 +128,8 @@ static void runs_are_as_planned(void **state) {
         print_message("  %d x %d x %d: %lld bytes planned, %lld exchanged, between hosts %lld, %lld; activations %lld planned, %zu taken\n", m[0],
                       m[1], m[2], (long long)bytes, (long long)result->exchanged_bytes, (long long)between,
                       (long long)result->between_hosts_bytes, (long long)most, result->arena_bytes);
+        assert_int_equal(rank[0].weight_bytes, plan.weight_bytes);
+        assert_true(rank[1].weight_bytes > 0 && rank[1].weight_bytes < rank[0].weight_bytes); /* it encodes and decodes nothing */
         assert_int_equal(plan.ranks, ranks);
         assert_int_equal(plan.arena_bytes, arena);
         assert_int_equal(result->exchanged_bytes, bytes);
