@@ -94,11 +94,11 @@ export LSAN_OPTIONS="suppressions=$PWD/tests/leaks-of-others,print_suppressions=
 run "$sanitize" "sanitize: "
 
 # The programs whose ranks are threads, each with one OpenMP thread: OpenMP's own library is not instrumented.
-targets="test_comm test_world test_attention_modes test_parallel_vae test_parallel_pipeline test_recorded_ranks"
+targets="test_comm test_world test_attention_modes test_parallel_vae test_parallel_pipeline test_recorded_ranks test_residency"
 build "$tsan" -DCMAKE_BUILD_TYPE=None -DCMAKE_C_FLAGS="-O1 -g" -DPARA_TSAN=ON -DPARA_WERROR=OFF
 export TSAN_OPTIONS="halt_on_error=1:allocator_may_return_null=1:suppressions=$PWD/tests/races-of-others"
 export OMP_THREAD_LIMIT=1
-run "$tsan" "threads: " -R "^parallel/($(echo "$targets" | tr ' ' '|'))\$"
+run "$tsan" "threads: " -R "^(golden|parallel)/($(echo "$targets" | tr ' ' '|'))\$"
 unset OMP_THREAD_LIMIT
 targets=
 

@@ -13,39 +13,25 @@ struct para_block_slots {
     int turns;        /* blocks that have any */
     int *turn;        /* [blocks]: place among those */
     int *block;       /* [turns]: which they are */
-    void **host;      /* [blocks], pinned */
+    para_host_blocks *host;
     char *device;     /* [slots][slot_bytes] */
     size_t slot_bytes;
     int holds[PARA_COPY_SLOTS]; /* whose turn it is in the slot, or will be when it has come */
 };
 
-static para_status pin_blocks(para_block_slots *s) {
-    size_t all = 0;
-    for (int i = 0; i < s->blocks; i++) all += s->bytes[i];
-    for (int i = 0; i < s->blocks; i++) {
-        PARA_TRY(para_device_check(s->dev)); /* pinning some GB takes seconds */
-        para_status status = s->bytes[i] ? s->dev->ops->copies->pin(s->dev, s->bytes[i], &s->host[i]) : PARA_OK;
-        if (status == PARA_ERR_MEMORY)
-            return para_fail(status,
-                             "offloading (--offload) keeps %.2f GiB of weights in pinned host memory, and the system gives no "
-                             "more after %d of %d blocks; free host memory, or raise the limit of locked memory (ulimit -l)",
-                             (double)all / 0x1p30, i, s->blocks);
-        PARA_TRY(status);
-    }
-    return PARA_OK;
-}
-
-para_status para_block_slots_open(para_block_slots **out, para_device *dev, int blocks, const size_t *bytes, int slots) {
+para_status para_block_slots_open(para_block_slots **out, para_device *dev, int blocks, const size_t *bytes, int slots, para_host_blocks *host) {
     *out = NULL;
     para_block_slots *s = para_alloc(1, sizeof *s);
-    if (!s) return PARA_ERR_MEMORY;
-    *s = (para_block_slots){.dev = dev, .blocks = blocks, .slots = slots};
+    if (!s) {
+        para_host_blocks_drop(&host, dev);
+        return PARA_ERR_MEMORY;
+    }
+    *s = (para_block_slots){.dev = dev, .blocks = blocks, .slots = slots, .host = host};
     for (int i = 0; i < PARA_COPY_SLOTS; i++) s->holds[i] = NOTHING;
     s->bytes = para_alloc((size_t)blocks, sizeof *s->bytes);
-    s->host = para_alloc((size_t)blocks, sizeof *s->host);
     s->turn = para_alloc((size_t)blocks, sizeof *s->turn);
     s->block = para_alloc((size_t)blocks, sizeof *s->block);
-    para_status status = s->bytes && s->host && s->turn && s->block ? PARA_OK : PARA_ERR_MEMORY;
+    para_status status = s->bytes && s->turn && s->block ? PARA_OK : PARA_ERR_MEMORY;
     for (int i = 0; i < blocks && status == PARA_OK; i++) {
         s->bytes[i] = bytes[i];
         s->turn[i] = s->turns;
@@ -56,7 +42,7 @@ para_status para_block_slots_open(para_block_slots **out, para_device *dev, int 
     void *device = NULL;
     if (status == PARA_OK) status = dev->ops->alloc(dev, s->slot_bytes * (size_t)s->slots, &device);
     s->device = device;
-    if (status == PARA_OK) status = pin_blocks(s);
+    if (status == PARA_OK && !host) status = para_host_blocks_open(&s->host, dev, blocks, bytes);
     if (status == PARA_OK) *out = s;
     else para_block_slots_close(&s);
     return status;
@@ -65,7 +51,9 @@ para_status para_block_slots_open(para_block_slots **out, para_device *dev, int 
 void para_block_slots_close(para_block_slots **slots) {
     para_block_slots *s = *slots;
     if (!s) return;
-    for (int i = 0; s->host && i < s->blocks; i++) s->dev->ops->copies->unpin(s->dev, s->host[i]);
+    for (int i = 0; i < PARA_COPY_SLOTS; i++)
+        if (s->holds[i] != NOTHING) (void)s->dev->ops->copies->done(s->dev, i); /* others may free what is copied from */
+    para_host_blocks_drop(&s->host, s->dev);
     if (s->device) s->dev->ops->free(s->dev, s->device);
     para_free(s->block);
     para_free(s->turn);
@@ -75,8 +63,8 @@ void para_block_slots_close(para_block_slots **slots) {
     *slots = NULL;
 }
 
-char *para_block_slots_host(const para_block_slots *s, int block) {
-    return s->host[block];
+para_host_blocks *para_block_slots_host(const para_block_slots *s) {
+    return s->host;
 }
 
 char *para_block_slots_device(const para_block_slots *s, int block) {
@@ -87,7 +75,7 @@ static para_status send_for(para_block_slots *s, int turn) {
     int slot = turn % s->slots, block = s->block[turn];
     if (s->holds[slot] == turn) return PARA_OK;
     s->holds[slot] = NOTHING;
-    PARA_TRY(s->dev->ops->copies->begin(s->dev, slot, para_block_slots_device(s, block), s->host[block], s->bytes[block]));
+    PARA_TRY(s->dev->ops->copies->begin(s->dev, slot, para_block_slots_device(s, block), para_host_blocks_at(s->host, block), s->bytes[block]));
     s->holds[slot] = turn;
     return PARA_OK;
 }

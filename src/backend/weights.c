@@ -309,7 +309,7 @@ static void give_places(para_weights *w, bool cpu, size_t *used) {
         char *data = (char *)w->block + at;
         if (takes_turns(w, x)) {
             data = para_block_slots_device(w->slots, x->block) + used[x->block];
-            x->host = para_block_slots_host(w->slots, x->block) + used[x->block];
+            x->host = para_host_blocks_at(para_block_slots_host(w->slots), x->block) + used[x->block];
             used[x->block] += block_bytes(x);
         } else {
             at += block_bytes(x);
@@ -342,9 +342,13 @@ static para_status bring(para_weights *w, para_device *dev) {
 /* From the files, from the rank that reads them, or from the files and on to others. */
 static para_status bring_or_take(para_weights *w, para_device *dev) {
     const para_weights_sharing *s = &w->sharing;
-    if (!s->pass || !s->takes) PARA_TRY(bring(w, dev));
-    if (!s->pass || !w->block) return PARA_OK;
-    PARA_TRY(s->pass(s->user, para_tensor_make(w->block, PARA_U8, 1, &w->resident_bytes)));
+    if (!s->takes) PARA_TRY(bring(w, dev));
+    if (!s->pass) return PARA_OK;
+    if (!s->takes && w->slots) {
+        para_host_blocks *host = para_block_slots_host(w->slots);
+        PARA_TRY(s->pass_host(s->user, &host));
+    }
+    if (w->block) PARA_TRY(s->pass(s->user, para_tensor_make(w->block, PARA_U8, 1, &w->resident_bytes)));
     if (s->takes && dev->on_load) dev->on_load(dev->load_user, w->bytes);
     return PARA_OK;
 }
@@ -363,7 +367,11 @@ static para_status place_all(para_weights *w, para_device *dev, size_t *bytes, s
     bool cpu = strcmp(dev->ops->name, "cpu") == 0;
     measure(w, cpu, bytes);
     w->dev = dev;
-    if (w->pinned_bytes > 0) PARA_TRY(para_block_slots_open(&w->slots, dev, w->blocks, bytes, w->wanted_slots));
+    if (w->pinned_bytes > 0) {
+        para_host_blocks *host = NULL;
+        if (w->sharing.takes) PARA_TRY(w->sharing.pass_host(w->sharing.user, &host));
+        PARA_TRY(para_block_slots_open(&w->slots, dev, w->blocks, bytes, w->wanted_slots, host));
+    }
     if (w->resident_bytes > 0) PARA_TRY(dev->ops->alloc(dev, (size_t)w->resident_bytes, &w->block));
     give_places(w, cpu, used);
     if (cpu) convert(w);

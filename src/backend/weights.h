@@ -2,7 +2,7 @@
 #ifndef PARA_BACKEND_WEIGHTS_H
 #define PARA_BACKEND_WEIGHTS_H
 
-#include "backend/backend.h"
+#include "backend/host_blocks.h"
 #include "io/checkpoint.h"
 
 /* A list of wanted tensors. Adding never fails; the first failure (memory) comes out of load or count. */
@@ -48,14 +48,14 @@ void para_weights_stays(para_weights *w, const para_linear *layer);
 void para_weights_offload(para_weights *w, int kept, int slots);
 int para_weights_blocks(const para_weights *w); /* of the model, 0 to the last one that was listed */
 
-/* Several ranks that load the same onto devices with memory of their own: one reads the files, the others take what it has read. */
+/* Several ranks of a process that load the same onto devices with memory of their own: one reads the files, the others take what it has read. First */
 typedef struct para_weights_sharing {
-    /* [bytes] U8: the device's block, filled, to be handed on; or to be filled by the rank that reads. NULL: each reads by itself. */
-    para_status (*pass)(void *user, para_tensor block);
+    para_status (*pass_host)(void *user, para_host_blocks **blocks); /* what of it is offloaded: theirs, filled, held by one more for each that takes them; NULL: each reads by itself; */
+    para_status (*pass)(void *user, para_tensor block);              /* then the device's block, [bytes] U8 */
     void *user;
     bool takes; /* this one does not read */
 } para_weights_sharing;
-/* Before loading, without offloading; the ranks' lists, files and types must be the same. */
+/* Before loading; the ranks' lists, files, types and what they offload must be the same. */
 void para_weights_share(para_weights *w, para_weights_sharing sharing);
 
 /* Around the ops that use a block's weights, where they are offloaded; nothing to do elsewhere. The next blocks are on their way meanwhile. */

@@ -153,7 +153,7 @@ static para_status cogvideox_encode(para_run *run, const char *prompt, const cha
                                     para_conditioning_inputs *out) {
     const cogvideox_state *s = run->pipe->family_state;
     (void)prompt_2;
-    return para_prompt_t5(run, TEXT_ENCODER, s->tokenizer, prompt, half, &out->encoder_hidden_states);
+    return para_prompt_t5(run, TEXT_ENCODER, &s->tokenizer, prompt, half, &out->encoder_hidden_states);
 }
 
 /* Latents that only made patches whole are the first ones. */

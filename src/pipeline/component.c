@@ -176,9 +176,8 @@ para_status para_instance_open(para_instance *out, const para_component *compone
         if (placing.slots) { /* a transformer's */
             para_weights_offload(out->weights, placing.kept, placing.slots);
             ((para_transformer *)out->model)->offloaded = out->weights;
-        } else {
-            para_weights_share(out->weights, placing.sharing);
         }
+        para_weights_share(out->weights, placing.sharing);
         status = random && !dry ? para_weights_load_random(out->weights, dev, options->dtype)
                                 : para_weights_load(out->weights, dev, out->checkpoint, options->dtype);
     }

@@ -43,7 +43,7 @@ typedef struct para_instance {
 typedef struct para_placing {
     bool none;       /* they do not: the model only says its sizes */
     int slots, kept; /* a transformer's blocks are offloaded: places where they take turns (0: they are not), and blocks that stay */
-    para_weights_sharing sharing; /* with other ranks, where they are not */
+    para_weights_sharing sharing; /* with other ranks */
 } para_placing;
 enum { PARA_OFFLOAD_SLOTS = 3 }; /* one in use, one ready, one on its way */
 

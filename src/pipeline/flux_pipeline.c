@@ -110,9 +110,8 @@ static para_status flux_schedule(const para_pipeline *pipe, const para_request *
 static para_status flux_encode(para_run *run, const char *prompt, const char *prompt_2, const char *half,
                                para_conditioning_inputs *out) {
     const flux_state *s = run->pipe->family_state;
-    int length = s->tokenizer ? para_tokenizer_max_length(s->tokenizer) : 0;
-    PARA_TRY(para_prompt_clip(run, TEXT_ENCODER, s->tokenizer, prompt, length, half, &out->pooled_projections));
-    return para_prompt_t5(run, TEXT_ENCODER_2, s->tokenizer_2, prompt_2, half, &out->encoder_hidden_states);
+    PARA_TRY(para_prompt_clip(run, TEXT_ENCODER, &s->tokenizer, prompt, 0, half, &out->pooled_projections));
+    return para_prompt_t5(run, TEXT_ENCODER_2, &s->tokenizer_2, prompt_2, half, &out->encoder_hidden_states);
 }
 
 static para_status flux_decode(para_run *run, const para_comm *comm, para_tensor latents, const para_vae_sink *sink) {

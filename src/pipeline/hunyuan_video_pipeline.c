@@ -189,7 +189,7 @@ static para_status hunyuan_encode(para_run *run, const char *prompt, const char 
     const hunyuan_state *s = run->pipe->family_state;
     (void)prompt_2;
     PARA_TRY(encode_llama(run, prompt, half, &out->encoder_hidden_states));
-    return para_prompt_clip(run, TEXT_ENCODER_2, s->tokenizer_2, prompt, CLIP_TOKENS, half, &out->pooled_projections);
+    return para_prompt_clip(run, TEXT_ENCODER_2, &s->tokenizer_2, prompt, CLIP_TOKENS, half, &out->pooled_projections);
 }
 
 static para_status hunyuan_decode(para_run *run, const para_comm *comm, para_tensor latents, const para_vae_sink *sink) {

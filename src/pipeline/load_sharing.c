@@ -4,8 +4,6 @@
 #include "comm/rendezvous.h"
 #include "core/error.h"
 
-typedef bool wants[PARA_MAX_COMPONENTS]; /* of a rank */
-
 /* Those that take part in the request, from the process's first rank on. */
 static para_comm loaders(const para_pipeline *pipe, para_rank *rank, const para_request *request) {
     para_comm c = {rank, para_group_first(pipe->world->group), 1, 0, para_local_rank(pipe, rank)};
@@ -15,21 +13,26 @@ static para_comm loaders(const para_pipeline *pipe, para_rank *rank, const para_
 }
 
 /* Those of c that want the i-th component, if the own one is among them, and they are several and next to each other. */
-static para_comm those_who_want(para_comm c, const wants *rank, int i) {
+static para_comm those_who_want(para_comm c, const para_load_wish *of, int i) {
     int first = c.index, end = c.index, all = 0;
-    for (int k = 0; k < c.size; k++) all += rank[k][i];
-    while (end < c.size && rank[end][i]) end++;
-    while (first > 0 && rank[first - 1][i]) first--;
-    bool together = rank[c.index][i] && all > 1 && end - first == all;
+    for (int k = 0; k < c.size; k++) all += of[k].component[i];
+    while (end < c.size && of[end].component[i]) end++;
+    while (first > 0 && of[first - 1].component[i]) first--;
+    bool together = of[c.index].component[i] && all > 1 && end - first == all;
     return (para_comm){c.rank, c.first + first, 1, together ? all : 0, c.index - first};
 }
 
-para_status para_load_together(const para_pipeline *pipe, para_rank *rank, const para_request *request, const bool *wanted, para_comm *with) {
+para_status para_load_together(const para_pipeline *pipe, para_rank *rank, const para_request *request, para_load_wish *wish, para_comm *with) {
     para_comm all = loaders(pipe, rank, request);
-    wants of[PARA_MAX_RANKS];
+    para_load_wish of[PARA_MAX_RANKS];
     if (!para_comm_meets(all)) return PARA_OK;
-    PARA_TRY(para_comm_rendezvous(all, PARA_OK, wanted, sizeof *of, of));
+    PARA_TRY(para_comm_rendezvous(all, PARA_OK, wish, sizeof *wish, of));
     for (int i = 0; i < PARA_MAX_COMPONENTS; i++) with[i] = those_who_want(all, of, i);
+    const para_comm *t = &with[pipe->family->transformer];
+    for (int k = 0; k < t->size; k++) {
+        int kept = of[t->first - all.first + k].kept;
+        if (kept < wish->kept) wish->kept = kept;
+    }
     return PARA_OK;
 }
 
@@ -37,6 +40,17 @@ static para_status pass(void *user, para_tensor block) {
     return para_comm_broadcast(*(const para_comm *)user, 0, block);
 }
 
+/* The rendezvous ends for all of them alike: either each has got them, or nobody. */
+static para_status pass_host(void *user, para_host_blocks **blocks) {
+    const para_comm *c = user;
+    para_host_blocks *of[PARA_MAX_RANKS];
+    if (c->index == 0) para_host_blocks_hold(*blocks, c->size - 1);
+    para_status status = para_comm_rendezvous(*c, PARA_OK, blocks, sizeof *blocks, of);
+    if (status != PARA_OK && c->index == 0) para_host_blocks_hold(*blocks, 1 - c->size);
+    if (status == PARA_OK) *blocks = of[0];
+    return status;
+}
+
 para_weights_sharing para_load_sharing(para_comm *with) {
-    return with->size ? (para_weights_sharing){pass, with, with->index > 0} : (para_weights_sharing){0};
+    return with->size ? (para_weights_sharing){pass_host, pass, with, with->index > 0} : (para_weights_sharing){0};
 }

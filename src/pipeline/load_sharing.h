@@ -4,9 +4,16 @@
 
 #include "pipeline/pipeline_state.h"
 
-/* For each component with which ranks the own one loads it; size 0: it loads it alone, or not at all. wanted, with: [PARA_MAX_COMPONENTS]. Collective over the ranks
- * of the process that take part in the request (NULL: all of them), though they may want different components. */
-para_status para_load_together(const para_pipeline *pipe, para_rank *rank, const para_request *request, const bool *wanted, para_comm *with);
+/* What a rank is about to load. */
+typedef struct para_load_wish {
+    bool component[PARA_MAX_COMPONENTS];
+    int kept; /* blocks of an offloaded transformer that would stay on its device */
+} para_load_wish;
+
+/* For each component with which ranks the own one loads it; size 0: it loads it alone, or not at all. with: [PARA_MAX_COMPONENTS]. Of an offloaded transformer that is
+ * loaded together as many blocks are kept as all have room for. Collective over the ranks of the process that take part in the request (NULL: all of them), though
+ * they may want different components. */
+para_status para_load_together(const para_pipeline *pipe, para_rank *rank, const para_request *request, para_load_wish *wish, para_comm *with);
 /* What para_weights_share is to be told; `with` stays until the component is loaded. */
 para_weights_sharing para_load_sharing(para_comm *with);
 

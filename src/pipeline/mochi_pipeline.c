@@ -153,7 +153,7 @@ static para_status mochi_encode(para_run *run, const char *prompt, const char *p
     (void)prompt_2;
     bool planned = run->dry && !*half; /* a plan knows no prompt: it is for any */
     if (s->force_zeros_for_empty_prompt && !*prompt && !planned) prompt = NULL; /* its mask is empty then */
-    return para_prompt_t5_valid(run, TEXT_ENCODER, s->tokenizer, prompt, half, &out->encoder_hidden_states);
+    return para_prompt_t5_valid(run, TEXT_ENCODER, &s->tokenizer, prompt, half, &out->encoder_hidden_states);
 }
 
 /* latents [n, C, f, h, w] as the decoder takes them: · std / scaling_factor + mean, of each channel its own where the config has them. */

@@ -52,18 +52,19 @@ static para_status tokenize(const para_run *run, const para_tokenizer *t, const 
     return PARA_OK;
 }
 
-para_status para_prompt_clip(para_run *run, int i, const para_tokenizer *t, const char *prompt, int length,
+para_status para_prompt_clip(para_run *run, int i, para_tokenizer *const *t, const char *prompt, int length,
                              const char *half, para_tensor *pooled) {
     para_clip_text *m = run->instance[i].model;
     bool random = run->pipe->options.random_weights;
     if (run->dry || random) length = (int)para_clip_text_max_tokens(m);
     PARA_TRY(PARA_NEW(run->rank->device, pooled, run->pipe->options.dtype, 1, para_clip_text_hidden_size(m)));
     if (!para_run_leads(run)) return PARA_OK;
+    if (length == 0) length = para_tokenizer_max_length(*t);
     int32_t *ids = para_alloc((size_t)length, sizeof *ids);
     if (!ids) return PARA_ERR_MEMORY;
     para_status status = PARA_OK;
     if (random) para_prompt_scatter_ids(para_clip_text_vocab_size(m), length, ids);
-    else status = tokenize(run, t, prompt, length, half, "CLIP", ids);
+    else status = tokenize(run, *t, prompt, length, half, "CLIP", ids);
     if (status == PARA_OK) status = para_clip_text_encode(m, run->rank, ids, length, *pooled);
     para_free(ids);
     PARA_TRY(status);
@@ -71,7 +72,7 @@ para_status para_prompt_clip(para_run *run, int i, const para_tokenizer *t, cons
     return para_trace_stage(run->rank->device, pooled, "text.clip%s", half);
 }
 
-para_status para_prompt_t5(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half,
+para_status para_prompt_t5(para_run *run, int i, para_tokenizer *const *t, const char *prompt, const char *half,
                            para_tensor *hidden) {
     para_t5_encoder *m = run->instance[i].model;
     int length = run->request->max_sequence_length;
@@ -81,7 +82,7 @@ para_status para_prompt_t5(para_run *run, int i, const para_tokenizer *t, const 
     if (!ids) return PARA_ERR_MEMORY;
     para_status status = PARA_OK;
     if (run->pipe->options.random_weights) para_prompt_scatter_ids(para_t5_encoder_vocab_size(m), length, ids);
-    else status = tokenize(run, t, prompt, length, half, "T5", ids);
+    else status = tokenize(run, *t, prompt, length, half, "T5", ids);
     if (status == PARA_OK) status = para_t5_encoder_encode(m, run->rank, ids, length, *hidden);
     para_free(ids);
     PARA_TRY(status);
@@ -110,13 +111,13 @@ static para_status encode_valid(para_run *run, para_t5_encoder *m, const int32_t
     return para_trace_stage(run->rank->device, &hidden, "text.t5%s", half);
 }
 
-para_status para_prompt_t5_valid(para_run *run, int i, const para_tokenizer *t, const char *prompt, const char *half,
+para_status para_prompt_t5_valid(para_run *run, int i, para_tokenizer *const *t, const char *prompt, const char *half,
                                  para_tensor *hidden) {
     para_t5_encoder *m = run->instance[i].model;
     int32_t *ids = NULL;
     int length = prompt ? run->request->max_sequence_length : 0;
     para_status status = PARA_OK;
-    if (prompt && para_run_leads(run)) status = valid_ids(run, m, t, prompt, half, &ids, &length);
+    if (prompt && para_run_leads(run)) status = valid_ids(run, m, *t, prompt, half, &ids, &length);
     if (status == PARA_OK) status = para_run_share_length(run, &length);
     if (status == PARA_OK)
         status = PARA_NEW(run->rank->device, hidden, run->pipe->options.dtype, length, para_t5_encoder_hidden_size(m));

@@ -140,28 +140,23 @@ static para_status room_left(const para_pipeline *pipe, para_rank *rank, int64_t
 }
 
 /* Blocks of an offloaded transformer that stay, as far as there is room when all else is there, too: then fewer are fetched at each step. */
-static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_placing *o) {
+static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, int *kept) {
     const para_dry_result *need = need_of(pipe, rank);
     para_device_memory m;
     PARA_TRY(rank->device->ops->memory(rank->device, &m));
-    int64_t left = m.taken + m.available - para_need_resident(pipe, need), slot = need->slot_bytes / o->slots;
-    o->kept = left > 0 && slot > 0 ? (int)(left / slot < need->blocks ? left / slot : need->blocks) : 0;
+    int64_t left = m.taken + m.available - para_need_resident(pipe, need), slot = need->slot_bytes / pipe->offload_slots;
+    *kept = left > 0 && slot > 0 ? (int)(left / slot < need->blocks ? left / slot : need->blocks) : 0;
     return PARA_OK;
 }
 
-/* with: the ranks that load it together (size 0: it is alone). */
-static para_status open_component(para_pipeline *pipe, para_rank *rank, int i, para_comm *with) {
+/* with: the ranks that load it together (size 0: it is alone). kept: of an offloaded transformer. */
+static para_status open_component(para_pipeline *pipe, para_rank *rank, int i, para_comm *with, int kept) {
     para_instance *instance = &para_holder_of(pipe, rank)->instance[i];
-    para_placing p = {0};
+    bool offloaded = i == pipe->family->transformer && pipe->offload_slots;
     PARA_TRY(para_rank_check(rank));
-    if (i == pipe->family->transformer && pipe->offload_slots) {
-        p.slots = pipe->offload_slots;
-        PARA_TRY(choose_kept(pipe, rank, &p));
-    } else {
-        p.sharing = para_load_sharing(with);
-    }
     para_instance_close(instance);
-    return para_instance_open(instance, &pipe->component[i], rank->device, &pipe->options, p);
+    return para_instance_open(instance, &pipe->component[i], rank->device, &pipe->options,
+                              (para_placing){.slots = offloaded ? pipe->offload_slots : 0, .kept = kept, .sharing = para_load_sharing(with)});
 }
 
 /* Models that the request (NULL: any) needs and of which this rank asks sizes alone. */
@@ -185,19 +180,19 @@ static void show_load(void *user, int64_t bytes) {
     if (done > before && done < total) para_run_progress(l->run, PARA_STAGE_LOAD, done, total);
 }
 
-/* Opens those of `wanted`, each with those ranks, telling the request how far it is. */
-static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const bool *wanted, para_comm *with) {
+/* Opens those that it wishes, each with those ranks, telling the request how far it is. */
+static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run *run, const para_load_wish *wish, para_comm *with) {
     para_device *dev = rank->device;
     loading l = {.run = run};
     para_status status = PARA_OK;
     for (int i = 0; i < pipe->num_components; i++)
-        if (wanted[i]) l.total += need_of(pipe, rank)->file_bytes[i];
+        if (wish->component[i]) l.total += need_of(pipe, rank)->file_bytes[i];
     if (run && dev->ops->memory && l.total > 0) {
         dev->on_load = show_load, dev->load_user = &l;
         para_run_progress(run, PARA_STAGE_LOAD, 0, (int)(l.total >> 20) + 1);
     }
     for (int i = 0; i < pipe->num_components && status == PARA_OK; i++)
-        if (wanted[i]) status = open_component(pipe, rank, i, &with[i]);
+        if (wish->component[i]) status = open_component(pipe, rank, i, &with[i], wish->kept);
     dev->on_load = NULL;
     if (status == PARA_OK && para_holder_of(pipe, rank) == pipe->holder) status = pipe->family->load(pipe); /* tokenizers */
     if (status == PARA_OK && run && dev->ops->memory && l.total > 0) {
@@ -209,7 +204,7 @@ static para_status open_all(para_pipeline *pipe, para_rank *rank, const para_run
 
 para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para_request *request, const para_run *run) {
     const para_holder *holder = para_holder_of(pipe, rank);
-    bool wanted[PARA_MAX_COMPONENTS] = {false};
+    para_load_wish wish = {0};
     int64_t left = INT64_MAX;
     PARA_TRY(para_rank_check(rank));
     if (rank->device->ops->memory) PARA_TRY(room_left(pipe, rank, &left));
@@ -217,12 +212,13 @@ para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para
         int64_t bytes = need_of(pipe, rank)->device_bytes[i];
         if (holder->instance[i].weights || !para_run_uses(pipe, request, &pipe->work.mesh, rank->index, i)) continue;
         if (left != INT64_MAX && bytes > left) continue;
-        wanted[i] = true;
+        wish.component[i] = true;
         if (left != INT64_MAX) left -= bytes;
     }
+    if (pipe->offload_slots) PARA_TRY(choose_kept(pipe, rank, &wish.kept));
     para_comm with[PARA_MAX_COMPONENTS] = {0};
-    if (pipe->holders > 1) PARA_TRY(para_load_together(pipe, rank, request, wanted, with));
-    PARA_TRY(open_all(pipe, rank, run, wanted, with));
+    if (pipe->holders > 1) PARA_TRY(para_load_together(pipe, rank, request, &wish, with));
+    PARA_TRY(open_all(pipe, rank, run, &wish, with));
     return open_others(pipe, rank, request);
 }
 
@@ -257,16 +253,17 @@ static para_status enter(para_run *run, para_stage stage) {
     para_pipeline *pipe = run->pipe;
     const para_holder *holder = para_holder_of(pipe, run->rank);
     const para_dry_result *need = need_of(pipe, run->rank);
-    bool wanted[PARA_MAX_COMPONENTS] = {false};
+    para_load_wish wish = {0};
     int64_t bytes = 0;
     for (int i = 0; i < pipe->num_components; i++) {
         if (stage_of(pipe, i) != stage || holder->instance[i].weights || !para_run_uses(pipe, run->request, &run->mesh, run->rank->index, i)) continue;
-        wanted[i] = true;
+        wish.component[i] = true;
         bytes += need->device_bytes[i];
     }
     if (bytes == 0) return PARA_OK;
     PARA_TRY(make_room(pipe, run->rank, stage, bytes));
-    return open_all(pipe, run->rank, run, wanted, (para_comm[PARA_MAX_COMPONENTS]){0}); /* others may not be at this stage */
+    if (pipe->offload_slots) PARA_TRY(choose_kept(pipe, run->rank, &wish.kept));
+    return open_all(pipe, run->rank, run, &wish, (para_comm[PARA_MAX_COMPONENTS]){0}); /* others may not be at this stage */
 }
 
 para_status para_run_enter(para_run *run, para_stage stage) {

@@ -20,6 +20,9 @@ enum { BLOCKS = 64 };
 static struct {
     void *p[BLOCKS];
     int64_t bytes[BLOCKS], taken, most, limit;
+    int64_t told;               /* that a device says it has, or 0 */
+    void *pin[BLOCKS];          /* of the host, */
+    int64_t pinned[BLOCKS];     /* bytes */
     int copies;                 /* from the host, */
     const para_device *copied;  /* the last one to this device, */
     const para_device *refused; /* and none to this one */
@@ -29,8 +32,10 @@ static const para_ops *cpu;
 static char logged[1024], stages[4096];
 
 static para_status near_alloc(para_device *dev, size_t bytes, void **out) {
-    if (memory.taken + (int64_t)bytes > memory.limit)
-        return para_fail(PARA_ERR_MEMORY, "the device is out of memory");
+    pthread_mutex_lock(&lock);
+    bool full = memory.taken + (int64_t)bytes > memory.limit;
+    pthread_mutex_unlock(&lock);
+    if (full) return para_fail(PARA_ERR_MEMORY, "the device is out of memory");
     PARA_TRY(cpu->alloc(dev, bytes, out));
     pthread_mutex_lock(&lock);
     int i = 0;
@@ -56,13 +61,28 @@ static void near_free(para_device *dev, void *p) {
 
 static para_status near_memory(para_device *dev, para_device_memory *out) {
     (void)dev;
+    pthread_mutex_lock(&lock);
     int64_t left = memory.limit - memory.taken;
-    *out = (para_device_memory){memory.limit, memory.taken, left > 0 ? left : 0};
+    *out = memory.told ? (para_device_memory){memory.told, 0, memory.told} : (para_device_memory){memory.limit, memory.taken, left > 0 ? left : 0};
+    pthread_mutex_unlock(&lock);
     return PARA_OK;
 }
 
 static para_status pin(para_device *dev, size_t bytes, void **out) {
-    return cpu->alloc(dev, bytes, out);
+    PARA_TRY(cpu->alloc(dev, bytes, out));
+    pthread_mutex_lock(&lock);
+    int i = 0;
+    while (memory.pin[i]) i++;
+    memory.pin[i] = *out;
+    memory.pinned[i] = (int64_t)bytes;
+    pthread_mutex_unlock(&lock);
+    return PARA_OK;
+}
+
+static int64_t pinned_bytes(void) {
+    int64_t sum = 0;
+    for (int i = 0; i < BLOCKS; i++) sum += memory.pin[i] ? memory.pinned[i] : 0;
+    return sum;
 }
 
 static para_status begin(para_device *dev, int slot, void *dst, const void *pinned, size_t bytes) {
@@ -83,6 +103,10 @@ static para_status nothing(para_device *dev, int slot) {
 }
 
 static void unpin(para_device *dev, void *p) {
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < BLOCKS && p; i++)
+        if (memory.pin[i] == p) memory.pin[i] = NULL;
+    pthread_mutex_unlock(&lock);
     cpu->free(dev, p);
 }
 
@@ -133,6 +157,7 @@ static void close_fixture(fixture *f) {
     para_pipeline_close(&f->pipe);
     for (int i = 0; i < f->world->options.ranks; i++) para_device_drop_arena(f->world->worker[i].rank.device);
     assert_int_equal(memory.taken, 0);
+    assert_int_equal(pinned_bytes(), 0);
     para_world_close(&f->world);
 }
 
@@ -304,6 +329,46 @@ static void read_once(void **state) {
     close_fixture(&f);
 }
 
+/* A pipeline of so many ranks with a memory each, in which the first has no room for any block but in turn. */
+static void open_crowded(fixture *f, int ranks) {
+    open_ranks(f, ranks);
+    if (ranks > 1) assert_int_equal(para_parallelize(f->pipe, NULL), PARA_OK);
+    assert_int_equal(para_offload(f->pipe, NULL), PARA_OK);
+    draw(f, PARA_OK);
+    memory.told = para_need_resident(f->pipe, f->pipe->work.need);
+    for (int i = 0; i < ranks; i++) para_pipeline_unload(f->pipe, &f->pipe->holder[i]);
+}
+
+/* Blocks that take turns lie in the host's memory once, from which all ranks copy; whoever closes last frees them. */
+static void pinned_once(void **state) {
+    (void)state;
+    fixture f;
+    open_crowded(&f, 1);
+    uint64_t alone = draw(&f, PARA_OK);
+    int64_t bytes = pinned_bytes();
+    assert_int_equal(bytes, f.pipe->work.need->pinned_bytes);
+    assert_int_equal(draw(&f, PARA_OK), alone);
+    close_fixture(&f);
+
+    open_ranks(&f, 3);
+    assert_int_equal(para_parallelize(f.pipe, NULL), PARA_OK);
+    uint64_t picture = draw(&f, PARA_OK);
+    close_fixture(&f);
+    open_crowded(&f, 3);
+    memory.refused = f.world->worker[0].rank.device;
+    draw(&f, PARA_ERR_DEVICE);
+    assert_int_equal(pinned_bytes(), 0);
+    memory.refused = NULL;
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    assert_int_equal(pinned_bytes(), bytes);
+    memory.copies = 0;
+    assert_int_equal(draw(&f, PARA_OK), picture);
+    assert_true(memory.copies >= 3 * 2 * f.pipe->work.need->blocks); /* ranks, steps */
+    para_pipeline_unload(f.pipe, f.pipe->holder); /* the others have them still */
+    assert_int_equal(pinned_bytes(), bytes);
+    close_fixture(&f);
+}
+
 /* On a CPU the limit is the predicted peak's. */
 static void limit_of_a_cpu(void **state) {
     (void)state;
@@ -337,6 +402,7 @@ int main(void) {
         cmocka_unit_test(offloaded),
         cmocka_unit_test(out_of_memory_in_mid_run),
         cmocka_unit_test(read_once),
+        cmocka_unit_test(pinned_once),
         cmocka_unit_test(limit_of_a_cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

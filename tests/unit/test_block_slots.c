@@ -17,7 +17,7 @@ static void use(copies_device *d, para_block_slots *s, int block, size_t bytes) 
 }
 
 static void fill(para_block_slots *s, const size_t *bytes) {
-    for (int i = 0; i < BLOCKS; i++) memset(para_block_slots_host(s, i), i + 1, bytes[i]);
+    for (int i = 0; i < BLOCKS; i++) memset(para_host_blocks_at(para_block_slots_host(s), i), i + 1, bytes[i]);
 }
 
 static const size_t sizes[BLOCKS] = {100, 300, 300, 10, 300, 1, 299};
@@ -28,7 +28,7 @@ static void every_order(void **state) {
         copies_device d;
         para_block_slots *s;
         copies_open(&d);
-        assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, sizes, slots));
+        assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, sizes, slots, NULL));
         fill(s, sizes);
         for (int round = 0; round < 3; round++) /* all, in their order: once each */
             for (int i = 0; i < BLOCKS; i++) use(&d, s, i, sizes[i]);
@@ -51,8 +51,8 @@ static void some_take_no_turns(void **state) {
     para_block_slots *s;
     copies_open(&d);
     const size_t some[BLOCKS] = {0, 50, 0, 60, 0, 70, 80};
-    assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, some, 2));
-    for (int i = 0; i < BLOCKS; i++) if (some[i]) memset(para_block_slots_host(s, i), i + 1, some[i]);
+    assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, some, 2, NULL));
+    for (int i = 0; i < BLOCKS; i++) if (some[i]) memset(para_host_blocks_at(para_block_slots_host(s), i), i + 1, some[i]);
     for (int round = 0; round < 3; round++) {
         int before = d.begun;
         for (int i = 0; i < BLOCKS; i++) use(&d, s, i, some[i]);
@@ -68,7 +68,7 @@ static void sent_for_early(void **state) {
     copies_device d;
     para_block_slots *s;
     copies_open(&d);
-    assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, sizes, 3));
+    assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, sizes, 3, NULL));
     fill(s, sizes);
     assert_ok(para_block_slots_enter(s, 0));
     assert_int_equal(d.begun, 3);
@@ -84,11 +84,11 @@ static void failures(void **state) {
         para_block_slots *s;
         copies_open(&d);
         d.fail_pin_at = i;
-        assert_fails(PARA_ERR_MEMORY, "ulimit -l", para_block_slots_open(&s, &d.dev, BLOCKS, sizes, 2));
+        assert_fails(PARA_ERR_MEMORY, "ulimit -l", para_block_slots_open(&s, &d.dev, BLOCKS, sizes, 2, NULL));
         assert_null(s);
         assert_int_equal(d.blocks + d.pinned, 0);
         copies_open(&d);
-        assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, sizes, 2));
+        assert_ok(para_block_slots_open(&s, &d.dev, BLOCKS, sizes, 2, NULL));
         fill(s, sizes);
         d.fail_begin_at = i;
         para_status status = PARA_OK;
