@@ -51,8 +51,7 @@ para_status para_block_slots_open(para_block_slots **out, para_device *dev, int 
 void para_block_slots_close(para_block_slots **slots) {
     para_block_slots *s = *slots;
     if (!s) return;
-    for (int i = 0; i < PARA_COPY_SLOTS; i++)
-        if (s->holds[i] != NOTHING) (void)s->dev->ops->copies->done(s->dev, i); /* others may free what is copied from */
+    for (int i = 0; i < s->slots; i++) (void)s->dev->ops->copies->done(s->dev, i); /* another holder may free what is copied from */
     para_host_blocks_drop(&s->host, s->dev);
     if (s->device) s->dev->ops->free(s->dev, s->device);
     para_free(s->block);

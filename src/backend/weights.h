@@ -48,10 +48,11 @@ void para_weights_stays(para_weights *w, const para_linear *layer);
 void para_weights_offload(para_weights *w, int kept, int slots);
 int para_weights_blocks(const para_weights *w); /* of the model, 0 to the last one that was listed */
 
-/* Several ranks of a process that load the same onto devices with memory of their own: one reads the files, the others take what it has read. First */
+/* Several ranks of a process that load the same onto devices with memory of their own: one reads the files and passes on what it has read, the others take it. */
 typedef struct para_weights_sharing {
-    para_status (*pass_host)(void *user, para_host_blocks **blocks); /* what of it is offloaded: theirs, filled, held by one more for each that takes them; NULL: each reads by itself; */
-    para_status (*pass)(void *user, para_tensor block);              /* then the device's block, [bytes] U8 */
+    /* What is offloaded, where anything is: *blocks is the reader's, filled; each that takes them gets them and is a holder. NULL, as `pass`: each reads by itself. */
+    para_status (*pass_host)(void *user, para_host_blocks **blocks);
+    para_status (*pass)(void *user, para_tensor block); /* then the device's block, [bytes] U8: filled, or to be filled */
     void *user;
     bool takes; /* this one does not read */
 } para_weights_sharing;

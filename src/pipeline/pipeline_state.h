@@ -112,7 +112,7 @@ typedef struct para_work {
 
 /* The weights in a memory, for the ranks that compute on it. */
 typedef struct para_holder {
-    para_instance instance[PARA_MAX_COMPONENTS]; /* model NULL: not loaded */
+    para_instance instance[PARA_MAX_COMPONENTS]; /* weights NULL: not loaded, though the model may be there for its sizes */
 } para_holder;
 
 /* What a request's mesh depends on, beside what para_parallelize and para_use_machine say, which forget it. Verifying and calibrating switch `parallel` and the cache

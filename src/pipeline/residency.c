@@ -143,6 +143,7 @@ static para_status room_left(const para_pipeline *pipe, para_rank *rank, int64_t
 static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, int *kept) {
     const para_dry_result *need = need_of(pipe, rank);
     para_device_memory m;
+    if (!pipe->offload_slots) return PARA_OK;
     PARA_TRY(rank->device->ops->memory(rank->device, &m));
     int64_t left = m.taken + m.available - para_need_resident(pipe, need), slot = need->slot_bytes / pipe->offload_slots;
     *kept = left > 0 && slot > 0 ? (int)(left / slot < need->blocks ? left / slot : need->blocks) : 0;
@@ -215,7 +216,7 @@ para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para
         wish.component[i] = true;
         if (left != INT64_MAX) left -= bytes;
     }
-    if (pipe->offload_slots) PARA_TRY(choose_kept(pipe, rank, &wish.kept));
+    PARA_TRY(choose_kept(pipe, rank, &wish.kept));
     para_comm with[PARA_MAX_COMPONENTS] = {0};
     if (pipe->holders > 1) PARA_TRY(para_load_together(pipe, rank, request, &wish, with));
     PARA_TRY(open_all(pipe, rank, run, &wish, with));
@@ -262,7 +263,7 @@ static para_status enter(para_run *run, para_stage stage) {
     }
     if (bytes == 0) return PARA_OK;
     PARA_TRY(make_room(pipe, run->rank, stage, bytes));
-    if (pipe->offload_slots) PARA_TRY(choose_kept(pipe, run->rank, &wish.kept));
+    PARA_TRY(choose_kept(pipe, run->rank, &wish.kept));
     return open_all(pipe, run->rank, run, &wish, (para_comm[PARA_MAX_COMPONENTS]){0}); /* others may not be at this stage */
 }
 

@@ -16,13 +16,17 @@
 
 enum { BLOCKS = 64 };
 
-/* Its memory, of all ranks together: what was given out, and how much may be. */
-static struct {
+/* What was given out. */
+typedef struct given {
     void *p[BLOCKS];
-    int64_t bytes[BLOCKS], taken, most, limit;
+    int64_t bytes[BLOCKS], taken, most;
+} given;
+
+/* Memory of all ranks together, and how much the devices may give out. */
+static struct {
+    given device, pinned;
+    int64_t limit;
     int64_t told;               /* that a device says it has, or 0 */
-    void *pin[BLOCKS];          /* of the host, */
-    int64_t pinned[BLOCKS];     /* bytes */
     int copies;                 /* from the host, */
     const para_device *copied;  /* the last one to this device, */
     const para_device *refused; /* and none to this one */
@@ -31,58 +35,52 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const para_ops *cpu;
 static char logged[1024], stages[4096];
 
-static para_status near_alloc(para_device *dev, size_t bytes, void **out) {
-    pthread_mutex_lock(&lock);
-    bool full = memory.taken + (int64_t)bytes > memory.limit;
-    pthread_mutex_unlock(&lock);
-    if (full) return para_fail(PARA_ERR_MEMORY, "the device is out of memory");
+static para_status give(para_device *dev, given *g, size_t bytes, void **out) {
     PARA_TRY(cpu->alloc(dev, bytes, out));
     pthread_mutex_lock(&lock);
     int i = 0;
-    while (memory.p[i]) i++;
-    memory.p[i] = *out;
-    memory.bytes[i] = (int64_t)bytes;
-    memory.taken += (int64_t)bytes;
-    if (memory.taken > memory.most) memory.most = memory.taken;
+    while (g->p[i]) i++;
+    g->p[i] = *out;
+    g->bytes[i] = (int64_t)bytes;
+    g->taken += (int64_t)bytes;
+    if (g->taken > g->most) g->most = g->taken;
     pthread_mutex_unlock(&lock);
     return PARA_OK;
 }
 
-static void near_free(para_device *dev, void *p) {
+static void take_back(para_device *dev, given *g, void *p) {
     pthread_mutex_lock(&lock);
     for (int i = 0; i < BLOCKS && p; i++) {
-        if (memory.p[i] != p) continue;
-        memory.taken -= memory.bytes[i];
-        memory.p[i] = NULL;
+        if (g->p[i] != p) continue;
+        g->taken -= g->bytes[i];
+        g->p[i] = NULL;
     }
     pthread_mutex_unlock(&lock);
     cpu->free(dev, p);
 }
 
+static para_status near_alloc(para_device *dev, size_t bytes, void **out) {
+    pthread_mutex_lock(&lock);
+    bool full = memory.device.taken + (int64_t)bytes > memory.limit;
+    pthread_mutex_unlock(&lock);
+    return full ? para_fail(PARA_ERR_MEMORY, "the device is out of memory") : give(dev, &memory.device, bytes, out);
+}
+
+static void near_free(para_device *dev, void *p) {
+    take_back(dev, &memory.device, p);
+}
+
 static para_status near_memory(para_device *dev, para_device_memory *out) {
     (void)dev;
     pthread_mutex_lock(&lock);
-    int64_t left = memory.limit - memory.taken;
-    *out = memory.told ? (para_device_memory){memory.told, 0, memory.told} : (para_device_memory){memory.limit, memory.taken, left > 0 ? left : 0};
+    int64_t left = memory.limit - memory.device.taken;
+    *out = memory.told ? (para_device_memory){memory.told, 0, memory.told} : (para_device_memory){memory.limit, memory.device.taken, left > 0 ? left : 0};
     pthread_mutex_unlock(&lock);
     return PARA_OK;
 }
 
 static para_status pin(para_device *dev, size_t bytes, void **out) {
-    PARA_TRY(cpu->alloc(dev, bytes, out));
-    pthread_mutex_lock(&lock);
-    int i = 0;
-    while (memory.pin[i]) i++;
-    memory.pin[i] = *out;
-    memory.pinned[i] = (int64_t)bytes;
-    pthread_mutex_unlock(&lock);
-    return PARA_OK;
-}
-
-static int64_t pinned_bytes(void) {
-    int64_t sum = 0;
-    for (int i = 0; i < BLOCKS; i++) sum += memory.pin[i] ? memory.pinned[i] : 0;
-    return sum;
+    return give(dev, &memory.pinned, bytes, out);
 }
 
 static para_status begin(para_device *dev, int slot, void *dst, const void *pinned, size_t bytes) {
@@ -103,11 +101,7 @@ static para_status nothing(para_device *dev, int slot) {
 }
 
 static void unpin(para_device *dev, void *p) {
-    pthread_mutex_lock(&lock);
-    for (int i = 0; i < BLOCKS && p; i++)
-        if (memory.pin[i] == p) memory.pin[i] = NULL;
-    pthread_mutex_unlock(&lock);
-    cpu->free(dev, p);
+    take_back(dev, &memory.pinned, p);
 }
 
 static const para_copies copies = {pin, unpin, begin, nothing, nothing, nothing};
@@ -156,8 +150,8 @@ static void open_fixture(fixture *f) {
 static void close_fixture(fixture *f) {
     para_pipeline_close(&f->pipe);
     for (int i = 0; i < f->world->options.ranks; i++) para_device_drop_arena(f->world->worker[i].rank.device);
-    assert_int_equal(memory.taken, 0);
-    assert_int_equal(pinned_bytes(), 0);
+    assert_int_equal(memory.device.taken, 0);
+    assert_int_equal(memory.pinned.taken, 0);
     para_world_close(&f->world);
 }
 
@@ -192,7 +186,7 @@ static void in_turn(void **state) {
     fixture f;
     open_fixture(&f);
     uint64_t picture = draw(&f, PARA_OK);
-    int64_t all = memory.most;
+    int64_t all = memory.device.most;
     assert_string_equal(stages, "load text denoise decode ");
     assert_string_equal(logged, "");
     assert_int_equal(draw(&f, PARA_OK), picture);
@@ -203,11 +197,11 @@ static void in_turn(void **state) {
     assert_int_equal(para_need_resident(f.pipe, need), all);
     assert_true(turns < all);
     para_pipeline_unload(f.pipe, f.pipe->holder);
-    memory.limit = turns, memory.most = 0; /* to the byte */
+    memory.limit = turns, memory.device.most = 0; /* to the byte */
     assert_int_equal(draw(&f, PARA_OK), picture);
     assert_non_null(strstr(logged, "take turns"));
     assert_non_null(strstr(stages, "text load denoise"));
-    assert_true(memory.most <= turns);
+    assert_true(memory.device.most <= turns);
     for (int i = 0; i < 2; i++) assert_int_equal(draw(&f, PARA_OK), picture);
 
     memory.limit = turns - 1;
@@ -225,19 +219,19 @@ static void offloaded(void **state) {
     fixture f;
     open_fixture(&f);
     uint64_t picture = draw(&f, PARA_OK);
-    int64_t all = memory.most;
+    int64_t all = memory.device.most;
     para_offload_options o = PARA_OFFLOAD_OPTIONS_INIT;
     o.slots = 2;
     assert_int_equal(para_offload(f.pipe, &o), PARA_OK);
-    memory.limit = all, memory.most = 0; /* blocks stay as far as there is room */
+    memory.limit = all, memory.device.most = 0; /* blocks stay as far as there is room */
     assert_int_equal(draw(&f, PARA_OK), picture);
     int64_t least = para_need_in_turn(f.pipe, f.pipe->work.need);
     assert_true(least < all);
     para_pipeline_unload(f.pipe, f.pipe->holder);
     para_device_drop_arena(f.world->worker[0].rank.device);
-    memory.limit = least, memory.most = memory.copies = 0;
+    memory.limit = least, memory.device.most = memory.copies = 0;
     for (int i = 0; i < 2; i++) assert_int_equal(draw(&f, PARA_OK), picture);
-    assert_true(memory.most <= least);
+    assert_true(memory.device.most <= least);
     assert_true(memory.copies > 2 * f.pipe->work.need->blocks); /* at every step */
     o.off = true;
     assert_int_equal(para_offload(f.pipe, &o), PARA_OK);
@@ -345,7 +339,7 @@ static void pinned_once(void **state) {
     fixture f;
     open_crowded(&f, 1);
     uint64_t alone = draw(&f, PARA_OK);
-    int64_t bytes = pinned_bytes();
+    int64_t bytes = memory.pinned.taken;
     assert_int_equal(bytes, f.pipe->work.need->pinned_bytes);
     assert_int_equal(draw(&f, PARA_OK), alone);
     close_fixture(&f);
@@ -357,15 +351,15 @@ static void pinned_once(void **state) {
     open_crowded(&f, 3);
     memory.refused = f.world->worker[0].rank.device;
     draw(&f, PARA_ERR_DEVICE);
-    assert_int_equal(pinned_bytes(), 0);
+    assert_int_equal(memory.pinned.taken, 0);
     memory.refused = NULL;
     assert_int_equal(draw(&f, PARA_OK), picture);
-    assert_int_equal(pinned_bytes(), bytes);
+    assert_int_equal(memory.pinned.taken, bytes);
     memory.copies = 0;
     assert_int_equal(draw(&f, PARA_OK), picture);
     assert_true(memory.copies >= 3 * 2 * f.pipe->work.need->blocks); /* ranks, steps */
     para_pipeline_unload(f.pipe, f.pipe->holder); /* the others have them still */
-    assert_int_equal(pinned_bytes(), bytes);
+    assert_int_equal(memory.pinned.taken, bytes);
     close_fixture(&f);
 }
 
