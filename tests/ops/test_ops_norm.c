@@ -241,6 +241,20 @@ static void heads(void **state) {
             }
 }
 
+/* A rank that holds no tokens, and the places where others' heads would go: their strides are of whatever was offered. */
+static void heads_of_no_tokens(void **state) {
+    (void)state;
+    for (int i = 0; i < ops_device_count(); i++) {
+        para_device *dev = ops_device(i);
+        ops_tensor x = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 0, 3, 8), y = OPS_MAKE(dev, PARA_F32, OPS_PLAIN, 1, 2, 20, 8);
+        const para_tensor part[] = {para_tensor_make(y.view.data, PARA_F32, 3, (int64_t[]){1, 0, 8}), para_slice(y.view, 1, 7, 0)};
+        ops_ok(dev, dev->ops->heads(dev, 1, &(para_head_args){.x = x.view, .parts = 2, .part = part}));
+        ops_check(dev, &y, y.value, 1, "heads of no tokens");
+        ops_free(dev, &x);
+        ops_free(dev, &y);
+    }
+}
+
 /* n operands in a call. Alike: of one size and layout, turned by the same, as queries, keys and values are; some without norm or rotation, or with another
  * kind of them. Else they have nothing in common. */
 static void together_case(para_device *dev, para_dtype type, int n, bool alike) {
@@ -368,6 +382,7 @@ int main(void) {
         cmocka_unit_test(norms),
         cmocka_unit_test(residuals),
         cmocka_unit_test(heads),
+        cmocka_unit_test(heads_of_no_tokens),
         cmocka_unit_test(heads_together),
         cmocka_unit_test(group_norms),
         cmocka_unit_test(conditioned_group_norms),

@@ -88,7 +88,7 @@ static bool frequencies_of(const para_tensor *t, const int64_t x[3]) {
     return !t->data || (t->rank == 3 && t->dim[0] == 3 && t->dim[1] == x[1] && t->dim[2] == x[2] / 2 && t->dtype == PARA_F32 && para_cuda_aligned(t));
 }
 
-/* All heads of x, in one part or several of the same strides. */
+/* All heads of x, in one part or several of the same strides; without tokens they have none. */
 static bool takes_heads(const para_head_args *a) {
     const para_tensor *x = &a->x, *y = a->parts ? a->part : &a->y;
     int64_t heads = 0;
@@ -96,7 +96,7 @@ static bool takes_heads(const para_head_args *a) {
     for (int i = 0; right && i < (a->parts ? a->parts : 1); i++) {
         heads += y[i].dim[0];
         right = y[i].rank == 3 && y[i].dim[1] == x->dim[0] && y[i].dim[2] == x->dim[2] && y[i].dtype == x->dtype && para_cuda_aligned(&y[i]) &&
-                y[i].stride[0] == y->stride[0] && y[i].stride[1] == y->stride[1];
+                (x->dim[0] == 0 || (y[i].stride[0] == y->stride[0] && y[i].stride[1] == y->stride[1]));
     }
     return right && heads == x->dim[1];
 }
