@@ -18,13 +18,11 @@ typedef struct para_pending {
     para_device *device; /* copies what arrives */
 } para_pending;
 
-enum { PARA_RENDEZVOUS_NOTE = 64 };
-
 /* Ranks first, first + stride, … of the world, each with a note. */
 typedef struct para_gathering {
     int first, stride, size;
     const void *note;
-    size_t bytes; /* of it, the same for all; at most PARA_RENDEZVOUS_NOTE */
+    size_t bytes; /* of it, the same for all */
 } para_gathering;
 
 /* What carries transfers. */

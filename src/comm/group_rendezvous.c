@@ -4,74 +4,87 @@
 #include "comm/group_parcels.h"
 #include "core/error.h"
 
+/* A rank that waits for the others. */
+struct para_visit {
+    const para_gathering *gathering;
+    para_status brought;
+    char *notes; /* [size][bytes], of all */
+    bool over, well;
+};
+
 static para_member *one_of(const para_member *m, const para_gathering *a, int i) {
     return &m->group->member[a->first + i * a->stride - m->group->first];
 }
 
-/* With the lock held: how many have come to the number-th, and whether those that have not are back. */
-static int count_those(const para_member *m, const para_gathering *a, int64_t number, bool *others_are_back) {
-    int come = 0;
+static bool is_at(const para_member *m, const para_gathering *a) {
+    const para_gathering *at = m->visit ? m->visit->gathering : NULL;
+    return at && at->first == a->first && at->stride == a->stride && at->size == a->size && at->bytes == a->bytes;
+}
+
+/* With the lock held: whether all have come; and whether those that have not never will. */
+static bool all_are_there(const para_member *m, const para_gathering *a, bool *others_are_back) {
+    bool all = true;
     *others_are_back = true;
     for (int i = 0; i < a->size; i++) {
         const para_member *one = one_of(m, a, i);
-        if (one->met >= number) come++;
-        else if (one->state != PARA_MEMBER_BACK && one->met >= 0) *others_are_back = false;
+        if (is_at(one, a)) continue;
+        all = false;
+        if (one->state != PARA_MEMBER_BACK && !one->comes_no_more) *others_are_back = false;
     }
-    return come;
+    return all;
 }
 
-/* With the lock held. Until all are there; false: the run has failed, and nobody else will come, or not in time. */
-static bool wait_for_all(para_member *m, const para_gathering *a, int64_t number) {
+/* With the lock held, all being there: each gets what they brought, and goes on. */
+static void conclude(const para_member *m, const para_gathering *a) {
+    bool well = true;
+    for (int i = 0; i < a->size; i++) well &= one_of(m, a, i)->visit->brought == PARA_OK;
+    for (int i = 0; i < a->size; i++) {
+        para_visit *its = one_of(m, a, i)->visit;
+        for (int k = 0; a->bytes && k < a->size; k++) memcpy(its->notes + (size_t)k * a->bytes, one_of(m, a, k)->visit->gathering->note, a->bytes);
+    }
+    for (int i = 0; i < a->size; i++) {
+        para_member *one = one_of(m, a, i);
+        one->visit->well = well;
+        one->visit->over = true;
+        one->visit = NULL;
+        pthread_cond_signal(&one->wake);
+    }
+    m->group->progress++;
+}
+
+/* With the lock held. Until it is over, or the run has failed and nobody else will come, or not in time. */
+static void wait_for_all(para_member *m, const para_visit *v) {
     para_group *g = m->group;
-    for (;;) {
+    while (!v->over) {
         bool back;
-        if (count_those(m, a, number, &back) == a->size) return true;
         if (!atomic_load(&g->failed)) {
             pthread_cond_wait(&m->wake, &g->lock);
             continue;
         }
         int64_t until = para_group_patience(g);
-        if (back || para_now() >= until) {
-            m->met = -1; /* whoever comes now is told the same */
-            return false;
-        }
+        all_are_there(m, v->gathering, &back);
+        if (back || para_now() >= until) return;
         para_wait_until(g, &m->wake, until);
     }
 }
 
-/* With the lock held: tells the others of the process that a rank has come, or comes no more. */
-static void wake_others(const para_member *m) {
-    for (int i = 0; i < m->group->local; i++)
-        if (i != m->local) pthread_cond_signal(&m->group->member[i].wake);
-}
-
-/* With the lock held: what they brought. Whether all is well. */
-static bool take_notes(const para_member *m, const para_gathering *a, int64_t number, char *notes) {
-    bool well = true;
-    for (int i = 0; i < a->size; i++) {
-        const para_brought *its = &one_of(m, a, i)->brought[number & 1];
-        well &= its->status == PARA_OK;
-        if (a->bytes) memcpy(notes + (size_t)i * a->bytes, its->note, a->bytes);
-    }
-    return well;
-}
-
-/* With the lock held: comes, waits for the others. */
+/* With the lock held: comes, waits for the others. Whether all came, and all is well. */
 static bool come(para_member *m, const para_gathering *a, para_status own, char *notes) {
-    para_group *g = m->group;
-    if (m->met < 0) return false;
-    int64_t number = ++m->met;
-    para_brought *mine = &m->brought[number & 1];
-    mine->status = own;
-    if (a->bytes) memcpy(mine->note, a->note, a->bytes);
+    bool back;
+    if (m->comes_no_more) return false;
+    para_visit v = {.gathering = a, .brought = own, .notes = notes};
+    m->visit = &v;
     m->state = PARA_MEMBER_WAITS;
-    wake_others(m);
-    bool there = wait_for_all(m, a, number);
-    if (there) g->progress++;
-    else wake_others(m);
+    if (all_are_there(m, a, &back)) conclude(m, a);
+    wait_for_all(m, &v);
+    if (!v.over) { /* whoever comes now is told the same */
+        m->visit = NULL;
+        m->comes_no_more = true;
+        for (int i = 0; i < m->group->local; i++) pthread_cond_signal(&m->group->member[i].wake);
+    }
     atomic_store_explicit(&m->sign, para_now(), memory_order_relaxed);
     m->state = PARA_MEMBER_COMPUTES;
-    return there && take_notes(m, a, number, notes);
+    return v.over && v.well;
 }
 
 para_status para_group_rendezvous(para_endpoint *e, const para_gathering *a, para_status own, void *notes) {

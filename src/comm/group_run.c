@@ -78,7 +78,7 @@ para_status para_group_begin(para_group *g, const atomic_bool *cancel) {
     }
     for (int i = 0; i < g->local; i++) {
         g->member[i].state = PARA_MEMBER_COMPUTES;
-        g->member[i].met = 0;
+        g->member[i].comes_no_more = false;
         atomic_store(&g->member[i].sign, para_now());
     }
     for (int i = 0; i < g->local * g->local; i++) g->channel[i] = (para_channel){0};

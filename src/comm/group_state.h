@@ -39,11 +39,7 @@ typedef enum para_member_state {
 
 typedef struct para_staging para_staging; /* group_lane.c */
 
-/* What a rank brings when ranks come together: its status and a note. */
-typedef struct para_brought {
-    para_status status;
-    unsigned char note[PARA_RENDEZVOUS_NOTE];
-} para_brought;
+typedef struct para_visit para_visit; /* group_rendezvous.c */
 
 /* A rank of this process. */
 typedef struct para_member {
@@ -55,8 +51,8 @@ typedef struct para_member {
     atomic_int_fast64_t sign;   /* nanoseconds of the clock at its last sign of life */
     struct para_batch *batches; /* what it started and has not finished; its own thread's */
     para_staging *staging;      /* its own thread's, too */
-    int64_t met;                /* rendezvous that it has come to in this run; -1: it comes to none any more */
-    para_brought brought[2];    /* to the last two: nobody is further ahead of another */
+    para_visit *visit;          /* where it waits for others to come together with it; NULL: nowhere */
+    bool comes_no_more;         /* in this run */
 } para_member;
 
 /* What a process brought to a meeting. */

@@ -27,7 +27,6 @@ typedef struct note {
     para_joint *joint;     /* what it has; of the first rank: what is new; NULL: nothing */
     const para_mark *mark; /* where its device stands; or NULL */
 } note;
-_Static_assert(sizeof(note) <= PARA_RENDEZVOUS_NOTE, "a rank cannot bring it");
 
 /* One call. */
 typedef struct call {

@@ -1,4 +1,5 @@
 /* Every collective call on 1 to 8 ranks: what arrives, in which order, and how many bytes were counted. SPDX-License-Identifier: Apache-2.0 */
+#include "comm/rendezvous.h"
 #include "random_calls.h"
 
 /* ---- random programs */
@@ -97,6 +98,47 @@ static void barrier(void **state) {
         atomic_int count = 0;
         para_world *world = open_world(ranks, 60);
         run_ok(world, count_up, &count);
+        para_world_close(&world);
+    }
+}
+
+/* ---- coming together */
+
+/* Any of them, all in one order, each of which some ranks know nothing of. */
+static para_status meet(para_rank *rank, void *user) {
+    const program *p = user;
+    for (uint32_t round = 0; round < (uint32_t)p->rounds; round++) {
+        uint32_t which = mix(p->seed, round, 0), n = (uint32_t)rank->size;
+        int first = (int)(which % n), stride = 1 + (int)(which / 16 % 2), most = (rank->size - 1 - first) / stride + 1, size = 1 + (int)(which / 64 % (uint32_t)most);
+        int index = (rank->index - first) / stride;
+        if (rank->index < first || (rank->index - first) % stride || index >= size) continue;
+        para_comm c = {rank, first, stride, size, index};
+        uint32_t note[] = {round, (uint32_t)rank->index}, all[MOST_RANKS][2];
+        dawdle(rank, p, round);
+        if (!para_comm_meets(c)) continue;
+        PARA_TRY(para_comm_rendezvous(c, PARA_OK, note, sizeof note, all));
+        for (int i = 0; i < size; i++) EXPECT(all[i][0] == round && (int)all[i][1] == first + i * stride, "round %u: rank %u of %u came", round, all[i][1], all[i][0]);
+    }
+    return PARA_OK;
+}
+
+/* Two meet, the third fails instead of coming: neither waits for ever, and all is well in the next run. */
+static para_status meet_without(para_rank *rank, void *user) {
+    (void)user;
+    uint32_t note = 0, all[3];
+    PARA_TRY(para_comm_rendezvous((para_comm){rank, 0, 1, 3, rank->index}, PARA_OK, &note, sizeof note, all));
+    if (rank->index == 2) return para_fail(PARA_ERR_DEVICE, "this failure was asked for");
+    PARA_TRY(para_comm_rendezvous((para_comm){rank, 0, 1, 2, rank->index}, PARA_OK, &note, sizeof note, all));
+    return para_comm_rendezvous((para_comm){rank, 0, 1, 3, rank->index}, PARA_OK, &note, sizeof note, all);
+}
+
+static void meetings(void **state) {
+    (void)state;
+    for (int ranks = 2; ranks <= MOST_RANKS; ranks++) {
+        para_world *world = open_world(ranks, 20);
+        for (uint32_t seed = 1; seed <= 4; seed++) run_ok(world, meet, &(program){.seed = seed * 100 + (uint32_t)ranks, .rounds = 200, .delays = seed % 2});
+        if (ranks == 3) run_fails(world, meet_without, NULL, PARA_ERR_DEVICE, "rank 2: this failure was asked for");
+        run_ok(world, meet, &(program){.seed = 7, .rounds = 50});
         para_world_close(&world);
     }
 }
@@ -243,7 +285,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_programs), cmocka_unit_test(dry_counts_the_same), cmocka_unit_test(bytes),
         cmocka_unit_test(barrier),         cmocka_unit_test(wrong_calls),
-        cmocka_unit_test(wrong_rooms),
+        cmocka_unit_test(wrong_rooms),     cmocka_unit_test(meetings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
