@@ -4,11 +4,10 @@
 #include "comm/rendezvous.h"
 #include "core/error.h"
 
-/* Those that take part in the request, from the process's first rank on. */
-static para_comm loaders(const para_pipeline *pipe, para_rank *rank, const para_request *request) {
-    para_comm c = {rank, para_group_first(pipe->world->group), 1, 0, para_local_rank(pipe, rank)};
-    for (int i = 0; i < pipe->world->options.ranks; i++)
-        c.size += !request || para_run_takes_part(pipe, &pipe->work.mesh, c.first + i);
+/* The process's own among the world's first `ranks`. */
+static para_comm loaders(const para_pipeline *pipe, para_rank *rank, int ranks) {
+    para_comm c = {rank, para_group_first(pipe->world->group), 1, pipe->world->options.ranks, para_local_rank(pipe, rank)};
+    if (c.size > ranks - c.first) c.size = ranks - c.first;
     return c;
 }
 
@@ -22,17 +21,30 @@ static para_comm those_who_want(para_comm c, const para_load_wish *of, int i) {
     return (para_comm){c.rank, c.first + first, 1, together ? all : 0, c.index - first};
 }
 
-para_status para_load_together(const para_pipeline *pipe, para_rank *rank, const para_request *request, para_load_wish *wish, para_comm *with) {
-    para_comm all = loaders(pipe, rank, request);
+para_status para_load_together(const para_pipeline *pipe, para_rank *rank, int ranks, para_load_wish *wish, para_comm *with) {
+    para_comm all = loaders(pipe, rank, ranks);
     para_load_wish of[PARA_MAX_RANKS];
     if (!para_comm_meets(all)) return PARA_OK;
     PARA_TRY(para_comm_rendezvous(all, PARA_OK, wish, sizeof *wish, of));
-    for (int i = 0; i < PARA_MAX_COMPONENTS; i++) with[i] = those_who_want(all, of, i);
+    for (int i = 0; i < PARA_MAX_COMPONENTS; i++) {
+        for (int k = 0; k < all.size; k++) wish->component[i] &= !of[k].later[i];
+        if (wish->component[i]) with[i] = those_who_want(all, of, i);
+    }
     const para_comm *t = &with[pipe->family->transformer];
     for (int k = 0; k < t->size; k++) {
         int kept = of[t->first - all.first + k].kept;
         if (kept < wish->kept) wish->kept = kept;
     }
+    return PARA_OK;
+}
+
+para_status para_load_lacking(const para_pipeline *pipe, para_rank *rank, int ranks, bool *lacks) {
+    para_comm all = loaders(pipe, rank, ranks);
+    bool of[PARA_MAX_RANKS][PARA_MAX_COMPONENTS];
+    if (!para_comm_meets(all)) return PARA_OK;
+    PARA_TRY(para_comm_rendezvous(all, PARA_OK, lacks, sizeof *of, of));
+    for (int k = 0; k < all.size; k++)
+        for (int i = 0; i < PARA_MAX_COMPONENTS; i++) lacks[i] |= of[k][i];
     return PARA_OK;
 }
 

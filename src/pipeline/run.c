@@ -101,8 +101,12 @@ para_transformer *para_run_transformer(const para_run *run) {
     return run->instance[run->pipe->family->transformer].model;
 }
 
+int para_run_ranks(const para_pipeline *pipe, const para_mesh *mesh) {
+    return pipe->parallel_vae ? PARA_MAX_RANKS : para_mesh_ranks(mesh);
+}
+
 bool para_run_takes_part(const para_pipeline *pipe, const para_mesh *mesh, int index) {
-    return index < para_mesh_ranks(mesh) || pipe->parallel_vae;
+    return index < para_run_ranks(pipe, mesh);
 }
 
 bool para_run_uses(const para_pipeline *pipe, const para_request *request, const para_mesh *mesh, int index, int i) {
