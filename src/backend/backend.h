@@ -82,7 +82,7 @@ typedef struct para_head_args {
     bool rope_interleaved; /* pairs (2i, 2i+1) as FLUX; else (i, i + D/2) as Llama */
     para_tensor y;         /* [H, S, D], any strides but the last; may be x's own elements */
     int parts;             /* where heads go to several places: y is not used (0) */
-    const para_tensor *part; /* [parts], each [its heads, S, D], any strides but the last, which all have, all heads in order; of this device, or of one that it reaches */
+    const para_tensor *part; /* [parts], each [its heads, S, D], any strides but the last, alike in all unless S is 0, all heads in order; of this device, or of one that it reaches */
 } para_head_args;
 
 /* The attention over two sets of keys from the results over each: out, lse ← both. Exact where a side has attended nothing (LSE -inf). */
