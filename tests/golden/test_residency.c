@@ -370,6 +370,8 @@ static void pinned_by_ranks(bool components) {
     open_ranks(&f, 3);
     assert_int_equal(para_parallelize(f.pipe, NULL), PARA_OK);
     uint64_t picture = draw(&f, PARA_OK);
+    f.pipe->parallel_vae = true;
+    uint64_t tiled = draw(&f, PARA_OK);
     close_fixture(&f);
     open_crowded(&f, 3, components);
     memory.refused = f.world->worker[0].rank.device;
@@ -383,6 +385,11 @@ static void pinned_by_ranks(bool components) {
     assert_int_equal(draw(&f, PARA_OK), picture);
     /* The first has them at once, of its own, or where it has room for them after the text encoders only, the others anew with it. */
     assert_int_equal(memory.pinned.taken, components ? bytes : 2 * bytes);
+    f.pipe->parallel_vae = true; /* all decode: the VAE comes to all, too */
+    empty_all(&f);
+    for (int i = 0; i < 2; i++) assert_int_equal(draw(&f, PARA_OK), tiled);
+    check_others(&f, true);
+    assert_int_equal(memory.pinned.taken, bytes);
     close_fixture(&f);
 }
 
