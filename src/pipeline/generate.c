@@ -91,27 +91,21 @@ static para_status decide(para_pipeline *pipe, const para_request *request) {
     return PARA_OK;
 }
 
-/* What a process does once, on its first rank: dry runs find what each of its ranks will take. */
+/* A dry run finds what the rank will take. */
 static para_status prepare(para_pipeline *pipe, para_rank *rank) {
     para_work *w = &pipe->work;
-    int ranks = pipe->world->options.ranks;
-    para_free(w->need);
-    w->arena_total = 0;
-    if (!(w->need = para_alloc((size_t)ranks, sizeof *w->need))) return PARA_ERR_MEMORY;
-    for (int i = 0; i < ranks; i++) {
-        para_dry_rank which = {
-            .index = rank->index + i, .size = rank->size, .like = &pipe->world->worker[i].rank, .asks = rank};
-        if (!para_run_takes_part(pipe, &w->mesh, which.index)) continue;
-        PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, which, &w->need[i]));
-        w->arena_total += w->need[i].arena_bytes;
-    }
-    if (w->result) w->result->weight_bytes = (size_t)w->need[0].weight_bytes;
-    if (w->result && para_cache_is_on(&pipe->cache)) {
-        const para_plan_subject s = {pipe, w->request, w->geometry, w->mesh, rank};
-        double attention;
-        PARA_TRY(para_plan_steps(&s, &w->result->step_flops, &attention, &w->result->hit_step_flops));
-    }
-    return PARA_OK;
+    para_dry_result *need = &w->need[para_local_rank(pipe, rank)];
+    const para_dry_rank own = {.index = rank->index, .size = rank->size, .like = rank, .asks = rank};
+    para_result *result = rank->index == 0 ? w->result : NULL;
+    *need = (para_dry_result){0};
+    if (!para_run_takes_part(pipe, &w->mesh, rank->index)) return PARA_OK;
+    PARA_TRY(para_dry_run(pipe, &w->request, &w->geometry, &w->mesh, own, need));
+    if (!result) return PARA_OK;
+    result->weight_bytes = (size_t)need->weight_bytes;
+    if (!para_cache_is_on(&pipe->cache)) return PARA_OK;
+    const para_plan_subject s = {pipe, w->request, w->geometry, w->mesh, rank};
+    double attention;
+    return para_plan_steps(&s, &result->step_flops, &attention, &result->hit_step_flops);
 }
 
 /* The weights of the rank's holder: those that the request needs, or all. */
@@ -124,16 +118,20 @@ static para_status load(para_pipeline *pipe, para_rank *rank, bool everything) {
     return status;
 }
 
-/* First what all need to know, then each holder its weights. A CPU's are there for all when they meet. */
-static para_status prepare_and_load(para_pipeline *pipe, para_rank *rank, bool everything) {
-    int local = para_local_rank(pipe, rank);
-    if (local == 0) PARA_TRY(prepare(pipe, rank));
-    if (local == 0 && pipe->holders == 1) PARA_TRY(load(pipe, rank, everything));
+static para_status meet(para_rank *rank) {
     PARA_TRY(para_device_let_grow(rank->device, true));
     PARA_TRY(para_comm_barrier(para_world_comm(rank)));
-    PARA_TRY(para_device_let_grow(rank->device, false));
-    bool takes_part = everything || para_run_takes_part(pipe, &pipe->work.mesh, rank->index);
-    return pipe->holders > 1 && takes_part ? load(pipe, rank, everything) : PARA_OK;
+    return para_device_let_grow(rank->device, false);
+}
+
+/* First what all need to know, then each holder its weights. A CPU's are there for all when they meet again. */
+static para_status prepare_and_load(para_pipeline *pipe, para_rank *rank, bool everything) {
+    bool first = para_local_rank(pipe, rank) == 0, takes_part = everything || para_run_takes_part(pipe, &pipe->work.mesh, rank->index);
+    PARA_TRY(prepare(pipe, rank));
+    PARA_TRY(meet(rank));
+    if (pipe->holders > 1) return takes_part ? load(pipe, rank, everything) : PARA_OK;
+    if (first) PARA_TRY(load(pipe, rank, everything));
+    return meet(rank);
 }
 
 static para_status load_on_rank(para_rank *rank, void *user) {

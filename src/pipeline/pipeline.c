@@ -10,6 +10,7 @@
 #include "core/hash.h"
 #include "core/path.h"
 #include "pipeline/call.h"
+#include "pipeline/plan.h"
 
 static const para_family *const families[] = {&para_flux_family, &para_hunyuan_video_family, &para_mochi_family, &para_cogvideox_family};
 
@@ -144,7 +145,8 @@ para_status para_pipeline_open(para_pipeline **out, para_world *world, const cha
         para_free(pipe);
         return PARA_ERR_MEMORY;
     }
-    if (!(pipe->folder = para_strdup(folder)) || !(path = para_path_join(folder, "model_index.json", "")))
+    if (!(pipe->work.need = para_alloc((size_t)world->options.ranks, sizeof *pipe->work.need)) || !(pipe->folder = para_strdup(folder)) ||
+        !(path = para_path_join(folder, "model_index.json", "")))
         status = PARA_ERR_MEMORY;
     if (status == PARA_OK) status = para_config_read(&index, path);
     if (status == PARA_OK) status = open_components(pipe, &index);

@@ -105,8 +105,7 @@ typedef struct para_work {
     para_mesh mesh;
     double start;        /* seconds */
     bool traced;         /* process 0 traces */
-    struct para_dry_result *need; /* [ranks of the process]: what dry runs found */
-    int64_t arena_total; /* of these */
+    struct para_dry_result *need; /* [ranks of the process]: what dry runs found, each rank its own; of one that takes no part 0 */
     para_result *result; /* NULL on processes other than 0 */
 } para_work;
 

@@ -94,14 +94,15 @@ static para_status too_little(para_pipeline *pipe, para_rank *rank, const para_d
 }
 
 static para_status check_host(para_pipeline *pipe, const para_dry_result *need) {
-    int64_t limit = pipe->world->options.memory_limit, peak;
+    int64_t limit = pipe->world->options.memory_limit, peak, arenas = 0;
     if (limit == 0) return PARA_OK;
-    peak = para_plan_peak(&pipe->work.request, &pipe->work.geometry, need->weight_bytes, pipe->work.arena_total);
+    for (int i = 0; i < pipe->world->options.ranks; i++) arenas += pipe->work.need[i].arena_bytes;
+    peak = para_plan_peak(&pipe->work.request, &pipe->work.geometry, need->weight_bytes, arenas);
     if (peak <= limit) return PARA_OK;
     return para_fail(PARA_ERR_MEMORY,
                      "the request would take %.2f GiB of memory (weights %.2f, activations %.2f), more than the limit (--memory-limit) of %.2f "
                      "GiB; take a smaller size, %sor a higher limit",
-                     gib(peak), gib(need->weight_bytes), gib(pipe->work.arena_total), gib(limit),
+                     gib(peak), gib(need->weight_bytes), gib(arenas), gib(limit),
                      pipe->work.request.vae_tiling ? "" : "--vae-tiling, ");
 }
 
