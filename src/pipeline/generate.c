@@ -118,6 +118,7 @@ static para_status load(para_pipeline *pipe, para_rank *rank, bool everything) {
     return status;
 }
 
+/* All ranks, with room for what that takes. */
 static para_status meet(para_rank *rank) {
     PARA_TRY(para_device_let_grow(rank->device, true));
     PARA_TRY(para_comm_barrier(para_world_comm(rank)));

@@ -4,11 +4,12 @@
 #include "comm/rendezvous.h"
 #include "core/error.h"
 
-/* The process's own among the world's first `ranks`. */
-static para_comm loaders(const para_pipeline *pipe, para_rank *rank, int ranks) {
+/* Who of the process is among the world's first `ranks`; false: the own one is not, or alone, or all have one memory. */
+static bool find_loaders(const para_pipeline *pipe, para_rank *rank, int ranks, para_comm *out) {
     para_comm c = {rank, para_group_first(pipe->world->group), 1, pipe->world->options.ranks, para_local_rank(pipe, rank)};
     if (c.size > ranks - c.first) c.size = ranks - c.first;
-    return c;
+    *out = c;
+    return pipe->holders > 1 && c.index < c.size && para_comm_meets(c);
 }
 
 /* Those of c that want the i-th component, if the own one is among them, and they are several and next to each other. */
@@ -22,9 +23,9 @@ static para_comm those_who_want(para_comm c, const para_load_wish *of, int i) {
 }
 
 para_status para_load_together(const para_pipeline *pipe, para_rank *rank, int ranks, para_load_wish *wish, para_comm *with) {
-    para_comm all = loaders(pipe, rank, ranks);
+    para_comm all;
     para_load_wish of[PARA_MAX_RANKS];
-    if (!para_comm_meets(all)) return PARA_OK;
+    if (!find_loaders(pipe, rank, ranks, &all)) return PARA_OK;
     PARA_TRY(para_comm_rendezvous(all, PARA_OK, wish, sizeof *wish, of));
     for (int i = 0; i < PARA_MAX_COMPONENTS; i++) {
         for (int k = 0; k < all.size; k++) wish->component[i] &= !of[k].later[i];
@@ -39,9 +40,9 @@ para_status para_load_together(const para_pipeline *pipe, para_rank *rank, int r
 }
 
 para_status para_load_lacking(const para_pipeline *pipe, para_rank *rank, int ranks, bool *lacks) {
-    para_comm all = loaders(pipe, rank, ranks);
+    para_comm all;
     bool of[PARA_MAX_RANKS][PARA_MAX_COMPONENTS];
-    if (!para_comm_meets(all)) return PARA_OK;
+    if (!find_loaders(pipe, rank, ranks, &all)) return PARA_OK;
     PARA_TRY(para_comm_rendezvous(all, PARA_OK, lacks, sizeof *of, of));
     for (int k = 0; k < all.size; k++)
         for (int i = 0; i < PARA_MAX_COMPONENTS; i++) lacks[i] |= of[k][i];

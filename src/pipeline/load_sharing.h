@@ -13,7 +13,7 @@ typedef struct para_load_wish {
 
 /* For each component with which ranks the own one loads it; size 0: it loads it alone, or not at all. with: [PARA_MAX_COMPONENTS]; wish->component loses what is for
  * later. Of an offloaded transformer that is loaded together as many blocks are kept as all have room for. Collective over those of the process that are among the
- * world's first `ranks`, though they may want different components, or none. */
+ * world's first `ranks`, though they may want different components, or none; of the others nothing is asked. */
 para_status para_load_together(const para_pipeline *pipe, para_rank *rank, int ranks, para_load_wish *wish, para_comm *with);
 /* Which components one of those ranks lacks. lacks: [PARA_MAX_COMPONENTS], in: what the own one lacks. Collective as para_load_together. */
 para_status para_load_lacking(const para_pipeline *pipe, para_rank *rank, int ranks, bool *lacks);

@@ -232,8 +232,8 @@ void para_request_warn(const para_pipeline *pipe, const para_request *request);
 /* Text, denoising, decoding; fills run->result. The device's arena must be large enough. Collective over the ranks that para_run_takes_part names. */
 para_status para_run_all(para_run *run);
 bool para_run_takes_part(const para_pipeline *pipe, const para_mesh *mesh, int index);
-/* How many of the world's first ranks that are: all (PARA_MAX_RANKS), or those of the mesh. */
-int para_run_ranks(const para_pipeline *pipe, const para_mesh *mesh);
+/* How many of the world's first ranks compute with a stage's components, PARA_MAX_RANKS for all of them; PARA_STAGE_LOAD: how many take part at all. */
+int para_run_ranks(const para_pipeline *pipe, const para_mesh *mesh, para_stage stage);
 /* Whether that rank computes with the i-th component, for this request or (NULL) for any. */
 bool para_run_uses(const para_pipeline *pipe, const para_request *request, const para_mesh *mesh, int index, int i);
 /* Whether it is the rank that has the texts, the result, and the word. */

@@ -141,13 +141,13 @@ static para_status room_left(const para_pipeline *pipe, para_rank *rank, int64_t
 }
 
 /* Blocks of an offloaded transformer that stay, as far as there is room when all else is there, too: then fewer are fetched at each step. */
-static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, int *kept) {
+static para_status choose_kept(const para_pipeline *pipe, para_rank *rank, para_load_wish *wish) {
     const para_dry_result *need = need_of(pipe, rank);
     para_device_memory m;
-    if (!pipe->offload_slots) return PARA_OK;
+    if (!pipe->offload_slots || !wish->component[pipe->family->transformer]) return PARA_OK;
     PARA_TRY(rank->device->ops->memory(rank->device, &m));
     int64_t left = m.taken + m.available - para_need_resident(pipe, need), slot = need->slot_bytes / pipe->offload_slots;
-    *kept = left > 0 && slot > 0 ? (int)(left / slot < need->blocks ? left / slot : need->blocks) : 0;
+    wish->kept = left > 0 && slot > 0 ? (int)(left / slot < need->blocks ? left / slot : need->blocks) : 0;
     return PARA_OK;
 }
 
@@ -213,15 +213,14 @@ para_status para_residency_load(para_pipeline *pipe, para_rank *rank, const para
     for (int i = 0; i < pipe->num_components; i++) {
         int64_t bytes = need_of(pipe, rank)->device_bytes[i];
         if (holder->instance[i].weights || !para_run_uses(pipe, request, &pipe->work.mesh, rank->index, i)) continue;
-        wish.later[i] = left != INT64_MAX && bytes > left;
-        if (wish.later[i]) continue;
-        wish.component[i] = true;
-        if (left != INT64_MAX) left -= bytes;
+        wish.later[i] = bytes > left;
+        wish.component[i] = !wish.later[i];
+        if (wish.component[i]) left -= bytes;
     }
-    PARA_TRY(choose_kept(pipe, rank, &wish.kept));
+    PARA_TRY(choose_kept(pipe, rank, &wish));
     para_comm with[PARA_MAX_COMPONENTS] = {0};
-    int ranks = request ? para_run_ranks(pipe, &pipe->work.mesh) : PARA_MAX_RANKS;
-    if (pipe->holders > 1) PARA_TRY(para_load_together(pipe, rank, ranks, &wish, with));
+    int ranks = request ? para_run_ranks(pipe, &pipe->work.mesh, PARA_STAGE_LOAD) : PARA_MAX_RANKS;
+    PARA_TRY(para_load_together(pipe, rank, ranks, &wish, with));
     PARA_TRY(open_all(pipe, rank, run, &wish, with));
     return open_others(pipe, rank, request);
 }
@@ -253,38 +252,28 @@ static para_status make_room(para_pipeline *pipe, para_rank *rank, para_stage st
     return PARA_OK;
 }
 
-/* How many of the world's first ranks come to a stage and may load what the others load there, too. */
-static int ranks_at(const para_run *run, para_stage stage) {
-    const para_pipeline *pipe = run->pipe;
-    if (stage == PARA_STAGE_TEXT || (stage == PARA_STAGE_DECODE && !pipe->parallel_vae)) return 1; /* the first alone */
-    return stage == PARA_STAGE_DENOISE ? para_mesh_ranks(&run->mesh) : para_run_ranks(pipe, &run->mesh);
-}
-
 static para_status enter(para_run *run, para_stage stage) {
     para_pipeline *pipe = run->pipe;
     para_holder *holder = para_holder_of(pipe, run->rank);
     const para_dry_result *need = need_of(pipe, run->rank);
-    const int ranks = ranks_at(run, stage);
-    const bool others = pipe->holders > 1 && run->rank->index < ranks;
-    bool used[PARA_MAX_COMPONENTS] = {0}, lacks[PARA_MAX_COMPONENTS] = {0};
+    const int ranks = para_run_ranks(pipe, &run->mesh, stage);
+    bool lacks[PARA_MAX_COMPONENTS] = {0};
     para_load_wish wish = {0};
     para_comm with[PARA_MAX_COMPONENTS] = {0};
     int64_t bytes = 0;
+    for (int i = 0; i < pipe->num_components; i++)
+        lacks[i] = stage_of(pipe, i) == stage && !holder->instance[i].weights && para_run_uses(pipe, run->request, &run->mesh, run->rank->index, i);
+    PARA_TRY(para_load_lacking(pipe, run->rank, ranks, lacks));
     for (int i = 0; i < pipe->num_components; i++) {
-        used[i] = stage_of(pipe, i) == stage && para_run_uses(pipe, run->request, &run->mesh, run->rank->index, i);
-        lacks[i] = used[i] && !holder->instance[i].weights;
-    }
-    if (others) PARA_TRY(para_load_lacking(pipe, run->rank, ranks, lacks));
-    for (int i = 0; i < pipe->num_components; i++) {
-        if (!used[i] || !lacks[i]) continue;
+        if (!lacks[i]) continue;
         para_instance_close(&holder->instance[i]); /* who has it gets it again with those who wait for it: it is read, and pinned, once */
         wish.component[i] = true;
         bytes += need->device_bytes[i];
     }
     if (bytes == 0) return PARA_OK;
     PARA_TRY(make_room(pipe, run->rank, stage, bytes));
-    PARA_TRY(choose_kept(pipe, run->rank, &wish.kept));
-    if (others) PARA_TRY(para_load_together(pipe, run->rank, ranks, &wish, with));
+    PARA_TRY(choose_kept(pipe, run->rank, &wish));
+    PARA_TRY(para_load_together(pipe, run->rank, ranks, &wish, with));
     return open_all(pipe, run->rank, run, &wish, with);
 }
 

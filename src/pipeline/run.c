@@ -101,22 +101,24 @@ para_transformer *para_run_transformer(const para_run *run) {
     return run->instance[run->pipe->family->transformer].model;
 }
 
-int para_run_ranks(const para_pipeline *pipe, const para_mesh *mesh) {
-    return pipe->parallel_vae ? PARA_MAX_RANKS : para_mesh_ranks(mesh);
+int para_run_ranks(const para_pipeline *pipe, const para_mesh *mesh, para_stage stage) {
+    switch (stage) {
+    case PARA_STAGE_TEXT: return 1;
+    case PARA_STAGE_DENOISE: return para_mesh_ranks(mesh);
+    case PARA_STAGE_DECODE: return pipe->parallel_vae ? PARA_MAX_RANKS : 1;
+    default: return pipe->parallel_vae ? PARA_MAX_RANKS : para_mesh_ranks(mesh);
+    }
 }
 
 bool para_run_takes_part(const para_pipeline *pipe, const para_mesh *mesh, int index) {
-    return index < para_run_ranks(pipe, mesh);
+    return index < para_run_ranks(pipe, mesh, PARA_STAGE_LOAD);
 }
 
 bool para_run_uses(const para_pipeline *pipe, const para_request *request, const para_mesh *mesh, int index, int i) {
+    para_stage stage = pipe->family->components[i].stage;
     if (request && !para_request_needs(pipe, request, i)) return false;
-    switch (pipe->family->components[i].stage) {
-    case PARA_STAGE_TEXT: return index == 0;
-    case PARA_STAGE_DENOISE: return !request || index < para_mesh_ranks(mesh);
-    case PARA_STAGE_DECODE: return index == 0 || pipe->parallel_vae;
-    default: return true;
-    }
+    if (!request && stage == PARA_STAGE_DENOISE) return true; /* of any mesh */
+    return index < para_run_ranks(pipe, mesh, stage);
 }
 
 /* Whether the others work on this request, too. */
